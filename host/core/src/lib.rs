@@ -1,1 +1,10 @@
-//! stub
+//! The pure part of shardmill: what a record, a position, a lease and a job are, and the state machines that decide
+//! what happens next. No I/O, no clock, no randomness of its own: time and results come in as arguments, intentions
+//! go out as values. It must not know tokio, AWS, Wasmtime or the environment.
+
+pub mod config;
+pub mod envelope;
+pub mod leases;
+pub mod position;
+pub mod service;
+pub mod shard;

@@ -1,0 +1,79 @@
+//! The lease row and the conditional writes on it, exactly as the Kinesis Client Library 2.x and 3.x write them, so
+//! that workers of both kinds can share a table.
+
+use crate::position::Checkpoint;
+use crate::shard::{HashRange, ShardId};
+
+/// A row of the lease table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// `leaseKey`: the shard id.
+    pub key: ShardId,
+    /// `leaseOwner`: the worker that holds it; absent when nobody does.
+    pub owner: Option<String>,
+    /// `leaseCounter`: optimistic lock and heartbeat. It only ever grows.
+    pub counter: u64,
+    /// `ownerSwitchesSinceCheckpoint`.
+    pub owner_switches: u64,
+    /// `checkpoint` and `checkpointSubSequenceNumber`.
+    pub checkpoint: Checkpoint,
+    /// `parentShardId`, a string set in spite of its name.
+    pub parents: Vec<ShardId>,
+    /// `childShardIds`: learnt at the shard's end.
+    pub children: Vec<ShardId>,
+    /// `startingHashKey` and `endingHashKey`.
+    pub hash_range: Option<HashRange>,
+    /// `checkpointOwner`: a 3.x worker that hands the lease over and alone may checkpoint meanwhile.
+    pub checkpoint_owner: Option<String>,
+}
+
+/// One conditional write to a lease table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Puts the row unless its key exists. A new row has no owner and counter 0.
+    Create(Lease),
+    /// `leaseCounter` must still be `counter`; it becomes `counter + 1`.
+    Renew { key: ShardId, counter: u64 },
+    /// `leaseCounter` must still be what `seen` says. The worker becomes the owner, the counter grows by one,
+    /// `checkpointOwner` goes, and an owner switch is counted when another worker owned it.
+    Take { seen: Lease, worker: String },
+    /// `leaseOwner` must still be `owner`. The owner goes, the counter grows by one.
+    Evict { key: ShardId, owner: String },
+    /// `leaseCounter` must still be `counter`. Writes the checkpoint, resets the owner switches, deletes a pending
+    /// checkpoint; the counter grows by one.
+    Checkpoint { key: ShardId, counter: u64, checkpoint: Checkpoint },
+    /// The row must exist. Writes `childShardIds` only; the counter stays.
+    Children { key: ShardId, children: Vec<ShardId> },
+}
+
+impl Write {
+    /// The key of the row that this writes.
+    #[must_use]
+    pub fn key(&self) -> &ShardId {
+        match self {
+            Self::Create(lease) | Self::Take { seen: lease, .. } => &lease.key,
+            Self::Renew { key, .. }
+            | Self::Evict { key, .. }
+            | Self::Checkpoint { key, .. }
+            | Self::Children { key, .. } => key,
+        }
+    }
+}
+
+/// What became of a [`Write`] that the table answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// The condition did not hold; the row as it is (absent when there is none, or it could not be read).
+    ConditionFailed(Option<Lease>),
+}
+
+/// A whole table read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scan {
+    pub leases: Vec<Lease>,
+    /// Rows of other kinds (`entityType` other than `LEASE`); never touched, never counted.
+    pub foreign: usize,
+    /// Lease rows that could not be read: key and reason. They are left alone.
+    pub undecodable: Vec<(String, String)>,
+}
