@@ -1,0 +1,161 @@
+//! The typed result of a configuration: a [`Job`], its inputs, outputs and limits. Passive data: every value here has
+//! been checked, every default applied.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Secret;
+
+/// One module and the configuration it runs under.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// `job.name` (or `app.name`, which wins as in Samza).
+    pub name: String,
+    /// `job.id` (or `app.id`).
+    pub id: String,
+    /// The module's name in the task directory, without `.wasm`.
+    pub task_class: String,
+    /// Never empty; no two have the same lease table.
+    pub inputs: Vec<Input>,
+    /// Output systems by name; guests address them as `system.stream`.
+    pub outputs: BTreeMap<String, Output>,
+    /// Time between commits; `None`: only at stop, at shard end and when the task asks.
+    pub commit: Option<Duration>,
+    /// Time between windows; `None`: no windows.
+    pub window: Option<Duration>,
+    pub limits: Limits,
+    pub batch: BatchLimits,
+    pub retry: Retry,
+    /// How long a graceful stop may take before it is cut short.
+    pub shutdown_timeout: Duration,
+    /// What the task sees through its `config` interface: every `task.config.NAME` as `NAME`.
+    pub task_config: BTreeMap<String, String>,
+}
+
+/// One Kinesis stream to read. Its source for guests is `system.stream`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    pub system: String,
+    /// The stream's name at AWS (Samza's physical name).
+    pub stream: String,
+    /// `None`: from the AWS default chain.
+    pub region: Option<String>,
+    /// `None`: from the AWS default chain.
+    pub credentials: Option<StaticCredentials>,
+    pub kinesis_endpoint: Option<String>,
+    pub dynamodb_endpoint: Option<String>,
+    /// `<job.name>-<job.id>-<stream>`, as Samza names the KCL application.
+    pub application_name: String,
+    /// The lease table in DynamoDB.
+    pub table_name: String,
+    /// Capacity mode of a lease table that has to be created.
+    pub billing_mode: BillingMode,
+    /// `None`: a new random one at each start, as Samza does.
+    pub worker_id: Option<String>,
+    /// Where shards without a checkpoint start.
+    pub initial_position: InitialPosition,
+    pub wire: Wire,
+    /// How long a lease lasts without renewal (KCL's FailoverTimeMillis).
+    pub failover: Duration,
+    /// Records asked for by one GetRecords call: 1 to 10,000.
+    pub max_records: u32,
+    pub idle_between_reads: Duration,
+    pub parent_shard_poll: Duration,
+    pub shard_sync_interval: Duration,
+    pub max_leases_for_worker: usize,
+    /// Bytes of one shard that may wait between reader and task.
+    pub max_cache_bytes: usize,
+    /// Records of one shard that may wait between reader and task.
+    pub max_cache_records: usize,
+    pub client: ClientSettings,
+}
+
+/// Credentials written in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticCredentials {
+    pub access_key: String,
+    pub secret_key: Secret,
+    pub session_token: Option<Secret>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InitialPosition {
+    Latest,
+    TrimHorizon,
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    AtTimestamp(i64),
+}
+
+/// How a lease table that does not exist yet is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BillingMode {
+    PayPerRequest,
+    /// Read and write capacity units.
+    Provisioned { read: u32, write: u32 },
+}
+
+/// Encoding of the Kinesis calls: AWS CBOR 1.1 or JSON 1.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    Cbor,
+    Json,
+}
+
+/// Settings of the AWS clients of one system, named after the Java SDK's ClientConfiguration. `None`: the AWS SDK's
+/// own default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClientSettings {
+    /// Until a connection is open.
+    pub connection_timeout: Option<Duration>,
+    /// Until the first byte of an answer.
+    pub socket_timeout: Option<Duration>,
+    /// One attempt of a call.
+    pub request_timeout: Option<Duration>,
+    /// A call with all its retries.
+    pub execution_timeout: Option<Duration>,
+    /// Retries after the first attempt of a call.
+    pub max_error_retry: Option<u32>,
+}
+
+/// An output system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// JSON lines on standard output.
+    Console,
+    /// JSON lines appended to a file, forced to disk at each commit.
+    File { path: PathBuf },
+}
+
+/// What one task instance may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// One call of `process`, `process-batch` or a window.
+    pub call_timeout: Duration,
+    /// `init`, and the start of an instance.
+    pub init_timeout: Duration,
+    pub memory_max_bytes: usize,
+    /// Keys and messages sent by one call, in bytes.
+    pub output_max_bytes: usize,
+    /// Envelopes sent by one call.
+    pub output_max_count: usize,
+    /// Log text of one call; what is over is cut and counted.
+    pub log_max_bytes: usize,
+}
+
+/// How much one `process-batch` call is given; a single record may be larger than `max_bytes`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchLimits {
+    pub max_records: usize,
+    pub max_bytes: usize,
+}
+
+/// What happens when a call fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// Calls for one envelope or batch, the first included.
+    pub max_attempts: u32,
+    /// Pause before the second attempt; doubles with each one after it.
+    pub backoff: Duration,
+    pub backoff_max: Duration,
+}
