@@ -6,5 +6,7 @@ pub mod config;
 pub mod envelope;
 pub mod leases;
 pub mod position;
+pub mod reader;
+pub mod run_loop;
 pub mod service;
 pub mod shard;

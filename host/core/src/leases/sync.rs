@@ -1,0 +1,336 @@
+//! Which leases a table still needs, given the stream's shards. Pure functions of (shards, leases, initial position).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::row::Lease;
+use crate::position::{Checkpoint, InitialPosition, SequenceNumber};
+use crate::shard::{ChildShard, HashRange, Shard, ShardFilter, ShardId};
+
+/// The filter with which an empty table lists the shards to start with.
+
+pub(super) fn bootstrap_filter(initial: InitialPosition) -> ShardFilter {
+    match initial {
+        InitialPosition::Latest => ShardFilter::AtLatest,
+        InitialPosition::TrimHorizon => ShardFilter::AtTrimHorizon,
+        InitialPosition::AtTimestamp(ms) => ShardFilter::AtTimestamp(ms),
+    }
+}
+
+/// The first gap in the 128-bit hash space that the shards leave open, if any.
+
+pub(super) fn hash_range_hole(shards: &[Shard]) -> Option<HashRange> {
+    let mut ranges: Vec<&HashRange> = shards.iter().map(|shard| &shard.hash_range).collect();
+    ranges.sort_by_key(|range| range.start);
+    let mut next = Some(0_u128);
+    for range in ranges {
+        let Some(expected) = next else { break };
+        if range.start > expected {
+            return Some(HashRange {
+                start: expected,
+                end: range.start - 1,
+            });
+        }
+        next = range.end.max(expected.saturating_sub(1)).checked_add(1);
+    }
+    next.map(|start| HashRange {
+        start,
+        end: u128::MAX,
+    })
+}
+
+/// The row of a shard that nobody has read yet.
+
+pub(super) fn new_lease(shard: &Shard, checkpoint: Checkpoint) -> Lease {
+    Lease {
+        key: shard.id.clone(),
+        owner: None,
+        counter: 0,
+        owner_switches: 0,
+        checkpoint,
+        parents: shard.parents.clone(),
+        children: Vec::new(),
+        hash_range: Some(shard.hash_range.clone()),
+        checkpoint_owner: None,
+    }
+}
+
+/// The row of a child named at its parents' end. Always TRIM_HORIZON: its first record follows their last.
+
+pub(super) fn child_lease(child: &ChildShard) -> Lease {
+    Lease {
+        key: child.id.clone(),
+        owner: None,
+        counter: 0,
+        owner_switches: 0,
+        checkpoint: Checkpoint::TrimHorizon,
+        parents: child.parents.clone(),
+        children: Vec::new(),
+        hash_range: Some(child.hash_range.clone()),
+        checkpoint_owner: None,
+    }
+}
+
+/// The rows that a table with leases lacks, in the order in which to create them (by starting sequence number, so
+/// that a crash in between is healed by the next run).
+///
+/// An open shard whose ancestor has a lease gets its own when that ancestor's end is reached; only what no lease
+/// leads to is created here: the shard itself for LATEST, its oldest ancestors otherwise, and likewise for the
+/// unknown second parent of a merge. A child whose parents are all at SHARD_END but which has no row gets one.
+
+pub(super) fn missing_leases(
+    shards: &[Shard],
+    leases: &[Lease],
+    initial: InitialPosition,
+) -> Vec<Lease> {
+    let mut sync = Sync {
+        shards: shards
+            .iter()
+            .map(|shard| (shard.id.as_str(), shard))
+            .collect(),
+        leases: leases
+            .iter()
+            .map(|lease| (lease.key.as_str(), lease))
+            .collect(),
+        initial,
+        covered: HashMap::new(),
+        new: BTreeMap::new(),
+    };
+    for shard in shards.iter().filter(|shard| shard.open) {
+        if !sync.cover(shard) {
+            sync.create_from(shard);
+        }
+    }
+    let mut new: Vec<(Option<SequenceNumber>, Lease)> = sync
+        .new
+        .into_iter()
+        .map(|(id, checkpoint)| {
+            let shard = sync.shards[id];
+            (
+                SequenceNumber::parse(&shard.starting_sequence).ok(),
+                new_lease(shard, checkpoint),
+            )
+        })
+        .collect();
+    new.sort_by(|a, b| (&a.0, &a.1.key).cmp(&(&b.0, &b.1.key)));
+    new.into_iter().map(|(_, lease)| lease).collect()
+}
+
+struct Sync<'a> {
+    shards: HashMap<&'a str, &'a Shard>,
+    leases: HashMap<&'a str, &'a Lease>,
+    initial: InitialPosition,
+    /// Whether a lease of the shard or of an ancestor leads to it.
+    covered: HashMap<&'a str, bool>,
+    new: BTreeMap<&'a str, Checkpoint>,
+}
+
+impl<'a> Sync<'a> {
+    fn parents(&self, shard: &'a Shard) -> Vec<&'a Shard> {
+        shard
+            .parents
+            .iter()
+            .filter_map(|id| self.shards.get(id.as_str()).copied())
+            .collect()
+    }
+
+    fn cover(&mut self, shard: &'a Shard) -> bool {
+        let id = shard.id.as_str();
+        if let Some(&known) = self.covered.get(id) {
+            return known;
+        }
+        let covered = self.leases.contains_key(id) || self.cover_by_parents(shard);
+        self.covered.insert(id, covered);
+        covered
+    }
+
+    fn cover_by_parents(&mut self, shard: &'a Shard) -> bool {
+        let parents = self.parents(shard);
+        let covered: Vec<bool> = parents.iter().map(|parent| self.cover(parent)).collect();
+        if !covered.contains(&true) {
+            return false;
+        }
+        for (parent, _) in parents
+            .iter()
+            .zip(&covered)
+            .filter(|(_, covered)| !**covered)
+        {
+            self.create_from(parent);
+        }
+        let at_end = |parent: &&Shard| {
+            self.leases
+                .get(parent.id.as_str())
+                .is_some_and(|lease| lease.checkpoint == Checkpoint::ShardEnd)
+        };
+        if parents.iter().all(|parent| at_end(parent)) {
+            self.new.insert(&shard.id, Checkpoint::TrimHorizon);
+        }
+        true
+    }
+
+    /// Nothing leads to `shard`: start it, or its oldest ancestors when old records are wanted.
+    fn create_from(&mut self, shard: &'a Shard) {
+        let parents = match self.initial {
+            InitialPosition::Latest => Vec::new(),
+            InitialPosition::TrimHorizon | InitialPosition::AtTimestamp(_) => self.parents(shard),
+        };
+        if parents.is_empty() {
+            self.new.insert(&shard.id, self.initial.checkpoint());
+        }
+        for parent in parents {
+            self.create_from(parent);
+        }
+    }
+}
+
+/// The children that `parent` has in a listing: what a reader that reached the end without being told asks for.
+
+pub(super) fn children_of(parent: &str, shards: &[Shard]) -> Vec<ChildShard> {
+    let is_child = |shard: &&Shard| shard.parents.iter().any(|id| id == parent);
+    shards
+        .iter()
+        .filter(is_child)
+        .map(|shard| ChildShard {
+            id: shard.id.clone(),
+            parents: shard.parents.clone(),
+            hash_range: shard.hash_range.clone(),
+        })
+        .collect()
+}
+
+/// The other parents of `child` that have no lease although their shard still exists: their lease is about to be
+/// created by whoever reads *their* parents, and the child must not overtake them.
+
+pub(super) fn awaited_parents(
+    child: &ChildShard,
+    leases: &BTreeSet<ShardId>,
+    shards: &[Shard],
+) -> Vec<ShardId> {
+    let exists = |id: &ShardId| shards.iter().any(|shard| shard.id == *id);
+    child
+        .parents
+        .iter()
+        .filter(|id| !leases.contains(*id) && exists(id))
+        .cloned()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shard(id: u32, parents: &[u32], sequence: u32, open: bool) -> Shard {
+        Shard {
+            id: id.to_string(),
+            parents: parents.iter().map(u32::to_string).collect(),
+            hash_range: HashRange {
+                start: 0,
+                end: u128::MAX,
+            },
+            starting_sequence: sequence.to_string(),
+            open,
+        }
+    }
+
+    /// The tree of the Kinesis Client Library's documentation: 0-5 till 102, 6-7 till 205, then 8, 4, 9, 10 open.
+    fn documented_tree() -> Vec<Shard> {
+        let mut shards: Vec<Shard> = (0..4).map(|id| shard(id, &[], 0, false)).collect();
+        shards.push(shard(4, &[], 0, true));
+        shards.push(shard(5, &[], 0, false));
+        shards.push(shard(6, &[0, 1], 103, false));
+        shards.push(shard(7, &[2, 3], 103, false));
+        shards.push(shard(8, &[6, 7], 206, true));
+        shards.push(shard(9, &[5], 206, true));
+        shards.push(shard(10, &[5], 206, true));
+        shards
+    }
+
+    fn leases(ids: &[u32], checkpoint: &Checkpoint) -> Vec<Lease> {
+        ids.iter()
+            .map(|&id| new_lease(&shard(id, &[], 0, true), checkpoint.clone()))
+            .collect()
+    }
+
+    fn created(existing: &[u32], initial: InitialPosition) -> Vec<(String, Checkpoint)> {
+        let existing = leases(existing, &Checkpoint::Latest);
+        missing_leases(&documented_tree(), &existing, initial)
+            .into_iter()
+            .map(|lease| (lease.key, lease.checkpoint))
+            .collect()
+    }
+
+    #[test]
+    fn the_documented_tree_gives_the_documented_leases() {
+        let latest = vec![("6".to_owned(), Checkpoint::Latest)];
+        assert_eq!(created(&[4, 5, 7], InitialPosition::Latest), latest);
+        let oldest = |checkpoint: Checkpoint| {
+            vec![
+                ("0".to_owned(), checkpoint.clone()),
+                ("1".to_owned(), checkpoint),
+            ]
+        };
+        assert_eq!(
+            created(&[4, 5, 7], InitialPosition::TrimHorizon),
+            oldest(Checkpoint::TrimHorizon)
+        );
+        assert_eq!(
+            created(&[4, 5, 7], InitialPosition::AtTimestamp(200)),
+            oldest(Checkpoint::AtTimestamp)
+        );
+    }
+
+    #[test]
+    fn a_half_created_table_is_completed() {
+        let first: Vec<String> = created(&[0, 1], InitialPosition::TrimHorizon)
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect();
+        assert_eq!(first, ["2", "3", "4", "5"]);
+        let open: Vec<String> = created(&[4], InitialPosition::Latest)
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect();
+        assert_eq!(open, ["10", "8", "9"]);
+    }
+
+    #[test]
+    fn a_child_whose_row_vanished_after_its_parents_ended_is_created_again() {
+        let ended = leases(&[4, 5, 6, 7], &Checkpoint::ShardEnd);
+        let again = missing_leases(&documented_tree(), &ended, InitialPosition::Latest);
+        let keys: Vec<&str> = again.iter().map(|lease| lease.key.as_str()).collect();
+        assert_eq!(keys, ["10", "8", "9"]);
+        assert!(
+            again
+                .iter()
+                .all(|lease| lease.checkpoint == Checkpoint::TrimHorizon)
+        );
+    }
+
+    #[test]
+    fn holes_are_found_at_the_start_in_the_middle_and_at_the_end() {
+        let ranged = |start, end| Shard {
+            hash_range: HashRange { start, end },
+            ..shard(0, &[], 0, true)
+        };
+        let hole = |shards: &[Shard]| hash_range_hole(shards).map(|range| (range.start, range.end));
+        assert_eq!(hole(&[ranged(0, u128::MAX)]), None);
+        assert_eq!(hole(&[ranged(10, u128::MAX), ranged(0, 9)]), None);
+        assert_eq!(hole(&[ranged(5, u128::MAX)]), Some((0, 4)));
+        assert_eq!(hole(&[ranged(0, 9), ranged(20, u128::MAX)]), Some((10, 19)));
+        assert_eq!(hole(&[ranged(0, 9), ranged(0, 5)]), Some((10, u128::MAX)));
+        assert_eq!(hole(&[]), Some((0, u128::MAX)));
+    }
+
+    #[test]
+    fn a_merged_child_waits_for_a_parent_whose_lease_is_still_to_come() {
+        let tree = documented_tree();
+        let child = &children_of("7", &tree)[0];
+        assert_eq!(child.id, "8");
+        let known = BTreeSet::from(["7".to_owned()]);
+        assert_eq!(awaited_parents(child, &known, &tree), ["6"]);
+        assert_eq!(
+            awaited_parents(child, &known, &tree[7..]),
+            Vec::<String>::new(),
+            "an aged-out parent is no reason"
+        );
+    }
+}

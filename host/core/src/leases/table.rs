@@ -1,0 +1,133 @@
+//! What this worker knows of the whole table, and since when on its own clock. Owns expiry, availability and fair
+//! shares; no wall clock is shared between workers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::row::Lease;
+use super::worker::{Millis, Settings};
+use crate::position::Checkpoint;
+use crate::shard::ShardId;
+
+/// The table as of the last scan and this worker's own writes since.
+#[derive(Default)]
+pub(super) struct Table {
+    rows: BTreeMap<ShardId, Row>,
+}
+
+struct Row {
+    lease: Lease,
+    /// When the counter was last seen to change; `None` for a row that was ownerless when first seen.
+    changed_at: Option<Millis>,
+}
+
+impl Table {
+    /// Takes in a scan. A row whose counter did not change keeps its age; rows that vanished are forgotten.
+    pub(super) fn replace(&mut self, now: Millis, leases: Vec<Lease>) {
+        let mut old = std::mem::take(&mut self.rows);
+        for lease in leases {
+            let changed_at = match old.remove(&lease.key) {
+                Some(row) if row.lease.counter == lease.counter => row.changed_at,
+                None if lease.owner.is_none() => None,
+                Some(_) | None => Some(now),
+            };
+            self.rows
+                .insert(lease.key.clone(), Row { lease, changed_at });
+        }
+    }
+
+    /// A row that this worker just wrote.
+    pub(super) fn insert(&mut self, now: Millis, lease: Lease) {
+        self.rows.insert(
+            lease.key.clone(),
+            Row {
+                lease,
+                changed_at: Some(now),
+            },
+        );
+    }
+
+    /// A row that exists now, by this worker's hand or another's; what is known of it already stays.
+    pub(super) fn insert_new(&mut self, lease: Lease) {
+        self.rows.entry(lease.key.clone()).or_insert(Row {
+            lease,
+            changed_at: None,
+        });
+    }
+
+    pub(super) fn set_checkpoint(&mut self, key: &str, checkpoint: Checkpoint) {
+        if let Some(row) = self.rows.get_mut(key) {
+            row.lease.checkpoint = checkpoint;
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    pub(super) fn keys(&self) -> BTreeSet<ShardId> {
+        self.rows.keys().cloned().collect()
+    }
+
+    pub(super) fn leases(&self) -> Vec<Lease> {
+        self.rows.values().map(|row| row.lease.clone()).collect()
+    }
+
+    /// The parents of `lease` that have a row which is not at SHARD_END. A parent without a row does not block.
+    pub(super) fn unfinished_parents<'a>(
+        &'a self,
+        lease: &'a Lease,
+    ) -> impl Iterator<Item = &'a Lease> {
+        let rows = lease
+            .parents
+            .iter()
+            .filter_map(|id| self.rows.get(id))
+            .map(|row| &row.lease);
+        rows.filter(|parent| parent.checkpoint != Checkpoint::ShardEnd)
+    }
+
+    /// The leases that may be taken: with something left to read, and nobody's, expired, or this worker's from before
+    /// a restart under the same name.
+    pub(super) fn available(&self, now: Millis, settings: &Settings) -> Vec<&Lease> {
+        self.unfinished()
+            .filter(|row| row.is_available(now, settings))
+            .map(|row| &row.lease)
+            .collect()
+    }
+
+    /// How many leases this worker should hold when it holds `mine` now.
+    pub(super) fn fair_share(&self, now: Millis, settings: &Settings, mine: usize) -> usize {
+        let total = self.unfinished().count().max(mine);
+        let live = self
+            .unfinished()
+            .filter(|row| !row.is_available(now, settings));
+        let others: BTreeSet<&str> = live
+            .filter_map(|row| row.lease.owner.as_deref())
+            .filter(|owner| *owner != settings.worker)
+            .collect();
+        let workers = others.len() + 1;
+        let target = if workers >= total {
+            1
+        } else {
+            total.div_ceil(workers)
+        };
+        target.min(settings.max_leases)
+    }
+
+    fn unfinished(&self) -> impl Iterator<Item = &Row> {
+        self.rows
+            .values()
+            .filter(|row| row.lease.checkpoint != Checkpoint::ShardEnd)
+    }
+}
+
+impl Row {
+    fn is_available(&self, now: Millis, settings: &Settings) -> bool {
+        let Some(owner) = &self.lease.owner else {
+            return true;
+        };
+        let expired = self
+            .changed_at
+            .is_none_or(|at| now.saturating_sub(at) > settings.failover);
+        expired || (*owner == settings.worker && self.lease.checkpoint_owner.is_none())
+    }
+}

@@ -1,0 +1,318 @@
+//! The polling reader of one shard, as a pure machine: which call comes next, when, and what an answer means. It
+//! pages, paces itself within the service's five calls a second, renews expired iterators without a gap or a repeat,
+//! backs off when throttled, stops fetching when the task is behind, and reports the end once. Times are milliseconds
+//! since 1970-01-01 UTC on a clock that does not jump.
+
+use crate::envelope::Batch;
+use crate::leases::Millis;
+use crate::position::{Checkpoint, InitialPosition, Position, SequenceNumber, StartingPosition};
+use crate::service::{ErrorKind, ServiceError};
+use crate::shard::ChildShard;
+
+/// Kinesis allows five GetRecords calls a second on a shard, so a reader that is behind does not call more often.
+pub const CATCH_UP_INTERVAL: Millis = 200;
+/// Wait after the first failed call in a row; doubles.
+const RETRY_MIN: Millis = 200;
+const RETRY_MAX: Millis = 10_000;
+/// How far before the first contact a LATEST reader starts over when its first iterator expired unused: more than
+/// clocks usually differ, and a repeat is better than a gap.
+const LATEST_MARGIN: Millis = 5_000;
+/// New iterators in a row that brought no answer before the job is told that something is wrong.
+const ITERATORS_IN_VAIN_MAX: u32 = 10;
+
+/// What a reader is told once.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub initial_position: InitialPosition,
+    /// Records a call may return (1 to 10,000).
+    pub max_records: u32,
+    /// Wait between two calls when there is nothing more to read.
+    pub idle: Millis,
+    /// Fetching pauses while this much is delivered and not yet processed.
+    pub max_unprocessed_bytes: usize,
+    pub max_unprocessed_records: usize,
+}
+
+/// One answered GetRecords call.
+#[derive(Clone, Debug, Default)]
+pub struct Fetched {
+    pub batch: Batch,
+    /// Absent at the end of a closed shard.
+    pub next_iterator: Option<String>,
+    pub children: Vec<ChildShard>,
+    pub millis_behind_latest: u64,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// Time passed; see [`Reader::wake_at`].
+    Tick,
+    Iterator(Result<String, ServiceError>),
+    Fetched(Result<Fetched, ServiceError>),
+    /// The task is through with (or dropped) this much of what was delivered.
+    Processed {
+        bytes: usize,
+        records: usize,
+    },
+}
+
+/// What the shell must do.
+#[derive(Debug)]
+pub enum Action {
+    GetIterator(StartingPosition),
+    GetRecords {
+        iterator: String,
+        limit: u32,
+    },
+    Deliver(Batch),
+    /// Everything up to the shard's end has been delivered.
+    End {
+        children: Vec<ChildShard>,
+    },
+    /// No retry can mend it.
+    Fail(ServiceError),
+}
+
+enum State {
+    NeedIterator,
+    AwaitIterator,
+    Ready { iterator: String },
+    AwaitRecords { iterator: String },
+    Ended,
+}
+
+/// The machine; see the module documentation.
+pub struct Reader {
+    settings: Settings,
+    start: StartingPosition,
+    /// Envelopes up to here were committed before; the first response repeats them.
+    committed: Option<Position>,
+    last_fetched: Option<SequenceNumber>,
+    state: State,
+    not_before: Millis,
+    called_at: Millis,
+    failures: u32,
+    iterators_in_vain: u32,
+    unprocessed_bytes: usize,
+    unprocessed_records: usize,
+    millis_behind_latest: Option<u64>,
+}
+
+impl Reader {
+    /// A reader that delivers what follows `checkpoint`.
+    #[must_use]
+    pub fn new(settings: Settings, checkpoint: &Checkpoint) -> Self {
+        let timestamp = match settings.initial_position {
+            InitialPosition::AtTimestamp(ms) => StartingPosition::AtTimestamp(ms),
+            // The row was written by a worker that starts at a timestamp and this one does not know which: the oldest
+            // record is the only choice that loses nothing.
+            InitialPosition::Latest | InitialPosition::TrimHorizon => StartingPosition::TrimHorizon,
+        };
+        let (start, committed) = match checkpoint {
+            Checkpoint::At(position) => (
+                StartingPosition::AtSequenceNumber(position.sequence.clone()),
+                Some(position.clone()),
+            ),
+            Checkpoint::Latest => (StartingPosition::Latest, None),
+            Checkpoint::AtTimestamp => (timestamp, None),
+            Checkpoint::TrimHorizon | Checkpoint::ShardEnd => (StartingPosition::TrimHorizon, None),
+        };
+        Self {
+            settings,
+            start,
+            committed,
+            last_fetched: None,
+            state: State::NeedIterator,
+            not_before: 0,
+            called_at: 0,
+            failures: 0,
+            iterators_in_vain: 0,
+            unprocessed_bytes: 0,
+            unprocessed_records: 0,
+            millis_behind_latest: None,
+        }
+    }
+
+    /// Takes in one event and returns what to do now, in order.
+    pub fn on(&mut self, now: Millis, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Tick => {}
+            Event::Iterator(result) => self.iterator(now, result, &mut actions),
+            Event::Fetched(result) => self.fetched(now, result, &mut actions),
+            Event::Processed { bytes, records } => {
+                self.unprocessed_bytes = self.unprocessed_bytes.saturating_sub(bytes);
+                self.unprocessed_records = self.unprocessed_records.saturating_sub(records);
+            }
+        }
+        actions.extend(self.next_call(now));
+        actions
+    }
+
+    /// When the next [`Event::Tick`] is due; `Millis::MAX` while another event must come first.
+    #[must_use]
+    pub fn wake_at(&self) -> Millis {
+        match self.state {
+            State::NeedIterator => self.not_before,
+            State::Ready { .. } if !self.is_full() => self.not_before,
+            State::Ready { .. }
+            | State::AwaitIterator
+            | State::AwaitRecords { .. }
+            | State::Ended => Millis::MAX,
+        }
+    }
+
+    /// How far behind the tip the last answer was, in milliseconds; `None` before the first one.
+    #[must_use]
+    pub fn millis_behind_latest(&self) -> Option<u64> {
+        self.millis_behind_latest
+    }
+
+    fn is_full(&self) -> bool {
+        self.unprocessed_bytes >= self.settings.max_unprocessed_bytes
+            || self.unprocessed_records >= self.settings.max_unprocessed_records
+    }
+
+    fn next_call(&mut self, now: Millis) -> Option<Action> {
+        if now < self.wake_at() {
+            return None;
+        }
+        self.called_at = now;
+        match std::mem::replace(&mut self.state, State::AwaitIterator) {
+            State::NeedIterator => Some(Action::GetIterator(self.iterator_position())),
+            State::Ready { iterator } => {
+                self.state = State::AwaitRecords {
+                    iterator: iterator.clone(),
+                };
+                Some(Action::GetRecords {
+                    iterator,
+                    limit: self.settings.max_records,
+                })
+            }
+            waiting => {
+                self.state = waiting;
+                None
+            }
+        }
+    }
+
+    /// Where an iterator continues: after what was fetched, else where the shard started.
+    fn iterator_position(&self) -> StartingPosition {
+        self.last_fetched
+            .clone()
+            .map_or_else(|| self.start.clone(), StartingPosition::AfterSequenceNumber)
+    }
+
+    fn iterator(
+        &mut self,
+        now: Millis,
+        result: Result<String, ServiceError>,
+        actions: &mut Vec<Action>,
+    ) {
+        match result {
+            Ok(iterator) => {
+                self.state = State::Ready { iterator };
+                if self.start == StartingPosition::Latest {
+                    self.start =
+                        StartingPosition::AtTimestamp(self.called_at.saturating_sub(LATEST_MARGIN));
+                }
+            }
+            Err(error) => self.failed(now, error, State::NeedIterator, actions),
+        }
+    }
+
+    fn fetched(
+        &mut self,
+        now: Millis,
+        result: Result<Fetched, ServiceError>,
+        actions: &mut Vec<Action>,
+    ) {
+        let fetched = match result {
+            Ok(fetched) => fetched,
+            Err(error) => return self.fetch_failed(now, error, actions),
+        };
+        self.failures = 0;
+        self.iterators_in_vain = 0;
+        self.millis_behind_latest = Some(fetched.millis_behind_latest);
+        let got_records = !fetched.batch.is_empty();
+        self.deliver(fetched.batch, actions);
+        match fetched.next_iterator {
+            Some(iterator) => {
+                self.state = State::Ready { iterator };
+                let behind = got_records || fetched.millis_behind_latest > 0;
+                let catch_up = CATCH_UP_INTERVAL.min(self.settings.idle);
+                self.not_before =
+                    self.called_at + if behind { catch_up } else { self.settings.idle };
+            }
+            None => {
+                self.state = State::Ended;
+                actions.push(Action::End {
+                    children: fetched.children,
+                });
+            }
+        }
+    }
+
+    fn deliver(&mut self, mut batch: Batch, actions: &mut Vec<Action>) {
+        let Some(last) = batch.len().checked_sub(1) else {
+            return;
+        };
+        self.last_fetched = Some(batch.position(last).sequence);
+        if let Some(committed) = &self.committed {
+            batch.skip_through(committed);
+            if batch.is_empty() {
+                return;
+            }
+            self.committed = None;
+        }
+        self.unprocessed_bytes += batch.retained_bytes();
+        self.unprocessed_records += batch.len();
+        actions.push(Action::Deliver(batch));
+    }
+
+    fn fetch_failed(&mut self, now: Millis, error: ServiceError, actions: &mut Vec<Action>) {
+        let State::AwaitRecords { iterator } =
+            std::mem::replace(&mut self.state, State::NeedIterator)
+        else {
+            return;
+        };
+        match error.kind {
+            // Also `Invalid`: a service that no longer understands an iterator says so in more than one way.
+            ErrorKind::ExpiredIterator | ErrorKind::Invalid => {
+                self.iterators_in_vain += 1;
+                if self.iterators_in_vain >= ITERATORS_IN_VAIN_MAX {
+                    self.state = State::Ended;
+                    return actions.push(Action::Fail(error));
+                }
+            }
+            _ => self.failed(now, error, State::Ready { iterator }, actions),
+        }
+    }
+
+    fn failed(
+        &mut self,
+        now: Millis,
+        error: ServiceError,
+        retry: State,
+        actions: &mut Vec<Action>,
+    ) {
+        if error.kind == ErrorKind::NotFound {
+            // The shard left retention with all its records: an end that names no children.
+            self.state = State::Ended;
+            return actions.push(Action::End {
+                children: Vec::new(),
+            });
+        }
+        if !error.kind.is_transient() {
+            self.state = State::Ended;
+            return actions.push(Action::Fail(error));
+        }
+        self.failures += 1;
+        self.not_before = now + (RETRY_MIN << (self.failures - 1).min(10)).min(RETRY_MAX);
+        self.state = retry;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,358 @@
+//! The reader against scripted answers, and against a model of a shard that fails at random.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::envelope::{BatchBuilder, Envelope};
+
+const SETTINGS: Settings = Settings {
+    initial_position: InitialPosition::TrimHorizon,
+    max_records: 100,
+    idle: 1_000,
+    max_unprocessed_bytes: 1 << 20,
+    max_unprocessed_records: 1_000,
+};
+
+fn error(kind: ErrorKind) -> ServiceError {
+    ServiceError {
+        kind,
+        operation: "GetRecords",
+        message: kind.to_string(),
+    }
+}
+
+fn batch(sequences: impl IntoIterator<Item = u64>) -> Batch {
+    let mut builder = BatchBuilder::default();
+    for sequence in sequences {
+        let sequence = sequence.to_string();
+        builder.push(Envelope {
+            sequence: &sequence,
+            sub_sequence: 0,
+            key: None,
+            message: b"x",
+            arrival_ms: 0,
+        });
+    }
+    builder.finish()
+}
+
+fn fetched(sequences: impl IntoIterator<Item = u64>, millis_behind_latest: u64) -> Event {
+    let next_iterator = Some("next".to_owned());
+    Event::Fetched(Ok(Fetched {
+        batch: batch(sequences),
+        next_iterator,
+        millis_behind_latest,
+        children: vec![],
+    }))
+}
+
+fn at(sequence: u64) -> Checkpoint {
+    Checkpoint::from_row(&sequence.to_string(), 0).unwrap()
+}
+
+/// A reader whose first GetRecords call is on its way, at time 0.
+fn reading(settings: Settings, checkpoint: &Checkpoint) -> Reader {
+    let mut reader = Reader::new(settings, checkpoint);
+    assert!(matches!(
+        reader.on(0, Event::Tick)[..],
+        [Action::GetIterator(_)]
+    ));
+    let actions = reader.on(0, Event::Iterator(Ok("first".to_owned())));
+    assert!(
+        matches!(&actions[..], [Action::GetRecords { iterator, limit: 100 }] if iterator == "first")
+    );
+    reader
+}
+
+fn delivered(actions: &[Action]) -> Vec<u64> {
+    let batches = actions.iter().filter_map(|action| match action {
+        Action::Deliver(batch) => Some(batch),
+        _ => None,
+    });
+    batches
+        .flat_map(|batch| {
+            batch
+                .envelopes(0..batch.len())
+                .map(|e| e.sequence.parse().unwrap())
+        })
+        .collect()
+}
+
+fn asked(actions: &[Action]) -> &StartingPosition {
+    match actions {
+        [Action::GetIterator(position)] => position,
+        other => panic!("expected one GetIterator, got {other:?}"),
+    }
+}
+
+#[test]
+fn the_first_iterator_is_at_the_checkpoint_and_what_was_committed_is_not_delivered_again() {
+    let mut reader = Reader::new(SETTINGS, &at(10));
+    let position = StartingPosition::AtSequenceNumber("10".parse().unwrap());
+    assert_eq!(*asked(&reader.on(0, Event::Tick)), position);
+    reader.on(0, Event::Iterator(Ok("i".to_owned())));
+    assert_eq!(delivered(&reader.on(0, fetched([10, 11], 0))), [11]);
+}
+
+#[test]
+fn a_response_of_committed_records_only_still_moves_the_reader() {
+    let mut reader = reading(SETTINGS, &at(12));
+    assert_eq!(delivered(&reader.on(0, fetched([11, 12], 5))), [0_u64; 0]);
+    assert!(matches!(
+        reader.on(200, Event::Tick)[..],
+        [Action::GetRecords { .. }]
+    ));
+    let actions = reader.on(200, Event::Fetched(Err(error(ErrorKind::ExpiredIterator))));
+    assert_eq!(
+        *asked(&actions),
+        StartingPosition::AfterSequenceNumber("12".parse().unwrap())
+    );
+}
+
+#[test]
+fn an_expired_iterator_continues_after_what_was_fetched() {
+    let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
+    reader.on(0, fetched([1, 2], 0));
+    reader.on(1_000, Event::Tick);
+    let actions = reader.on(
+        1_000,
+        Event::Fetched(Err(error(ErrorKind::ExpiredIterator))),
+    );
+    assert_eq!(
+        *asked(&actions),
+        StartingPosition::AfterSequenceNumber("2".parse().unwrap())
+    );
+}
+
+#[test]
+fn an_iterator_that_expires_before_the_first_record_starts_over_where_the_shard_started() {
+    let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
+    let actions = reader.on(0, Event::Fetched(Err(error(ErrorKind::ExpiredIterator))));
+    assert_eq!(*asked(&actions), StartingPosition::TrimHorizon);
+}
+
+#[test]
+fn a_latest_reader_never_asks_for_latest_twice() {
+    let mut reader = Reader::new(SETTINGS, &Checkpoint::Latest);
+    assert_eq!(
+        *asked(&reader.on(60_000, Event::Tick)),
+        StartingPosition::Latest
+    );
+    reader.on(60_010, Event::Iterator(Ok("i".to_owned())));
+    let actions = reader.on(
+        400_000,
+        Event::Fetched(Err(error(ErrorKind::ExpiredIterator))),
+    );
+    assert_eq!(
+        *asked(&actions),
+        StartingPosition::AtTimestamp(60_000 - LATEST_MARGIN)
+    );
+}
+
+#[test]
+fn a_reader_that_is_behind_calls_five_times_a_second_and_an_idle_one_waits() {
+    let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
+    reader.on(30, fetched([1], 0));
+    assert_eq!(reader.wake_at(), CATCH_UP_INTERVAL);
+    reader.on(200, Event::Tick);
+    reader.on(230, fetched([], 7_000));
+    assert_eq!(
+        reader.wake_at(),
+        200 + CATCH_UP_INTERVAL,
+        "behind, though the answer was empty"
+    );
+    reader.on(400, Event::Tick);
+    reader.on(430, fetched([], 0));
+    assert_eq!(reader.wake_at(), 1_400);
+    assert_eq!(
+        reader.millis_behind_latest(),
+        Some(0),
+        "an empty answer reports the lag too"
+    );
+}
+
+#[test]
+fn throttling_backs_off_further_each_time_and_keeps_the_iterator() {
+    let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
+    let mut now = 0;
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        assert!(
+            reader
+                .on(now, Event::Fetched(Err(error(ErrorKind::Throttled))))
+                .is_empty()
+        );
+        waits.push(reader.wake_at() - now);
+        now = reader.wake_at();
+        assert!(
+            matches!(&reader.on(now, Event::Tick)[..], [Action::GetRecords { iterator, .. }] if iterator == "first")
+        );
+    }
+    assert_eq!(waits, [200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
+}
+
+#[test]
+fn fetching_pauses_while_the_task_is_behind_and_resumes() {
+    let mut reader = reading(
+        Settings {
+            max_unprocessed_records: 2,
+            ..SETTINGS
+        },
+        &Checkpoint::TrimHorizon,
+    );
+    reader.on(0, fetched([1, 2], 9));
+    assert_eq!(reader.wake_at(), Millis::MAX);
+    assert!(reader.on(5_000, Event::Tick).is_empty());
+    let actions = reader.on(
+        5_000,
+        Event::Processed {
+            bytes: 0,
+            records: 1,
+        },
+    );
+    assert!(matches!(actions[..], [Action::GetRecords { .. }]));
+}
+
+#[test]
+fn the_end_is_reported_after_the_last_records_and_once() {
+    let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
+    let last = Fetched {
+        batch: batch([1]),
+        ..Fetched::default()
+    };
+    assert!(matches!(
+        reader.on(0, Event::Fetched(Ok(last)))[..],
+        [Action::Deliver(_), Action::End { .. }]
+    ));
+    assert!(reader.on(9_000, Event::Tick).is_empty());
+    assert_eq!(reader.wake_at(), Millis::MAX);
+}
+
+#[test]
+fn a_shard_that_left_retention_ends_without_children() {
+    let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
+    let actions = reader.on(0, Event::Fetched(Err(error(ErrorKind::NotFound))));
+    assert!(matches!(&actions[..], [Action::End { children }] if children.is_empty()));
+}
+
+#[test]
+fn what_no_retry_mends_is_told_at_once() {
+    let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
+    let actions = reader.on(0, Event::Fetched(Err(error(ErrorKind::Denied))));
+    assert!(matches!(actions[..], [Action::Fail(_)]));
+}
+
+#[test]
+fn a_service_that_never_accepts_an_iterator_is_told_after_a_bound() {
+    let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
+    for _ in 1..ITERATORS_IN_VAIN_MAX {
+        asked(&reader.on(0, Event::Fetched(Err(error(ErrorKind::Invalid)))));
+        reader.on(0, Event::Iterator(Ok("again".to_owned())));
+    }
+    assert!(matches!(
+        reader.on(0, Event::Fetched(Err(error(ErrorKind::Invalid))))[..],
+        [Action::Fail(_)]
+    ));
+}
+
+/// What the model shard does with the next call.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    None,
+    Throttled,
+    Unavailable,
+    Expired,
+    Empty,
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        6 => Just(Fault::None),
+        1 => Just(Fault::Throttled),
+        1 => Just(Fault::Unavailable),
+        1 => Just(Fault::Expired),
+        1 => Just(Fault::Empty),
+    ]
+}
+
+/// A closed shard of the records 1 to `last`; an iterator is the next record's number as text.
+struct Model {
+    last: u64,
+    per_call: u64,
+}
+
+impl Model {
+    fn iterator(&self, position: &StartingPosition) -> String {
+        let next = match position {
+            StartingPosition::AtSequenceNumber(s) => s.as_str().parse().unwrap(),
+            StartingPosition::AfterSequenceNumber(s) => s.as_str().parse::<u64>().unwrap() + 1,
+            _ => 1,
+        };
+        next.to_string()
+    }
+
+    fn get(&self, iterator: &str, fault: Fault) -> Result<Fetched, ServiceError> {
+        let first: u64 = iterator.parse().unwrap();
+        let end = match fault {
+            Fault::None => (first + self.per_call).min(self.last + 1),
+            Fault::Empty => first,
+            Fault::Throttled => return Err(error(ErrorKind::Throttled)),
+            Fault::Unavailable => return Err(error(ErrorKind::Unavailable)),
+            Fault::Expired => return Err(error(ErrorKind::ExpiredIterator)),
+        };
+        let next_iterator = (end <= self.last).then(|| end.to_string());
+        Ok(Fetched {
+            batch: batch(first..end),
+            next_iterator,
+            ..Fetched::default()
+        })
+    }
+}
+
+proptest! {
+    /// Whatever fails in between, every record after the checkpoint is delivered once and in order, then the end.
+    #[test]
+    fn every_record_is_delivered_once_in_order(
+        last in 1_u64..60,
+        per_call in 1_u64..20,
+        committed in 0_u64..60,
+        mut faults in prop::collection::vec(fault(), 0..200),
+    ) {
+        let committed = committed.min(last);
+        let checkpoint = if committed == 0 { Checkpoint::TrimHorizon } else { at(committed) };
+        let model = Model { last, per_call };
+        let mut reader = Reader::new(SETTINGS, &checkpoint);
+        let (mut now, mut got, mut in_vain, mut ended) = (0, Vec::new(), 0, false);
+        let mut events = vec![Event::Tick];
+        while !ended {
+            let event = events.pop().unwrap_or(Event::Tick);
+            if matches!(event, Event::Tick) {
+                prop_assert!(reader.wake_at() < Millis::MAX, "stuck after {got:?}");
+                now = now.max(reader.wake_at());
+            }
+            let actions = reader.on(now, event);
+            got.extend(delivered(&actions));
+            for action in actions {
+                match action {
+                    Action::GetIterator(position) => events.push(Event::Iterator(Ok(model.iterator(&position)))),
+                    Action::GetRecords { iterator, .. } => {
+                        let mut fault = faults.pop().unwrap_or(Fault::None);
+                        in_vain = if matches!(fault, Fault::Expired) { in_vain + 1 } else { 0 };
+                        if in_vain >= ITERATORS_IN_VAIN_MAX - 1 {
+                            (fault, in_vain) = (Fault::None, 0);
+                        }
+                        events.push(Event::Fetched(model.get(&iterator, fault)));
+                    }
+                    Action::Deliver(batch) => {
+                        events.push(Event::Processed { bytes: batch.retained_bytes(), records: batch.len() });
+                        // Answers come before what the task did with an earlier one.
+                        events.rotate_right(1);
+                    }
+                    Action::End { .. } => ended = true,
+                    Action::Fail(error) => prop_assert!(false, "{error}"),
+                }
+            }
+        }
+        prop_assert_eq!(got, (committed + 1..=last).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,552 @@
+//! The run loop of one task instance, as a pure machine: which envelopes the guest sees next, what a failed call
+//! means, and when positions are committed. The shell (one thread that owns the instance and the outputs) carries out
+//! each action and answers with an event. It must not know Wasmtime, Kinesis or DynamoDB.
+//!
+//! Invariants it holds: envelopes of a shard are called in order and none is skipped; a commit is *flush, then
+//! checkpoint*, and a checkpoint never passes an envelope that is not processed; SHARD_END is asked for only when the
+//! shard is processed to its end; after a trap everything since the last commit is read again.
+//!
+//! Times are milliseconds on a monotonic clock.
+
+mod commit;
+mod source;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::envelope::Batch;
+use crate::leases::{Epoch, Millis};
+use crate::position::{Checkpoint, Position};
+use crate::shard::ChildShard;
+
+use commit::Commit;
+use source::Source;
+
+/// A shard as the run loop and the guest number it.
+pub type SourceId = u32;
+
+/// Tells the readings of one shard apart: everything that an older reading still delivers is dropped.
+pub type Generation = u64;
+
+/// What a run loop is told once.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Envelopes and payload bytes that one call of the instance gets at most (one envelope is always allowed).
+    pub call_max_records: usize,
+    pub call_max_bytes: usize,
+    /// Time between two commits; `None` commits only when asked, at a shard's end and at the stop.
+    pub commit_interval: Option<Millis>,
+    pub retry: Retry,
+}
+
+/// What happens to an envelope whose call fails.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    /// Calls of the same envelopes, the first included, before the job stops.
+    pub max_attempts: u32,
+    /// Wait after the first failure; doubles up to `backoff_max`.
+    pub backoff: Millis,
+    pub backoff_max: Millis,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Time passed; see [`RunLoop::wake_at`].
+    Tick,
+    /// The lease of a shard is held and its parents are done.
+    Assigned {
+        source: SourceId,
+        epoch: Epoch,
+        checkpoint: Checkpoint,
+    },
+    /// The lease is gone.
+    Revoked {
+        source: SourceId,
+        epoch: Epoch,
+    },
+    Batch {
+        source: SourceId,
+        generation: Generation,
+        batch: Batch,
+    },
+    /// The reader delivered everything up to the shard's end.
+    End {
+        source: SourceId,
+        generation: Generation,
+        children: Vec<ChildShard>,
+    },
+    /// The answer to [`Action::Call`].
+    Returned(Returned),
+    /// The answer to [`Action::Rebuild`].
+    Rebuilt(Result<(), String>),
+    /// The answer to [`Action::BeforeStop`], whether it succeeded or not.
+    BeforeStopReturned,
+    /// The answer to [`Action::Flush`].
+    Flushed(Result<(), String>),
+    /// The answer to [`Action::Checkpoint`].
+    Checkpointed {
+        source: SourceId,
+        epoch: Epoch,
+    },
+    /// The answer to [`Action::EndShard`].
+    Sealed {
+        source: SourceId,
+        epoch: Epoch,
+    },
+    Stop,
+}
+
+/// How a call of the instance went.
+#[derive(Clone, Debug, Default)]
+pub struct Returned {
+    /// Envelopes from the start of the range that are done; their outputs are applied.
+    pub processed: usize,
+    /// The first envelope (relative to the range) that the guest named as failed, when it could.
+    pub failed_at: Option<usize>,
+    pub error: Option<CallFailure>,
+    /// The guest asked for a commit.
+    pub commit: bool,
+    /// The guest asked the job to stop, with its reason.
+    pub shutdown: Option<String>,
+}
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallFailure {
+    pub class: FailureClass,
+    pub message: String,
+}
+
+/// What a failed call asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureClass {
+    /// Try again, after so many milliseconds if the guest said.
+    Retry(Option<u32>),
+    /// The envelope can never succeed.
+    Reject,
+    /// The job must stop.
+    Fatal,
+    Other,
+    /// The instance is dead.
+    Trap,
+}
+
+/// What the shell must do.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Read the shard from `from` on; a reading under an older generation ends.
+    Read {
+        source: SourceId,
+        generation: Generation,
+        from: Checkpoint,
+    },
+    /// This much of what the reading delivered is through.
+    Processed {
+        source: SourceId,
+        generation: Generation,
+        bytes: usize,
+        records: usize,
+    },
+    Call {
+        source: SourceId,
+        batch: Arc<Batch>,
+        range: Range<usize>,
+        attempt: u32,
+    },
+    /// Drop the dead instance and build a new one.
+    Rebuild,
+    BeforeStop,
+    /// Make the outputs durable.
+    Flush,
+    Checkpoint {
+        source: SourceId,
+        epoch: Epoch,
+        checkpoint: Checkpoint,
+    },
+    EndShard {
+        source: SourceId,
+        epoch: Epoch,
+        children: Vec<ChildShard>,
+    },
+    /// The guest asked for the job's end.
+    Shutdown(String),
+    /// The loop is over; everything that could be committed is.
+    Finished(Result<(), Failure>),
+}
+
+/// Why the job had to stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// These envelopes of a shard could not be processed.
+    Envelopes {
+        source: SourceId,
+        first: Position,
+        last: Position,
+        attempts: u32,
+        cause: CallFailure,
+    },
+    /// The outputs could not be made durable.
+    Flush(String),
+    /// No new instance could be built after a trap.
+    Rebuild(String),
+}
+
+#[derive(Debug)]
+enum Busy {
+    Call {
+        source: SourceId,
+        generation: Generation,
+        batch: Arc<Batch>,
+        range: Range<usize>,
+    },
+    Rebuild,
+    BeforeStop,
+    Flush,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// `before-stop` is still to come.
+    Stopping,
+    /// The last commit is on its way.
+    Draining,
+    Finished,
+}
+
+/// The machine; see the module documentation.
+pub struct RunLoop {
+    settings: Settings,
+    phase: Phase,
+    busy: Option<Busy>,
+    sources: BTreeMap<SourceId, Source>,
+    /// The source that was called last; the next one in order has its turn.
+    last_called: SourceId,
+    generations: Generation,
+    commit: Commit,
+    failure: Option<Failure>,
+    actions: Vec<Action>,
+}
+
+impl RunLoop {
+    #[must_use]
+    pub fn new(now: Millis, settings: Settings) -> Self {
+        Self {
+            settings,
+            phase: Phase::Running,
+            busy: None,
+            sources: BTreeMap::new(),
+            last_called: 0,
+            generations: 0,
+            commit: Commit::new(now, settings.commit_interval),
+            failure: None,
+            actions: Vec::new(),
+        }
+    }
+
+    /// Takes in one event and returns what to do now, in order.
+    pub fn on(&mut self, now: Millis, event: Event) -> Vec<Action> {
+        match event {
+            Event::Tick => {}
+            Event::Assigned {
+                source,
+                epoch,
+                checkpoint,
+            } => self.assigned(source, epoch, checkpoint),
+            Event::Revoked { source, epoch } => self.revoked(source, epoch),
+            Event::Batch {
+                source,
+                generation,
+                batch,
+            } => {
+                if let Some(source) = self.current(source, generation) {
+                    source.push(batch);
+                }
+            }
+            Event::End {
+                source,
+                generation,
+                children,
+            } => {
+                if let Some(source) = self.current(source, generation) {
+                    source.end = Some(children);
+                }
+            }
+            Event::Returned(returned) => self.returned(now, returned),
+            Event::Rebuilt(result) => self.rebuilt(result),
+            Event::BeforeStopReturned => {
+                self.busy = None;
+                self.phase = Phase::Draining;
+                self.commit.request();
+            }
+            Event::Flushed(result) => self.flushed(now, result),
+            Event::Checkpointed { source, epoch } => self.commit.answered(source, epoch),
+            Event::Sealed { source, epoch } => {
+                self.commit.answered(source, epoch);
+                self.sources
+                    .retain(|id, s| *id != source || s.epoch != epoch);
+            }
+            Event::Stop => {
+                if self.phase == Phase::Running {
+                    self.phase = Phase::Stopping;
+                }
+            }
+        }
+        self.advance(now);
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When the next [`Event::Tick`] is due; `Millis::MAX` while another event must come first.
+    #[must_use]
+    pub fn wake_at(&self) -> Millis {
+        if self.busy.is_some() || self.phase != Phase::Running {
+            return Millis::MAX;
+        }
+        let retries = self.sources.values().filter_map(Source::retry_at).min();
+        retries.unwrap_or(Millis::MAX).min(self.commit.due_at())
+    }
+
+    fn current(&mut self, source: SourceId, generation: Generation) -> Option<&mut Source> {
+        self.sources
+            .get_mut(&source)
+            .filter(|source| source.generation == generation)
+    }
+
+    fn assigned(&mut self, source: SourceId, epoch: Epoch, checkpoint: Checkpoint) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        self.generations += 1;
+        let generation = self.generations;
+        self.sources
+            .insert(source, Source::new(epoch, generation, checkpoint.clone()));
+        self.actions.push(Action::Read {
+            source,
+            generation,
+            from: checkpoint,
+        });
+    }
+
+    fn revoked(&mut self, source: SourceId, epoch: Epoch) {
+        self.sources
+            .retain(|id, s| *id != source || s.epoch != epoch);
+        self.commit.answered(source, epoch);
+    }
+
+    /// Starts the next thing, when nothing is under way.
+    fn advance(&mut self, now: Millis) {
+        if self.busy.is_some() {
+            return;
+        }
+        match self.phase {
+            Phase::Running => {
+                if self.commit.is_due(now) || self.sources.values().any(Source::wants_end) {
+                    self.start_commit(now);
+                }
+                if self.busy.is_none() {
+                    self.call_next(now);
+                }
+            }
+            Phase::Stopping => self.act(Busy::BeforeStop, Action::BeforeStop),
+            Phase::Draining => {
+                self.start_commit(now);
+                if self.busy.is_none() && self.commit.is_idle() {
+                    self.finish();
+                }
+            }
+            Phase::Finished => {}
+        }
+    }
+
+    fn finish(&mut self) {
+        self.phase = Phase::Finished;
+        self.actions
+            .push(Action::Finished(self.failure.take().map_or(Ok(()), Err)));
+    }
+
+    fn act(&mut self, busy: Busy, action: Action) {
+        self.busy = Some(busy);
+        self.actions.push(action);
+    }
+
+    /// Begins a commit if one is wanted, none is under way, and there is something to commit.
+    fn start_commit(&mut self, now: Millis) {
+        if self.commit.start(now, &self.sources) {
+            self.act(Busy::Flush, Action::Flush);
+        }
+    }
+
+    fn flushed(&mut self, now: Millis, result: Result<(), String>) {
+        self.busy = None;
+        if let Err(reason) = result {
+            self.failure.get_or_insert(Failure::Flush(reason));
+            return self.finish();
+        }
+        for (source, epoch, checkpoint) in self.commit.flushed(now) {
+            let Some(state) = self
+                .sources
+                .get_mut(&source)
+                .filter(|state| state.epoch == epoch)
+            else {
+                self.commit.answered(source, epoch);
+                continue;
+            };
+            state.committed = checkpoint.clone();
+            self.actions.push(match state.take_end() {
+                Some(children) => Action::EndShard {
+                    source,
+                    epoch,
+                    children,
+                },
+                None => Action::Checkpoint {
+                    source,
+                    epoch,
+                    checkpoint,
+                },
+            });
+        }
+    }
+
+    /// Calls the next source in turn that has envelopes and is not waiting for a retry.
+    fn call_next(&mut self, now: Millis) {
+        let turn = |id: &SourceId| *id > self.last_called;
+        let (before, after): (Vec<SourceId>, Vec<SourceId>) =
+            self.sources.keys().partition(|id| !turn(id));
+        for id in after.into_iter().chain(before) {
+            let settings = &self.settings;
+            let Some(source) = self.sources.get_mut(&id) else {
+                continue;
+            };
+            let Some((batch, range)) = source.next_call(now, settings) else {
+                continue;
+            };
+            let (generation, attempt) = (source.generation, source.attempt());
+            self.last_called = id;
+            let busy = Busy::Call {
+                source: id,
+                generation,
+                batch: batch.clone(),
+                range: range.clone(),
+            };
+            return self.act(
+                busy,
+                Action::Call {
+                    source: id,
+                    batch,
+                    range,
+                    attempt,
+                },
+            );
+        }
+    }
+
+    fn returned(&mut self, now: Millis, returned: Returned) {
+        let Some(Busy::Call {
+            source: id,
+            generation,
+            batch,
+            range,
+        }) = self.busy.take()
+        else {
+            return;
+        };
+        if returned.commit {
+            self.commit.request();
+        }
+        if let Some(reason) = returned.shutdown {
+            self.actions.push(Action::Shutdown(reason));
+        }
+        let retry = self.settings.retry;
+        let trapped = matches!(&returned.error, Some(cause) if cause.class == FailureClass::Trap);
+        // Absent when the lease was lost during the call: what it did counts for nobody.
+        if let Some(source) = self
+            .sources
+            .get_mut(&id)
+            .filter(|source| source.generation == generation)
+        {
+            if let Some((bytes, records)) = source.advance(returned.processed) {
+                self.actions.push(Action::Processed {
+                    source: id,
+                    generation,
+                    bytes,
+                    records,
+                });
+            }
+            if let Some(cause) = returned.error {
+                let rest = range.start + returned.processed..range.end;
+                let named = returned.failed_at.map(|index| range.start + index);
+                let failed_at = named.filter(|at| rest.contains(at));
+                if let Some(attempts) =
+                    source.failed(now, &retry, &batch, rest.clone(), failed_at, &cause)
+                {
+                    let first = batch.position(failed_at.unwrap_or(rest.start));
+                    let last = if failed_at.is_some() {
+                        first.clone()
+                    } else {
+                        batch.position(rest.end - 1)
+                    };
+                    self.give_up(Failure::Envelopes {
+                        source: id,
+                        first,
+                        last,
+                        attempts,
+                        cause,
+                    });
+                }
+            }
+        }
+        match self.phase {
+            Phase::Running if trapped => self.act(Busy::Rebuild, Action::Rebuild),
+            // There is no instance left to say goodbye: what is not committed is replayed by the next start.
+            Phase::Stopping | Phase::Draining if trapped => self.finish(),
+            _ => {}
+        }
+    }
+
+    /// The job cannot go on. What the living instance processed is still committed; a dead one took its memory with
+    /// it, so the next start replays from the last commit.
+    fn give_up(&mut self, failure: Failure) {
+        let dead = matches!(&failure, Failure::Envelopes { cause, .. } if cause.class == FailureClass::Trap);
+        self.failure.get_or_insert(failure);
+        if dead {
+            self.finish();
+        } else if self.phase == Phase::Running {
+            self.phase = Phase::Stopping;
+        }
+    }
+
+    /// A new instance knows nothing of what the dead one saw since the last commit: read that again.
+    fn rebuilt(&mut self, result: Result<(), String>) {
+        self.busy = None;
+        if let Err(reason) = result {
+            self.failure.get_or_insert(Failure::Rebuild(reason));
+            return self.finish();
+        }
+        for (&source, state) in &mut self.sources {
+            if state.is_ending() {
+                continue;
+            }
+            self.generations += 1;
+            let generation = self.generations;
+            state.rewind(generation);
+            self.actions.push(Action::Read {
+                source,
+                generation,
+                from: state.committed.clone(),
+            });
+        }
+    }
+}
+
+/// The wait before the next attempt: doubling, bounded.
+fn backoff(retry: &Retry, attempts: u32) -> Millis {
+    retry
+        .backoff
+        .saturating_mul(1 << attempts.saturating_sub(1).min(20))
+        .min(retry.backoff_max)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! One commit at a time: positions are noted, outputs flushed, checkpoints written, answers awaited. Processing goes
+//! on while the checkpoints are on their way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::SourceId;
+use super::source::Source;
+use crate::leases::{Epoch, Millis};
+use crate::position::Checkpoint;
+
+pub(super) struct Commit {
+    interval: Option<Millis>,
+    due_at: Millis,
+    requested: bool,
+    /// Noted before the flush, so that what is processed during it waits for the next commit.
+    noted: Vec<(SourceId, Epoch, Checkpoint)>,
+    flushing: bool,
+    awaiting: BTreeSet<(SourceId, Epoch)>,
+}
+
+impl Commit {
+    pub(super) fn new(now: Millis, interval: Option<Millis>) -> Self {
+        let due_at = interval.map_or(Millis::MAX, |interval| now + interval);
+        Self {
+            interval,
+            due_at,
+            requested: false,
+            noted: Vec::new(),
+            flushing: false,
+            awaiting: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn request(&mut self) {
+        self.requested = true;
+    }
+
+    pub(super) fn is_due(&self, now: Millis) -> bool {
+        self.requested || now >= self.due_at
+    }
+
+    /// When the timer asks for a commit; never while one is under way.
+    pub(super) fn due_at(&self) -> Millis {
+        if self.is_idle() {
+            self.due_at
+        } else {
+            Millis::MAX
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        !self.flushing && self.awaiting.is_empty()
+    }
+
+    /// Notes the positions to commit; `true` when the outputs must be flushed for them now.
+    pub(super) fn start(&mut self, now: Millis, sources: &BTreeMap<SourceId, Source>) -> bool {
+        if !self.is_idle() {
+            return false;
+        }
+        self.requested = false;
+        if let Some(interval) = self.interval {
+            self.due_at = now + interval;
+        }
+        let uncommitted = sources
+            .iter()
+            .filter_map(|(&id, s)| Some((id, s.epoch, s.uncommitted()?)));
+        self.noted = uncommitted.collect();
+        self.flushing = !self.noted.is_empty();
+        self.flushing
+    }
+
+    /// The outputs are durable: the checkpoints to write.
+    pub(super) fn flushed(&mut self, now: Millis) -> Vec<(SourceId, Epoch, Checkpoint)> {
+        self.flushing = false;
+        if let Some(interval) = self.interval {
+            self.due_at = now + interval;
+        }
+        self.awaiting = self
+            .noted
+            .iter()
+            .map(|&(source, epoch, _)| (source, epoch))
+            .collect();
+        std::mem::take(&mut self.noted)
+    }
+
+    pub(super) fn answered(&mut self, source: SourceId, epoch: Epoch) {
+        self.awaiting.remove(&(source, epoch));
+    }
+}

@@ -1,0 +1,212 @@
+//! One shard inside the run loop: what is queued, how far it is processed and committed, and what is being retried.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::{CallFailure, FailureClass, Generation, Retry, Settings, backoff};
+use crate::envelope::Batch;
+use crate::leases::{Epoch, Millis};
+use crate::position::{Checkpoint, Position};
+use crate::shard::ChildShard;
+
+pub(super) struct Source {
+    pub(super) epoch: Epoch,
+    pub(super) generation: Generation,
+    pub(super) committed: Checkpoint,
+    /// The reader delivered everything; the children that it was told of.
+    pub(super) end: Option<Vec<ChildShard>>,
+    ending: bool,
+    processed: Option<Position>,
+    queue: VecDeque<Queued>,
+    trouble: Option<Trouble>,
+    /// A batch task named the first envelope that failed: those before it are called alone first.
+    prefix: Option<usize>,
+}
+
+struct Queued {
+    batch: Arc<Batch>,
+    next: usize,
+}
+
+/// Envelopes that failed. It outlives a rewind, so that a trap that comes again after a replay is counted again.
+struct Trouble {
+    attempts: u32,
+    retry_at: Millis,
+    /// The last envelope of the failed call: once it is processed, the trouble is over.
+    until: Position,
+}
+
+impl Source {
+    pub(super) fn new(epoch: Epoch, generation: Generation, checkpoint: Checkpoint) -> Self {
+        Self {
+            epoch,
+            generation,
+            committed: checkpoint,
+            end: None,
+            ending: false,
+            processed: None,
+            queue: VecDeque::new(),
+            trouble: None,
+            prefix: None,
+        }
+    }
+
+    pub(super) fn push(&mut self, batch: Batch) {
+        if !batch.is_empty() {
+            self.queue.push_back(Queued {
+                batch: Arc::new(batch),
+                next: 0,
+            });
+        }
+    }
+
+    /// The envelopes of the next call, if there are any and no retry is being waited for.
+    pub(super) fn next_call(
+        &mut self,
+        now: Millis,
+        settings: &Settings,
+    ) -> Option<(Arc<Batch>, Range<usize>)> {
+        if self.ending
+            || self
+                .trouble
+                .as_ref()
+                .is_some_and(|trouble| now < trouble.retry_at)
+        {
+            return None;
+        }
+        let queued = self.queue.front()?;
+        let start = queued.next;
+        let most = self
+            .prefix
+            .take()
+            .unwrap_or(settings.call_max_records)
+            .max(1);
+        let limit = queued.batch.len().min(start + most);
+        let mut bytes = queued.batch.payload_bytes(start);
+        let mut end = start + 1;
+        while end < limit {
+            bytes += queued.batch.payload_bytes(end);
+            if bytes > settings.call_max_bytes {
+                break;
+            }
+            end += 1;
+        }
+        Some((queued.batch.clone(), start..end))
+    }
+
+    /// Which attempt the next call is, from 1.
+    pub(super) fn attempt(&self) -> u32 {
+        self.trouble
+            .as_ref()
+            .map_or(1, |trouble| trouble.attempts + 1)
+    }
+
+    /// When a failed call may be tried again; `None` when none is waiting.
+    pub(super) fn retry_at(&self) -> Option<Millis> {
+        let trouble = self.trouble.as_ref()?;
+        (!self.queue.is_empty()).then_some(trouble.retry_at)
+    }
+
+    /// Counts envelopes as processed; returns what a finished batch kept in memory.
+    pub(super) fn advance(&mut self, processed: usize) -> Option<(usize, usize)> {
+        let last = processed.checked_sub(1)?;
+        let front = self.queue.front_mut()?;
+        let position = front.batch.position(front.next + last);
+        front.next += processed;
+        let through = front.next >= front.batch.len();
+        if self
+            .trouble
+            .as_ref()
+            .is_some_and(|trouble| position >= trouble.until)
+        {
+            self.trouble = None;
+        }
+        self.processed = Some(position);
+        if !through {
+            return None;
+        }
+        self.queue
+            .pop_front()
+            .map(|done| (done.batch.retained_bytes(), done.batch.len()))
+    }
+
+    /// Takes in a failed call of the envelopes `rest`; returns the attempts made when there is no use in another.
+    pub(super) fn failed(
+        &mut self,
+        now: Millis,
+        retry: &Retry,
+        batch: &Batch,
+        rest: Range<usize>,
+        failed_at: Option<usize>,
+        cause: &CallFailure,
+    ) -> Option<u32> {
+        if let Some(good) = failed_at
+            .map(|at| at.saturating_sub(rest.start))
+            .filter(|good| *good > 0)
+        {
+            self.prefix = Some(good);
+            return None;
+        }
+        let attempts = self.trouble.as_ref().map_or(0, |trouble| trouble.attempts) + 1;
+        let final_class = matches!(cause.class, FailureClass::Reject | FailureClass::Fatal);
+        if final_class || attempts >= retry.max_attempts {
+            return Some(attempts);
+        }
+        let wait = match cause.class {
+            FailureClass::Retry(Some(ms)) => Millis::from(ms).min(retry.backoff_max),
+            _ => backoff(retry, attempts),
+        };
+        let until = batch.position(failed_at.unwrap_or(rest.end - 1));
+        let until = self
+            .trouble
+            .take()
+            .map_or(until.clone(), |trouble| trouble.until.max(until));
+        self.trouble = Some(Trouble {
+            attempts,
+            retry_at: now + wait,
+            until,
+        });
+        None
+    }
+
+    /// Everything since the last commit will be delivered again under the new generation.
+    pub(super) fn rewind(&mut self, generation: Generation) {
+        self.generation = generation;
+        self.queue.clear();
+        self.processed = None;
+        self.prefix = None;
+        self.end = None;
+    }
+
+    /// What a commit would write now, if it is more than what is written.
+    pub(super) fn uncommitted(&self) -> Option<Checkpoint> {
+        if self.ending {
+            return None;
+        }
+        let processed = self
+            .processed
+            .clone()
+            .map(Checkpoint::At)
+            .filter(|position| *position > self.committed);
+        processed.or_else(|| self.wants_end().then(|| self.committed.clone()))
+    }
+
+    /// Processed to the end, and the lease machine does not know yet.
+    pub(super) fn wants_end(&self) -> bool {
+        self.end.is_some() && self.queue.is_empty() && !self.ending
+    }
+
+    /// The children to seal the shard with, if a commit just covered its end.
+    pub(super) fn take_end(&mut self) -> Option<Vec<ChildShard>> {
+        if !self.wants_end() {
+            return None;
+        }
+        self.ending = true;
+        self.end.take()
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending
+    }
+}
