@@ -50,36 +50,21 @@ pub enum Error {
     #[error("record {index} points outside the buffer of {len} bytes")]
     OutOfBounds { index: usize, len: usize },
     #[error("the {what} of record {index} is not UTF-8")]
-    NotUtf8 {
-        index: usize,
-        what: &'static str,
-        source: Utf8Error,
-    },
+    NotUtf8 { index: usize, what: &'static str, source: Utf8Error },
 }
 
 impl Batch {
     /// Checks every slice once, so that the views need not.
     pub fn new(buffer: Bytes, records: Vec<Record>) -> Result<Self, Error> {
         let len = buffer.len();
-        let slice = |index: usize, span: Span| {
-            buffer
-                .get(span.range())
-                .ok_or(Error::OutOfBounds { index, len })
-        };
+        let slice = |index: usize, span: Span| buffer.get(span.range()).ok_or(Error::OutOfBounds { index, len });
         for (index, record) in records.iter().enumerate() {
             let text = |what, span| {
                 let bytes = slice(index, span)?;
-                std::str::from_utf8(bytes).map_err(|source| Error::NotUtf8 {
-                    index,
-                    what,
-                    source,
-                })
+                std::str::from_utf8(bytes).map_err(|source| Error::NotUtf8 { index, what, source })
             };
             text("sequence number", record.sequence)?;
-            record
-                .key
-                .map(|span| text("partition key", span))
-                .transpose()?;
+            record.key.map(|span| text("partition key", span)).transpose()?;
             slice(index, record.message)?;
         }
         Ok(Self { buffer, records })
@@ -127,8 +112,7 @@ impl Batch {
     pub fn position(&self, index: usize) -> Position {
         let envelope = self.envelope(index);
         Position {
-            sequence: SequenceNumber::parse(envelope.sequence)
-                .expect("a decoder only lets digits through"),
+            sequence: SequenceNumber::parse(envelope.sequence).expect("a decoder only lets digits through"),
             sub_sequence: envelope.sub_sequence.into(),
         }
     }
@@ -142,9 +126,7 @@ impl Batch {
 
     /// Drops the envelopes at or before `position`: what a reader that starts AT a checkpoint gets once more.
     pub fn skip_through(&mut self, position: &Position) {
-        let skip = (0..self.records.len())
-            .take_while(|&index| self.position(index) <= *position)
-            .count();
+        let skip = (0..self.records.len()).take_while(|&index| self.position(index) <= *position).count();
         self.records.drain(..skip);
     }
 
@@ -180,36 +162,20 @@ impl BatchBuilder {
         let sequence = self.copy(envelope.sequence.as_bytes());
         let key = envelope.key.map(|key| self.copy(key.as_bytes()));
         let message = self.copy(envelope.message);
-        let Envelope {
-            sub_sequence,
-            arrival_ms,
-            ..
-        } = envelope;
-        self.records.push(Record {
-            sequence,
-            sub_sequence,
-            key,
-            message,
-            arrival_ms,
-        });
+        let Envelope { sub_sequence, arrival_ms, .. } = envelope;
+        self.records.push(Record { sequence, sub_sequence, key, message, arrival_ms });
     }
 
     #[must_use]
     pub fn finish(self) -> Batch {
-        Batch {
-            buffer: self.buffer.into(),
-            records: self.records,
-        }
+        Batch { buffer: self.buffer.into(), records: self.records }
     }
 
     fn copy(&mut self, bytes: &[u8]) -> Span {
         let bound = "a response is capped at 10 MB";
         let start = u32::try_from(self.buffer.len()).expect(bound);
         self.buffer.extend_from_slice(bytes);
-        Span {
-            start,
-            len: u32::try_from(bytes.len()).expect(bound),
-        }
+        Span { start, len: u32::try_from(bytes.len()).expect(bound) }
     }
 }
 
@@ -218,71 +184,40 @@ mod tests {
     use super::*;
 
     fn envelope(sequence: &str, sub_sequence: u32) -> Envelope<'_> {
-        Envelope {
-            sequence,
-            sub_sequence,
-            key: Some("k"),
-            message: b"m",
-            arrival_ms: 1,
-        }
+        Envelope { sequence, sub_sequence, key: Some("k"), message: b"m", arrival_ms: 1 }
     }
 
     fn batch(positions: &[(&'static str, u32)]) -> Batch {
         let mut builder = BatchBuilder::default();
-        positions
-            .iter()
-            .for_each(|&(sequence, sub)| builder.push(envelope(sequence, sub)));
+        positions.iter().for_each(|&(sequence, sub)| builder.push(envelope(sequence, sub)));
         builder.finish()
     }
 
     fn positions(batch: &Batch) -> Vec<(String, u32)> {
-        batch
-            .envelopes(0..batch.len())
-            .map(|e| (e.sequence.to_owned(), e.sub_sequence))
-            .collect()
+        batch.envelopes(0..batch.len()).map(|e| (e.sequence.to_owned(), e.sub_sequence)).collect()
     }
 
     #[test]
     fn skipping_stops_after_the_checkpoint_and_compares_as_numbers() {
         let mut b = batch(&[("9", 0), ("10", 0), ("10", 1), ("10", 2), ("11", 0)]);
-        b.skip_through(&Position {
-            sequence: "10".parse().unwrap(),
-            sub_sequence: 1,
-        });
+        b.skip_through(&Position { sequence: "10".parse().unwrap(), sub_sequence: 1 });
         assert_eq!(positions(&b), [("10".to_owned(), 2), ("11".to_owned(), 0)]);
     }
 
     #[test]
     fn slices_outside_the_buffer_are_refused() {
         let span = |start, len| Span { start, len };
-        let record = Record {
-            sequence: span(0, 1),
-            sub_sequence: 0,
-            key: None,
-            message: span(1, 9),
-            arrival_ms: 0,
-        };
+        let record = Record { sequence: span(0, 1), sub_sequence: 0, key: None, message: span(1, 9), arrival_ms: 0 };
         let err = Batch::new(Bytes::from_static(b"12"), vec![record]).unwrap_err();
-        assert_eq!(
-            err.to_string(),
-            "record 0 points outside the buffer of 2 bytes"
-        );
+        assert_eq!(err.to_string(), "record 0 points outside the buffer of 2 bytes");
     }
 
     #[test]
     fn a_key_that_is_not_utf8_is_refused() {
         let span = |start, len| Span { start, len };
-        let record = Record {
-            sequence: span(0, 1),
-            sub_sequence: 0,
-            key: Some(span(1, 1)),
-            message: span(0, 0),
-            arrival_ms: 0,
-        };
+        let record =
+            Record { sequence: span(0, 1), sub_sequence: 0, key: Some(span(1, 1)), message: span(0, 0), arrival_ms: 0 };
         let err = Batch::new(Bytes::from_static(b"1\xff"), vec![record]).unwrap_err();
-        assert_eq!(
-            err.to_string(),
-            "the partition key of record 0 is not UTF-8"
-        );
+        assert_eq!(err.to_string(), "the partition key of record 0 is not UTF-8");
     }
 }

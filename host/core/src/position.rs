@@ -127,10 +127,7 @@ impl Checkpoint {
             "TRIM_HORIZON" => Self::TrimHorizon,
             "LATEST" => Self::Latest,
             "SHARD_END" => Self::ShardEnd,
-            digits => Self::At(Position {
-                sequence: SequenceNumber::parse(digits)?,
-                sub_sequence,
-            }),
+            digits => Self::At(Position { sequence: SequenceNumber::parse(digits)?, sub_sequence }),
         })
     }
 }
@@ -221,17 +218,13 @@ mod tests {
     #[test]
     fn leading_zeros_do_not_change_the_number() {
         assert_eq!(SequenceNumber::parse("000").unwrap().as_str(), "0");
-        assert_eq!(
-            SequenceNumber::parse("0012").unwrap(),
-            SequenceNumber::parse("12").unwrap()
-        );
+        assert_eq!(SequenceNumber::parse("0012").unwrap(), SequenceNumber::parse("12").unwrap());
     }
 
     #[test]
     fn a_checkpoint_survives_its_row() {
         for checkpoint in [at("LATEST", 0), at("SHARD_END", 0), at("495", 7)] {
-            let back = Checkpoint::from_row(checkpoint.sequence_text(), checkpoint.sub_sequence())
-                .unwrap();
+            let back = Checkpoint::from_row(checkpoint.sequence_text(), checkpoint.sub_sequence()).unwrap();
             assert_eq!(back, checkpoint);
         }
     }

@@ -110,10 +110,9 @@ impl Reader {
             InitialPosition::Latest | InitialPosition::TrimHorizon => StartingPosition::TrimHorizon,
         };
         let (start, committed) = match checkpoint {
-            Checkpoint::At(position) => (
-                StartingPosition::AtSequenceNumber(position.sequence.clone()),
-                Some(position.clone()),
-            ),
+            Checkpoint::At(position) => {
+                (StartingPosition::AtSequenceNumber(position.sequence.clone()), Some(position.clone()))
+            }
             Checkpoint::Latest => (StartingPosition::Latest, None),
             Checkpoint::AtTimestamp => (timestamp, None),
             Checkpoint::TrimHorizon | Checkpoint::ShardEnd => (StartingPosition::TrimHorizon, None),
@@ -156,10 +155,7 @@ impl Reader {
         match self.state {
             State::NeedIterator => self.not_before,
             State::Ready { .. } if !self.is_full() => self.not_before,
-            State::Ready { .. }
-            | State::AwaitIterator
-            | State::AwaitRecords { .. }
-            | State::Ended => Millis::MAX,
+            State::Ready { .. } | State::AwaitIterator | State::AwaitRecords { .. } | State::Ended => Millis::MAX,
         }
     }
 
@@ -182,13 +178,8 @@ impl Reader {
         match std::mem::replace(&mut self.state, State::AwaitIterator) {
             State::NeedIterator => Some(Action::GetIterator(self.iterator_position())),
             State::Ready { iterator } => {
-                self.state = State::AwaitRecords {
-                    iterator: iterator.clone(),
-                };
-                Some(Action::GetRecords {
-                    iterator,
-                    limit: self.settings.max_records,
-                })
+                self.state = State::AwaitRecords { iterator: iterator.clone() };
+                Some(Action::GetRecords { iterator, limit: self.settings.max_records })
             }
             waiting => {
                 self.state = waiting;
@@ -199,35 +190,22 @@ impl Reader {
 
     /// Where an iterator continues: after what was fetched, else where the shard started.
     fn iterator_position(&self) -> StartingPosition {
-        self.last_fetched
-            .clone()
-            .map_or_else(|| self.start.clone(), StartingPosition::AfterSequenceNumber)
+        self.last_fetched.clone().map_or_else(|| self.start.clone(), StartingPosition::AfterSequenceNumber)
     }
 
-    fn iterator(
-        &mut self,
-        now: Millis,
-        result: Result<String, ServiceError>,
-        actions: &mut Vec<Action>,
-    ) {
+    fn iterator(&mut self, now: Millis, result: Result<String, ServiceError>, actions: &mut Vec<Action>) {
         match result {
             Ok(iterator) => {
                 self.state = State::Ready { iterator };
                 if self.start == StartingPosition::Latest {
-                    self.start =
-                        StartingPosition::AtTimestamp(self.called_at.saturating_sub(LATEST_MARGIN));
+                    self.start = StartingPosition::AtTimestamp(self.called_at.saturating_sub(LATEST_MARGIN));
                 }
             }
             Err(error) => self.failed(now, error, State::NeedIterator, actions),
         }
     }
 
-    fn fetched(
-        &mut self,
-        now: Millis,
-        result: Result<Fetched, ServiceError>,
-        actions: &mut Vec<Action>,
-    ) {
+    fn fetched(&mut self, now: Millis, result: Result<Fetched, ServiceError>, actions: &mut Vec<Action>) {
         let fetched = match result {
             Ok(fetched) => fetched,
             Err(error) => return self.fetch_failed(now, error, actions),
@@ -242,14 +220,11 @@ impl Reader {
                 self.state = State::Ready { iterator };
                 let behind = got_records || fetched.millis_behind_latest > 0;
                 let catch_up = CATCH_UP_INTERVAL.min(self.settings.idle);
-                self.not_before =
-                    self.called_at + if behind { catch_up } else { self.settings.idle };
+                self.not_before = self.called_at + if behind { catch_up } else { self.settings.idle };
             }
             None => {
                 self.state = State::Ended;
-                actions.push(Action::End {
-                    children: fetched.children,
-                });
+                actions.push(Action::End { children: fetched.children });
             }
         }
     }
@@ -272,9 +247,7 @@ impl Reader {
     }
 
     fn fetch_failed(&mut self, now: Millis, error: ServiceError, actions: &mut Vec<Action>) {
-        let State::AwaitRecords { iterator } =
-            std::mem::replace(&mut self.state, State::NeedIterator)
-        else {
+        let State::AwaitRecords { iterator } = std::mem::replace(&mut self.state, State::NeedIterator) else {
             return;
         };
         match error.kind {
@@ -290,19 +263,11 @@ impl Reader {
         }
     }
 
-    fn failed(
-        &mut self,
-        now: Millis,
-        error: ServiceError,
-        retry: State,
-        actions: &mut Vec<Action>,
-    ) {
+    fn failed(&mut self, now: Millis, error: ServiceError, retry: State, actions: &mut Vec<Action>) {
         if error.kind == ErrorKind::NotFound {
             // The shard left retention with all its records: an end that names no children.
             self.state = State::Ended;
-            return actions.push(Action::End {
-                children: Vec::new(),
-            });
+            return actions.push(Action::End { children: Vec::new() });
         }
         if !error.kind.is_transient() {
             self.state = State::Ended;

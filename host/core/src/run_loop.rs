@@ -180,13 +180,7 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// These envelopes of a shard could not be processed.
-    Envelopes {
-        source: SourceId,
-        first: Position,
-        last: Position,
-        attempts: u32,
-        cause: CallFailure,
-    },
+    Envelopes { source: SourceId, first: Position, last: Position, attempts: u32, cause: CallFailure },
     /// The outputs could not be made durable.
     Flush(String),
     /// No new instance could be built after a trap.
@@ -195,12 +189,7 @@ pub enum Failure {
 
 #[derive(Debug)]
 enum Busy {
-    Call {
-        source: SourceId,
-        generation: Generation,
-        batch: Arc<Batch>,
-        range: Range<usize>,
-    },
+    Call { source: SourceId, generation: Generation, batch: Arc<Batch>, range: Range<usize> },
     Rebuild,
     BeforeStop,
     Flush,
@@ -250,26 +239,14 @@ impl RunLoop {
     pub fn on(&mut self, now: Millis, event: Event) -> Vec<Action> {
         match event {
             Event::Tick => {}
-            Event::Assigned {
-                source,
-                epoch,
-                checkpoint,
-            } => self.assigned(source, epoch, checkpoint),
+            Event::Assigned { source, epoch, checkpoint } => self.assigned(source, epoch, checkpoint),
             Event::Revoked { source, epoch } => self.revoked(source, epoch),
-            Event::Batch {
-                source,
-                generation,
-                batch,
-            } => {
+            Event::Batch { source, generation, batch } => {
                 if let Some(source) = self.current(source, generation) {
                     source.push(batch);
                 }
             }
-            Event::End {
-                source,
-                generation,
-                children,
-            } => {
+            Event::End { source, generation, children } => {
                 if let Some(source) = self.current(source, generation) {
                     source.end = Some(children);
                 }
@@ -285,8 +262,7 @@ impl RunLoop {
             Event::Checkpointed { source, epoch } => self.commit.answered(source, epoch),
             Event::Sealed { source, epoch } => {
                 self.commit.answered(source, epoch);
-                self.sources
-                    .retain(|id, s| *id != source || s.epoch != epoch);
+                self.sources.retain(|id, s| *id != source || s.epoch != epoch);
             }
             Event::Stop => {
                 if self.phase == Phase::Running {
@@ -309,9 +285,7 @@ impl RunLoop {
     }
 
     fn current(&mut self, source: SourceId, generation: Generation) -> Option<&mut Source> {
-        self.sources
-            .get_mut(&source)
-            .filter(|source| source.generation == generation)
+        self.sources.get_mut(&source).filter(|source| source.generation == generation)
     }
 
     fn assigned(&mut self, source: SourceId, epoch: Epoch, checkpoint: Checkpoint) {
@@ -320,18 +294,12 @@ impl RunLoop {
         }
         self.generations += 1;
         let generation = self.generations;
-        self.sources
-            .insert(source, Source::new(epoch, generation, checkpoint.clone()));
-        self.actions.push(Action::Read {
-            source,
-            generation,
-            from: checkpoint,
-        });
+        self.sources.insert(source, Source::new(epoch, generation, checkpoint.clone()));
+        self.actions.push(Action::Read { source, generation, from: checkpoint });
     }
 
     fn revoked(&mut self, source: SourceId, epoch: Epoch) {
-        self.sources
-            .retain(|id, s| *id != source || s.epoch != epoch);
+        self.sources.retain(|id, s| *id != source || s.epoch != epoch);
         self.commit.answered(source, epoch);
     }
 
@@ -362,8 +330,7 @@ impl RunLoop {
 
     fn finish(&mut self) {
         self.phase = Phase::Finished;
-        self.actions
-            .push(Action::Finished(self.failure.take().map_or(Ok(()), Err)));
+        self.actions.push(Action::Finished(self.failure.take().map_or(Ok(()), Err)));
     }
 
     fn act(&mut self, busy: Busy, action: Action) {
@@ -385,26 +352,14 @@ impl RunLoop {
             return self.finish();
         }
         for (source, epoch, checkpoint) in self.commit.flushed(now) {
-            let Some(state) = self
-                .sources
-                .get_mut(&source)
-                .filter(|state| state.epoch == epoch)
-            else {
+            let Some(state) = self.sources.get_mut(&source).filter(|state| state.epoch == epoch) else {
                 self.commit.answered(source, epoch);
                 continue;
             };
             state.committed = checkpoint.clone();
             self.actions.push(match state.take_end() {
-                Some(children) => Action::EndShard {
-                    source,
-                    epoch,
-                    children,
-                },
-                None => Action::Checkpoint {
-                    source,
-                    epoch,
-                    checkpoint,
-                },
+                Some(children) => Action::EndShard { source, epoch, children },
+                None => Action::Checkpoint { source, epoch, checkpoint },
             });
         }
     }
@@ -412,8 +367,7 @@ impl RunLoop {
     /// Calls the next source in turn that has envelopes and is not waiting for a retry.
     fn call_next(&mut self, now: Millis) {
         let turn = |id: &SourceId| *id > self.last_called;
-        let (before, after): (Vec<SourceId>, Vec<SourceId>) =
-            self.sources.keys().partition(|id| !turn(id));
+        let (before, after): (Vec<SourceId>, Vec<SourceId>) = self.sources.keys().partition(|id| !turn(id));
         for id in after.into_iter().chain(before) {
             let settings = &self.settings;
             let Some(source) = self.sources.get_mut(&id) else {
@@ -424,32 +378,13 @@ impl RunLoop {
             };
             let (generation, attempt) = (source.generation, source.attempt());
             self.last_called = id;
-            let busy = Busy::Call {
-                source: id,
-                generation,
-                batch: batch.clone(),
-                range: range.clone(),
-            };
-            return self.act(
-                busy,
-                Action::Call {
-                    source: id,
-                    batch,
-                    range,
-                    attempt,
-                },
-            );
+            let busy = Busy::Call { source: id, generation, batch: batch.clone(), range: range.clone() };
+            return self.act(busy, Action::Call { source: id, batch, range, attempt });
         }
     }
 
     fn returned(&mut self, now: Millis, returned: Returned) {
-        let Some(Busy::Call {
-            source: id,
-            generation,
-            batch,
-            range,
-        }) = self.busy.take()
-        else {
+        let Some(Busy::Call { source: id, generation, batch, range }) = self.busy.take() else {
             return;
         };
         if returned.commit {
@@ -461,39 +396,18 @@ impl RunLoop {
         let retry = self.settings.retry;
         let trapped = matches!(&returned.error, Some(cause) if cause.class == FailureClass::Trap);
         // Absent when the lease was lost during the call: what it did counts for nobody.
-        if let Some(source) = self
-            .sources
-            .get_mut(&id)
-            .filter(|source| source.generation == generation)
-        {
+        if let Some(source) = self.sources.get_mut(&id).filter(|source| source.generation == generation) {
             if let Some((bytes, records)) = source.advance(returned.processed) {
-                self.actions.push(Action::Processed {
-                    source: id,
-                    generation,
-                    bytes,
-                    records,
-                });
+                self.actions.push(Action::Processed { source: id, generation, bytes, records });
             }
             if let Some(cause) = returned.error {
                 let rest = range.start + returned.processed..range.end;
                 let named = returned.failed_at.map(|index| range.start + index);
                 let failed_at = named.filter(|at| rest.contains(at));
-                if let Some(attempts) =
-                    source.failed(now, &retry, &batch, rest.clone(), failed_at, &cause)
-                {
+                if let Some(attempts) = source.failed(now, &retry, &batch, rest.clone(), failed_at, &cause) {
                     let first = batch.position(failed_at.unwrap_or(rest.start));
-                    let last = if failed_at.is_some() {
-                        first.clone()
-                    } else {
-                        batch.position(rest.end - 1)
-                    };
-                    self.give_up(Failure::Envelopes {
-                        source: id,
-                        first,
-                        last,
-                        attempts,
-                        cause,
-                    });
+                    let last = if failed_at.is_some() { first.clone() } else { batch.position(rest.end - 1) };
+                    self.give_up(Failure::Envelopes { source: id, first, last, attempts, cause });
                 }
             }
         }
@@ -531,21 +445,14 @@ impl RunLoop {
             self.generations += 1;
             let generation = self.generations;
             state.rewind(generation);
-            self.actions.push(Action::Read {
-                source,
-                generation,
-                from: state.committed.clone(),
-            });
+            self.actions.push(Action::Read { source, generation, from: state.committed.clone() });
         }
     }
 }
 
 /// The wait before the next attempt: doubling, bounded.
 fn backoff(retry: &Retry, attempts: u32) -> Millis {
-    retry
-        .backoff
-        .saturating_mul(1 << attempts.saturating_sub(1).min(20))
-        .min(retry.backoff_max)
+    retry.backoff.saturating_mul(1 << attempts.saturating_sub(1).min(20)).min(retry.backoff_max)
 }
 
 #[cfg(test)]

@@ -98,14 +98,9 @@ impl Held {
             return;
         }
         let told = !children.is_empty();
-        let parents_known = children
-            .iter()
-            .flat_map(|child| &child.parents)
-            .all(|id| known.contains(id));
+        let parents_known = children.iter().flat_map(|child| &child.parents).all(|id| known.contains(id));
         let step = if told && parents_known {
-            Step::Creating {
-                missing: ids(&children),
-            }
+            Step::Creating { missing: ids(&children) }
         } else {
             Step::Listing { not_before: 0 }
         };
@@ -113,23 +108,11 @@ impl Held {
     }
 
     pub(super) fn needs_listing(&self) -> bool {
-        matches!(
-            self.end,
-            Some(End {
-                step: Step::Listing { .. },
-                ..
-            })
-        )
+        matches!(self.end, Some(End { step: Step::Listing { .. }, .. }))
     }
 
     pub(super) fn awaits_parent(&self) -> bool {
-        matches!(
-            self.end,
-            Some(End {
-                step: Step::Listing { not_before: 1.. },
-                ..
-            })
-        )
+        matches!(self.end, Some(End { step: Step::Listing { not_before: 1.. }, .. }))
     }
 
     /// The stream's shards, for an end that waits for them; looked at again at `retry_at` when a parent is awaited.
@@ -141,38 +124,24 @@ impl Held {
         if end.children.is_empty() {
             end.children = sync::children_of(&self.lease.key, shards);
         }
-        let awaited = end
-            .children
-            .iter()
-            .any(|child| !sync::awaited_parents(child, known, shards).is_empty());
+        let awaited = end.children.iter().any(|child| !sync::awaited_parents(child, known, shards).is_empty());
         end.step = match (awaited, end.children.is_empty()) {
-            (true, _) => Step::Listing {
-                not_before: retry_at,
-            },
+            (true, _) => Step::Listing { not_before: retry_at },
             (false, true) => Step::Sealing,
-            (false, false) => Step::Creating {
-                missing: ids(&end.children),
-            },
+            (false, false) => Step::Creating { missing: ids(&end.children) },
         };
     }
 
     pub(super) fn is_creating(&self, child: &str) -> bool {
         match &self.end {
-            Some(End {
-                step: Step::Creating { missing },
-                ..
-            }) => missing.iter().any(|id| id == child),
+            Some(End { step: Step::Creating { missing }, .. }) => missing.iter().any(|id| id == child),
             _ => false,
         }
     }
 
     /// A child's row exists now.
     pub(super) fn child_exists(&mut self, child: &str) {
-        let Some(End {
-            step: Step::Creating { missing },
-            ..
-        }) = &mut self.end
-        else {
+        let Some(End { step: Step::Creating { missing }, .. }) = &mut self.end else {
             return;
         };
         let before = missing.len();
@@ -196,12 +165,7 @@ impl Held {
     }
 
     /// The write to send now, if any.
-    pub(super) fn next_write(
-        &mut self,
-        now: Millis,
-        stopping: bool,
-        worker: &str,
-    ) -> Option<Write> {
+    pub(super) fn next_write(&mut self, now: Millis, stopping: bool, worker: &str) -> Option<Write> {
         if self.sent_at.is_some() || self.retry_at.is_some_and(|at| now < at) {
             return None;
         }
@@ -216,43 +180,23 @@ impl Held {
 
     fn due_write(&self, stopping: bool, worker: &str) -> Option<Write> {
         let (key, counter) = (self.lease.key.clone(), self.lease.counter);
-        let evict = || Write::Evict {
-            key: key.clone(),
-            owner: worker.to_owned(),
-        };
+        let evict = || Write::Evict { key: key.clone(), owner: worker.to_owned() };
         if let Some(checkpoint) = self.wanted.clone() {
-            return Some(Write::Checkpoint {
-                key,
-                counter,
-                checkpoint,
-            });
+            return Some(Write::Checkpoint { key, counter, checkpoint });
         }
         match &self.end {
-            Some(End {
-                step: Step::Releasing,
-                ..
-            }) => return Some(evict()),
+            Some(End { step: Step::Releasing, .. }) => return Some(evict()),
             Some(_) if self.renew_due => {}
             Some(end) => match &end.step {
                 Step::Creating { missing } => {
-                    let child = end
-                        .children
-                        .iter()
-                        .find(|child| missing.first() == Some(&child.id))?;
+                    let child = end.children.iter().find(|child| missing.first() == Some(&child.id))?;
                     return Some(Write::Create(sync::child_lease(child)));
                 }
                 Step::Linking => {
-                    return Some(Write::Children {
-                        key,
-                        children: ids(&end.children),
-                    });
+                    return Some(Write::Children { key, children: ids(&end.children) });
                 }
                 Step::Sealing => {
-                    return Some(Write::Checkpoint {
-                        key,
-                        counter,
-                        checkpoint: Checkpoint::ShardEnd,
-                    });
+                    return Some(Write::Checkpoint { key, counter, checkpoint: Checkpoint::ShardEnd });
                 }
                 // What is not sealed yet, the next owner seals: a stop does not wait for other shards.
                 Step::Listing { .. } if stopping => return Some(evict()),
@@ -293,11 +237,7 @@ impl Held {
                 self.bump(counter + 1, sent_at);
                 Op::Kept
             }
-            Write::Checkpoint {
-                counter,
-                checkpoint,
-                ..
-            } => {
+            Write::Checkpoint { counter, checkpoint, .. } => {
                 self.bump(counter + 1, sent_at);
                 self.lease.checkpoint = checkpoint.clone();
                 self.checkpointed(checkpoint)

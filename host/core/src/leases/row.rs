@@ -41,16 +41,9 @@ pub enum Write {
     Evict { key: ShardId, owner: String },
     /// `leaseCounter` must still be `counter`. Writes the checkpoint, resets the owner switches, deletes a pending
     /// checkpoint; the counter grows by one.
-    Checkpoint {
-        key: ShardId,
-        counter: u64,
-        checkpoint: Checkpoint,
-    },
+    Checkpoint { key: ShardId, counter: u64, checkpoint: Checkpoint },
     /// The row must exist. Writes `childShardIds` only; the counter stays.
-    Children {
-        key: ShardId,
-        children: Vec<ShardId>,
-    },
+    Children { key: ShardId, children: Vec<ShardId> },
 }
 
 impl Write {

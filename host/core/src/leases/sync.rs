@@ -25,17 +25,11 @@ pub(super) fn hash_range_hole(shards: &[Shard]) -> Option<HashRange> {
     for range in ranges {
         let Some(expected) = next else { break };
         if range.start > expected {
-            return Some(HashRange {
-                start: expected,
-                end: range.start - 1,
-            });
+            return Some(HashRange { start: expected, end: range.start - 1 });
         }
         next = range.end.max(expected.saturating_sub(1)).checked_add(1);
     }
-    next.map(|start| HashRange {
-        start,
-        end: u128::MAX,
-    })
+    next.map(|start| HashRange { start, end: u128::MAX })
 }
 
 /// The row of a shard that nobody has read yet.
@@ -77,20 +71,10 @@ pub(super) fn child_lease(child: &ChildShard) -> Lease {
 /// leads to is created here: the shard itself for LATEST, its oldest ancestors otherwise, and likewise for the
 /// unknown second parent of a merge. A child whose parents are all at SHARD_END but which has no row gets one.
 
-pub(super) fn missing_leases(
-    shards: &[Shard],
-    leases: &[Lease],
-    initial: InitialPosition,
-) -> Vec<Lease> {
+pub(super) fn missing_leases(shards: &[Shard], leases: &[Lease], initial: InitialPosition) -> Vec<Lease> {
     let mut sync = Sync {
-        shards: shards
-            .iter()
-            .map(|shard| (shard.id.as_str(), shard))
-            .collect(),
-        leases: leases
-            .iter()
-            .map(|lease| (lease.key.as_str(), lease))
-            .collect(),
+        shards: shards.iter().map(|shard| (shard.id.as_str(), shard)).collect(),
+        leases: leases.iter().map(|lease| (lease.key.as_str(), lease)).collect(),
         initial,
         covered: HashMap::new(),
         new: BTreeMap::new(),
@@ -105,10 +89,7 @@ pub(super) fn missing_leases(
         .into_iter()
         .map(|(id, checkpoint)| {
             let shard = sync.shards[id];
-            (
-                SequenceNumber::parse(&shard.starting_sequence).ok(),
-                new_lease(shard, checkpoint),
-            )
+            (SequenceNumber::parse(&shard.starting_sequence).ok(), new_lease(shard, checkpoint))
         })
         .collect();
     new.sort_by(|a, b| (&a.0, &a.1.key).cmp(&(&b.0, &b.1.key)));
@@ -126,11 +107,7 @@ struct Sync<'a> {
 
 impl<'a> Sync<'a> {
     fn parents(&self, shard: &'a Shard) -> Vec<&'a Shard> {
-        shard
-            .parents
-            .iter()
-            .filter_map(|id| self.shards.get(id.as_str()).copied())
-            .collect()
+        shard.parents.iter().filter_map(|id| self.shards.get(id.as_str()).copied()).collect()
     }
 
     fn cover(&mut self, shard: &'a Shard) -> bool {
@@ -149,17 +126,11 @@ impl<'a> Sync<'a> {
         if !covered.contains(&true) {
             return false;
         }
-        for (parent, _) in parents
-            .iter()
-            .zip(&covered)
-            .filter(|(_, covered)| !**covered)
-        {
+        for (parent, _) in parents.iter().zip(&covered).filter(|(_, covered)| !**covered) {
             self.create_from(parent);
         }
         let at_end = |parent: &&Shard| {
-            self.leases
-                .get(parent.id.as_str())
-                .is_some_and(|lease| lease.checkpoint == Checkpoint::ShardEnd)
+            self.leases.get(parent.id.as_str()).is_some_and(|lease| lease.checkpoint == Checkpoint::ShardEnd)
         };
         if parents.iter().all(|parent| at_end(parent)) {
             self.new.insert(&shard.id, Checkpoint::TrimHorizon);
@@ -200,18 +171,9 @@ pub(super) fn children_of(parent: &str, shards: &[Shard]) -> Vec<ChildShard> {
 /// The other parents of `child` that have no lease although their shard still exists: their lease is about to be
 /// created by whoever reads *their* parents, and the child must not overtake them.
 
-pub(super) fn awaited_parents(
-    child: &ChildShard,
-    leases: &BTreeSet<ShardId>,
-    shards: &[Shard],
-) -> Vec<ShardId> {
+pub(super) fn awaited_parents(child: &ChildShard, leases: &BTreeSet<ShardId>, shards: &[Shard]) -> Vec<ShardId> {
     let exists = |id: &ShardId| shards.iter().any(|shard| shard.id == *id);
-    child
-        .parents
-        .iter()
-        .filter(|id| !leases.contains(*id) && exists(id))
-        .cloned()
-        .collect()
+    child.parents.iter().filter(|id| !leases.contains(*id) && exists(id)).cloned().collect()
 }
 
 #[cfg(test)]
@@ -222,10 +184,7 @@ mod tests {
         Shard {
             id: id.to_string(),
             parents: parents.iter().map(u32::to_string).collect(),
-            hash_range: HashRange {
-                start: 0,
-                end: u128::MAX,
-            },
+            hash_range: HashRange { start: 0, end: u128::MAX },
             starting_sequence: sequence.to_string(),
             open,
         }
@@ -245,9 +204,7 @@ mod tests {
     }
 
     fn leases(ids: &[u32], checkpoint: &Checkpoint) -> Vec<Lease> {
-        ids.iter()
-            .map(|&id| new_lease(&shard(id, &[], 0, true), checkpoint.clone()))
-            .collect()
+        ids.iter().map(|&id| new_lease(&shard(id, &[], 0, true), checkpoint.clone())).collect()
     }
 
     fn created(existing: &[u32], initial: InitialPosition) -> Vec<(String, Checkpoint)> {
@@ -262,33 +219,17 @@ mod tests {
     fn the_documented_tree_gives_the_documented_leases() {
         let latest = vec![("6".to_owned(), Checkpoint::Latest)];
         assert_eq!(created(&[4, 5, 7], InitialPosition::Latest), latest);
-        let oldest = |checkpoint: Checkpoint| {
-            vec![
-                ("0".to_owned(), checkpoint.clone()),
-                ("1".to_owned(), checkpoint),
-            ]
-        };
-        assert_eq!(
-            created(&[4, 5, 7], InitialPosition::TrimHorizon),
-            oldest(Checkpoint::TrimHorizon)
-        );
-        assert_eq!(
-            created(&[4, 5, 7], InitialPosition::AtTimestamp(200)),
-            oldest(Checkpoint::AtTimestamp)
-        );
+        let oldest = |checkpoint: Checkpoint| vec![("0".to_owned(), checkpoint.clone()), ("1".to_owned(), checkpoint)];
+        assert_eq!(created(&[4, 5, 7], InitialPosition::TrimHorizon), oldest(Checkpoint::TrimHorizon));
+        assert_eq!(created(&[4, 5, 7], InitialPosition::AtTimestamp(200)), oldest(Checkpoint::AtTimestamp));
     }
 
     #[test]
     fn a_half_created_table_is_completed() {
-        let first: Vec<String> = created(&[0, 1], InitialPosition::TrimHorizon)
-            .into_iter()
-            .map(|(key, _)| key)
-            .collect();
+        let first: Vec<String> =
+            created(&[0, 1], InitialPosition::TrimHorizon).into_iter().map(|(key, _)| key).collect();
         assert_eq!(first, ["2", "3", "4", "5"]);
-        let open: Vec<String> = created(&[4], InitialPosition::Latest)
-            .into_iter()
-            .map(|(key, _)| key)
-            .collect();
+        let open: Vec<String> = created(&[4], InitialPosition::Latest).into_iter().map(|(key, _)| key).collect();
         assert_eq!(open, ["10", "8", "9"]);
     }
 
@@ -298,19 +239,12 @@ mod tests {
         let again = missing_leases(&documented_tree(), &ended, InitialPosition::Latest);
         let keys: Vec<&str> = again.iter().map(|lease| lease.key.as_str()).collect();
         assert_eq!(keys, ["10", "8", "9"]);
-        assert!(
-            again
-                .iter()
-                .all(|lease| lease.checkpoint == Checkpoint::TrimHorizon)
-        );
+        assert!(again.iter().all(|lease| lease.checkpoint == Checkpoint::TrimHorizon));
     }
 
     #[test]
     fn holes_are_found_at_the_start_in_the_middle_and_at_the_end() {
-        let ranged = |start, end| Shard {
-            hash_range: HashRange { start, end },
-            ..shard(0, &[], 0, true)
-        };
+        let ranged = |start, end| Shard { hash_range: HashRange { start, end }, ..shard(0, &[], 0, true) };
         let hole = |shards: &[Shard]| hash_range_hole(shards).map(|range| (range.start, range.end));
         assert_eq!(hole(&[ranged(0, u128::MAX)]), None);
         assert_eq!(hole(&[ranged(10, u128::MAX), ranged(0, 9)]), None);
@@ -327,10 +261,6 @@ mod tests {
         assert_eq!(child.id, "8");
         let known = BTreeSet::from(["7".to_owned()]);
         assert_eq!(awaited_parents(child, &known, &tree), ["6"]);
-        assert_eq!(
-            awaited_parents(child, &known, &tree[7..]),
-            Vec::<String>::new(),
-            "an aged-out parent is no reason"
-        );
+        assert_eq!(awaited_parents(child, &known, &tree[7..]), Vec::<String>::new(), "an aged-out parent is no reason");
     }
 }

@@ -30,28 +30,18 @@ impl Table {
                 None if lease.owner.is_none() => None,
                 Some(_) | None => Some(now),
             };
-            self.rows
-                .insert(lease.key.clone(), Row { lease, changed_at });
+            self.rows.insert(lease.key.clone(), Row { lease, changed_at });
         }
     }
 
     /// A row that this worker just wrote.
     pub(super) fn insert(&mut self, now: Millis, lease: Lease) {
-        self.rows.insert(
-            lease.key.clone(),
-            Row {
-                lease,
-                changed_at: Some(now),
-            },
-        );
+        self.rows.insert(lease.key.clone(), Row { lease, changed_at: Some(now) });
     }
 
     /// A row that exists now, by this worker's hand or another's; what is known of it already stays.
     pub(super) fn insert_new(&mut self, lease: Lease) {
-        self.rows.entry(lease.key.clone()).or_insert(Row {
-            lease,
-            changed_at: None,
-        });
+        self.rows.entry(lease.key.clone()).or_insert(Row { lease, changed_at: None });
     }
 
     pub(super) fn set_checkpoint(&mut self, key: &str, checkpoint: Checkpoint) {
@@ -73,50 +63,30 @@ impl Table {
     }
 
     /// The parents of `lease` that have a row which is not at SHARD_END. A parent without a row does not block.
-    pub(super) fn unfinished_parents<'a>(
-        &'a self,
-        lease: &'a Lease,
-    ) -> impl Iterator<Item = &'a Lease> {
-        let rows = lease
-            .parents
-            .iter()
-            .filter_map(|id| self.rows.get(id))
-            .map(|row| &row.lease);
+    pub(super) fn unfinished_parents<'a>(&'a self, lease: &'a Lease) -> impl Iterator<Item = &'a Lease> {
+        let rows = lease.parents.iter().filter_map(|id| self.rows.get(id)).map(|row| &row.lease);
         rows.filter(|parent| parent.checkpoint != Checkpoint::ShardEnd)
     }
 
     /// The leases that may be taken: with something left to read, and nobody's, expired, or this worker's from before
     /// a restart under the same name.
     pub(super) fn available(&self, now: Millis, settings: &Settings) -> Vec<&Lease> {
-        self.unfinished()
-            .filter(|row| row.is_available(now, settings))
-            .map(|row| &row.lease)
-            .collect()
+        self.unfinished().filter(|row| row.is_available(now, settings)).map(|row| &row.lease).collect()
     }
 
     /// How many leases this worker should hold when it holds `mine` now.
     pub(super) fn fair_share(&self, now: Millis, settings: &Settings, mine: usize) -> usize {
         let total = self.unfinished().count().max(mine);
-        let live = self
-            .unfinished()
-            .filter(|row| !row.is_available(now, settings));
-        let others: BTreeSet<&str> = live
-            .filter_map(|row| row.lease.owner.as_deref())
-            .filter(|owner| *owner != settings.worker)
-            .collect();
+        let live = self.unfinished().filter(|row| !row.is_available(now, settings));
+        let others: BTreeSet<&str> =
+            live.filter_map(|row| row.lease.owner.as_deref()).filter(|owner| *owner != settings.worker).collect();
         let workers = others.len() + 1;
-        let target = if workers >= total {
-            1
-        } else {
-            total.div_ceil(workers)
-        };
+        let target = if workers >= total { 1 } else { total.div_ceil(workers) };
         target.min(settings.max_leases)
     }
 
     fn unfinished(&self) -> impl Iterator<Item = &Row> {
-        self.rows
-            .values()
-            .filter(|row| row.lease.checkpoint != Checkpoint::ShardEnd)
+        self.rows.values().filter(|row| row.lease.checkpoint != Checkpoint::ShardEnd)
     }
 }
 
@@ -125,9 +95,7 @@ impl Row {
         let Some(owner) = &self.lease.owner else {
             return true;
         };
-        let expired = self
-            .changed_at
-            .is_none_or(|at| now.saturating_sub(at) > settings.failover);
+        let expired = self.changed_at.is_none_or(|at| now.saturating_sub(at) > settings.failover);
         expired || (*owner == settings.worker && self.lease.checkpoint_owner.is_none())
     }
 }

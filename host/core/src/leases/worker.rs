@@ -172,16 +172,8 @@ impl Worker {
             Event::Scanned(result) => self.scanned(now, result),
             Event::Listed(result) => self.listed(now, result),
             Event::Written { write, result } => self.written(now, write, result),
-            Event::Checkpoint {
-                key,
-                epoch,
-                checkpoint,
-            } => self.checkpoint(key, epoch, checkpoint),
-            Event::ShardEnded {
-                key,
-                epoch,
-                children,
-            } => self.shard_ended(&key, epoch, children),
+            Event::Checkpoint { key, epoch, checkpoint } => self.checkpoint(key, epoch, checkpoint),
+            Event::ShardEnded { key, epoch, children } => self.shard_ended(&key, epoch, children),
             Event::Stop => self.stop(),
         }
         self.advance(now);
@@ -195,9 +187,7 @@ impl Worker {
         let timers = match self.phase {
             Phase::Stopped => return Millis::MAX,
             Phase::Stopping => Some(self.renew_at),
-            Phase::Starting | Phase::Running if self.may_scan() => {
-                Some(self.renew_at.min(self.scan_at))
-            }
+            Phase::Starting | Phase::Running if self.may_scan() => Some(self.renew_at.min(self.scan_at)),
             Phase::Starting | Phase::Running => Some(self.renew_at),
         };
         retries.chain(timers).min().unwrap_or(Millis::MAX)
@@ -205,9 +195,7 @@ impl Worker {
 
     /// The shards held now and what is committed of each; for status output.
     pub fn held(&self) -> impl Iterator<Item = (&ShardId, &Checkpoint)> {
-        self.held
-            .iter()
-            .map(|(key, held)| (key, &held.lease.checkpoint))
+        self.held.iter().map(|(key, held)| (key, &held.lease.checkpoint))
     }
 
     fn may_scan(&self) -> bool {
@@ -241,9 +229,7 @@ impl Worker {
         }
         for held in self.held.values_mut() {
             held.renew_due |= renew;
-            if let Some(write) =
-                held.next_write(now, self.phase == Phase::Stopping, &self.settings.worker)
-            {
+            if let Some(write) = held.next_write(now, self.phase == Phase::Stopping, &self.settings.worker) {
                 self.actions.push(Action::Write(write));
             }
         }
@@ -263,10 +249,7 @@ impl Worker {
         self.scan_at = now + self.take_interval();
         match self.phase {
             Phase::Starting if self.table.is_empty() => {
-                self.list(
-                    Listing::Bootstrap,
-                    sync::bootstrap_filter(self.settings.initial_position),
-                );
+                self.list(Listing::Bootstrap, sync::bootstrap_filter(self.settings.initial_position));
             }
             Phase::Starting => self.list(Listing::Complete, ShardFilter::All),
             Phase::Running => {
@@ -319,34 +302,19 @@ impl Worker {
 
     fn bootstrap(&mut self, now: Millis, shards: &[Shard]) {
         if let Some(hole) = sync::hash_range_hole(shards) {
-            let message = format!(
-                "the {} shards listed leave hash keys {}..={} uncovered",
-                shards.len(),
-                hole.start,
-                hole.end
-            );
-            let error = ServiceError {
-                kind: ErrorKind::Unavailable,
-                operation: "ListShards",
-                message,
-            };
+            let message =
+                format!("the {} shards listed leave hash keys {}..={} uncovered", shards.len(), hole.start, hole.end);
+            let error = ServiceError { kind: ErrorKind::Unavailable, operation: "ListShards", message };
             return self.call_failed(now, &error);
         }
         let checkpoint = self.settings.initial_position.checkpoint();
-        let leases = shards
-            .iter()
-            .map(|shard| sync::new_lease(shard, checkpoint.clone()))
-            .collect();
+        let leases = shards.iter().map(|shard| sync::new_lease(shard, checkpoint.clone())).collect();
         self.create(now, leases);
     }
 
     fn create(&mut self, now: Millis, leases: Vec<Lease>) {
         self.creating = leases.iter().map(|lease| lease.key.clone()).collect();
-        self.actions.extend(
-            leases
-                .into_iter()
-                .map(|lease| Action::Write(Write::Create(lease))),
-        );
+        self.actions.extend(leases.into_iter().map(|lease| Action::Write(Write::Create(lease))));
         self.finish_start(now);
     }
 
@@ -378,25 +346,14 @@ impl Worker {
     /// Takes what nobody holds, up to a fair share of all leases.
     fn take(&mut self, now: Millis) {
         let mine = self.held.len() + self.taking.len();
-        let wanted = self
-            .table
-            .fair_share(now, &self.settings, mine)
-            .saturating_sub(mine);
+        let wanted = self.table.fair_share(now, &self.settings, mine).saturating_sub(mine);
         let free = self.table.available(now, &self.settings);
-        let candidates = free
-            .into_iter()
-            .filter(|lease| !self.held.contains_key(&lease.key));
-        let chosen: Vec<Lease> = candidates
-            .filter(|lease| !self.taking.contains(&lease.key))
-            .take(wanted)
-            .cloned()
-            .collect();
+        let candidates = free.into_iter().filter(|lease| !self.held.contains_key(&lease.key));
+        let chosen: Vec<Lease> =
+            candidates.filter(|lease| !self.taking.contains(&lease.key)).take(wanted).cloned().collect();
         for seen in chosen {
             self.taking.insert(seen.key.clone());
-            self.actions.push(Action::Write(Write::Take {
-                seen,
-                worker: self.settings.worker.clone(),
-            }));
+            self.actions.push(Action::Write(Write::Take { seen, worker: self.settings.worker.clone() }));
         }
     }
 
@@ -416,19 +373,11 @@ impl Worker {
                     Op::Kept => {}
                     Op::Checkpointed(checkpoint) => {
                         let epoch = held.epoch;
-                        self.actions.push(Action::Checkpointed {
-                            key,
-                            epoch,
-                            checkpoint,
-                            written: true,
-                        });
+                        self.actions.push(Action::Checkpointed { key, epoch, checkpoint, written: true });
                     }
                     Op::Sealed => {
                         self.table.set_checkpoint(&key, Checkpoint::ShardEnd);
-                        self.actions.push(Action::ShardSealed {
-                            key,
-                            epoch: held.epoch,
-                        });
+                        self.actions.push(Action::ShardSealed { key, epoch: held.epoch });
                         self.start_ready(now);
                         self.scan_at = now;
                     }
@@ -451,10 +400,7 @@ impl Worker {
                 self.finish_start(now);
             }
             Err(error) if error.kind.is_transient() => {
-                let parent = self
-                    .held
-                    .values_mut()
-                    .find(|held| held.is_creating(&lease.key));
+                let parent = self.held.values_mut().find(|held| held.is_creating(&lease.key));
                 self.failures += 1;
                 if let Some(held) = parent {
                     held.child_failed(&lease.key, now + backoff(self.failures));
@@ -470,9 +416,8 @@ impl Worker {
 
     fn taken(&mut self, now: Millis, seen: Lease, result: Result<Outcome, ServiceError>) {
         self.taking.remove(&seen.key);
-        let lost_reply = |row: &Lease| {
-            row.owner.as_ref() == Some(&self.settings.worker) && row.counter == seen.counter + 1
-        };
+        let lost_reply =
+            |row: &Lease| row.owner.as_ref() == Some(&self.settings.worker) && row.counter == seen.counter + 1;
         let mine = match &result {
             Ok(Outcome::Done) => true,
             Ok(Outcome::ConditionFailed(row)) => row.as_ref().is_some_and(lost_reply),
@@ -488,13 +433,10 @@ impl Worker {
                     ..seen
                 };
                 self.table.insert(now, lease.clone());
-                self.held
-                    .insert(lease.key.clone(), Held::new(lease, self.epochs, now));
+                self.held.insert(lease.key.clone(), Held::new(lease, self.epochs, now));
                 self.start_ready(now);
             }
-            Err(error) if error.kind.is_transient() => {
-                self.scan_at = self.scan_at.min(now + RETRY_MIN)
-            }
+            Err(error) if error.kind.is_transient() => self.scan_at = self.scan_at.min(now + RETRY_MIN),
             Err(error) => self.fail(error.to_string()),
             // Another worker was faster; the next cycle sees who.
             Ok(_) => {}
@@ -523,12 +465,7 @@ impl Worker {
     fn checkpoint(&mut self, key: ShardId, epoch: Epoch, checkpoint: Checkpoint) {
         match self.held.get_mut(&key).filter(|held| held.epoch == epoch) {
             Some(held) => held.want_checkpoint(checkpoint),
-            None => self.actions.push(Action::Checkpointed {
-                key,
-                epoch,
-                checkpoint,
-                written: false,
-            }),
+            None => self.actions.push(Action::Checkpointed { key, epoch, checkpoint, written: false }),
         }
     }
 
@@ -549,12 +486,7 @@ impl Worker {
     fn drop_expired(&mut self, now: Millis) {
         let failover = self.settings.failover;
         let expired = |held: &&Held| now.saturating_sub(held.renewed_at) > failover;
-        let keys: Vec<ShardId> = self
-            .held
-            .values()
-            .filter(expired)
-            .map(|held| held.lease.key.clone())
-            .collect();
+        let keys: Vec<ShardId> = self.held.values().filter(expired).map(|held| held.lease.key.clone()).collect();
         keys.iter().for_each(|key| self.lose(key));
     }
 
@@ -564,12 +496,7 @@ impl Worker {
         };
         let (key, epoch) = (key.clone(), held.epoch);
         if let Some(checkpoint) = held.wanted_checkpoint() {
-            self.actions.push(Action::Checkpointed {
-                key: key.clone(),
-                epoch,
-                checkpoint,
-                written: false,
-            });
+            self.actions.push(Action::Checkpointed { key: key.clone(), epoch, checkpoint, written: false });
         }
         self.actions.push(Action::Revoke { key, epoch });
     }

@@ -14,36 +14,21 @@ const SETTINGS: Settings = Settings {
 };
 
 fn error(kind: ErrorKind) -> ServiceError {
-    ServiceError {
-        kind,
-        operation: "GetRecords",
-        message: kind.to_string(),
-    }
+    ServiceError { kind, operation: "GetRecords", message: kind.to_string() }
 }
 
 fn batch(sequences: impl IntoIterator<Item = u64>) -> Batch {
     let mut builder = BatchBuilder::default();
     for sequence in sequences {
         let sequence = sequence.to_string();
-        builder.push(Envelope {
-            sequence: &sequence,
-            sub_sequence: 0,
-            key: None,
-            message: b"x",
-            arrival_ms: 0,
-        });
+        builder.push(Envelope { sequence: &sequence, sub_sequence: 0, key: None, message: b"x", arrival_ms: 0 });
     }
     builder.finish()
 }
 
 fn fetched(sequences: impl IntoIterator<Item = u64>, millis_behind_latest: u64) -> Event {
     let next_iterator = Some("next".to_owned());
-    Event::Fetched(Ok(Fetched {
-        batch: batch(sequences),
-        next_iterator,
-        millis_behind_latest,
-        children: vec![],
-    }))
+    Event::Fetched(Ok(Fetched { batch: batch(sequences), next_iterator, millis_behind_latest, children: vec![] }))
 }
 
 fn at(sequence: u64) -> Checkpoint {
@@ -53,14 +38,9 @@ fn at(sequence: u64) -> Checkpoint {
 /// A reader whose first GetRecords call is on its way, at time 0.
 fn reading(settings: Settings, checkpoint: &Checkpoint) -> Reader {
     let mut reader = Reader::new(settings, checkpoint);
-    assert!(matches!(
-        reader.on(0, Event::Tick)[..],
-        [Action::GetIterator(_)]
-    ));
+    assert!(matches!(reader.on(0, Event::Tick)[..], [Action::GetIterator(_)]));
     let actions = reader.on(0, Event::Iterator(Ok("first".to_owned())));
-    assert!(
-        matches!(&actions[..], [Action::GetRecords { iterator, limit: 100 }] if iterator == "first")
-    );
+    assert!(matches!(&actions[..], [Action::GetRecords { iterator, limit: 100 }] if iterator == "first"));
     reader
 }
 
@@ -69,13 +49,7 @@ fn delivered(actions: &[Action]) -> Vec<u64> {
         Action::Deliver(batch) => Some(batch),
         _ => None,
     });
-    batches
-        .flat_map(|batch| {
-            batch
-                .envelopes(0..batch.len())
-                .map(|e| e.sequence.parse().unwrap())
-        })
-        .collect()
+    batches.flat_map(|batch| batch.envelopes(0..batch.len()).map(|e| e.sequence.parse().unwrap())).collect()
 }
 
 fn asked(actions: &[Action]) -> &StartingPosition {
@@ -98,15 +72,9 @@ fn the_first_iterator_is_at_the_checkpoint_and_what_was_committed_is_not_deliver
 fn a_response_of_committed_records_only_still_moves_the_reader() {
     let mut reader = reading(SETTINGS, &at(12));
     assert_eq!(delivered(&reader.on(0, fetched([11, 12], 5))), [0_u64; 0]);
-    assert!(matches!(
-        reader.on(200, Event::Tick)[..],
-        [Action::GetRecords { .. }]
-    ));
+    assert!(matches!(reader.on(200, Event::Tick)[..], [Action::GetRecords { .. }]));
     let actions = reader.on(200, Event::Fetched(Err(error(ErrorKind::ExpiredIterator))));
-    assert_eq!(
-        *asked(&actions),
-        StartingPosition::AfterSequenceNumber("12".parse().unwrap())
-    );
+    assert_eq!(*asked(&actions), StartingPosition::AfterSequenceNumber("12".parse().unwrap()));
 }
 
 #[test]
@@ -114,14 +82,8 @@ fn an_expired_iterator_continues_after_what_was_fetched() {
     let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
     reader.on(0, fetched([1, 2], 0));
     reader.on(1_000, Event::Tick);
-    let actions = reader.on(
-        1_000,
-        Event::Fetched(Err(error(ErrorKind::ExpiredIterator))),
-    );
-    assert_eq!(
-        *asked(&actions),
-        StartingPosition::AfterSequenceNumber("2".parse().unwrap())
-    );
+    let actions = reader.on(1_000, Event::Fetched(Err(error(ErrorKind::ExpiredIterator))));
+    assert_eq!(*asked(&actions), StartingPosition::AfterSequenceNumber("2".parse().unwrap()));
 }
 
 #[test]
@@ -134,19 +96,10 @@ fn an_iterator_that_expires_before_the_first_record_starts_over_where_the_shard_
 #[test]
 fn a_latest_reader_never_asks_for_latest_twice() {
     let mut reader = Reader::new(SETTINGS, &Checkpoint::Latest);
-    assert_eq!(
-        *asked(&reader.on(60_000, Event::Tick)),
-        StartingPosition::Latest
-    );
+    assert_eq!(*asked(&reader.on(60_000, Event::Tick)), StartingPosition::Latest);
     reader.on(60_010, Event::Iterator(Ok("i".to_owned())));
-    let actions = reader.on(
-        400_000,
-        Event::Fetched(Err(error(ErrorKind::ExpiredIterator))),
-    );
-    assert_eq!(
-        *asked(&actions),
-        StartingPosition::AtTimestamp(60_000 - LATEST_MARGIN)
-    );
+    let actions = reader.on(400_000, Event::Fetched(Err(error(ErrorKind::ExpiredIterator))));
+    assert_eq!(*asked(&actions), StartingPosition::AtTimestamp(60_000 - LATEST_MARGIN));
 }
 
 #[test]
@@ -156,19 +109,11 @@ fn a_reader_that_is_behind_calls_five_times_a_second_and_an_idle_one_waits() {
     assert_eq!(reader.wake_at(), CATCH_UP_INTERVAL);
     reader.on(200, Event::Tick);
     reader.on(230, fetched([], 7_000));
-    assert_eq!(
-        reader.wake_at(),
-        200 + CATCH_UP_INTERVAL,
-        "behind, though the answer was empty"
-    );
+    assert_eq!(reader.wake_at(), 200 + CATCH_UP_INTERVAL, "behind, though the answer was empty");
     reader.on(400, Event::Tick);
     reader.on(430, fetched([], 0));
     assert_eq!(reader.wake_at(), 1_400);
-    assert_eq!(
-        reader.millis_behind_latest(),
-        Some(0),
-        "an empty answer reports the lag too"
-    );
+    assert_eq!(reader.millis_behind_latest(), Some(0), "an empty answer reports the lag too");
 }
 
 #[test]
@@ -177,11 +122,7 @@ fn throttling_backs_off_further_each_time_and_keeps_the_iterator() {
     let mut now = 0;
     let mut waits = Vec::new();
     for _ in 0..8 {
-        assert!(
-            reader
-                .on(now, Event::Fetched(Err(error(ErrorKind::Throttled))))
-                .is_empty()
-        );
+        assert!(reader.on(now, Event::Fetched(Err(error(ErrorKind::Throttled)))).is_empty());
         waits.push(reader.wake_at() - now);
         now = reader.wake_at();
         assert!(
@@ -193,37 +134,19 @@ fn throttling_backs_off_further_each_time_and_keeps_the_iterator() {
 
 #[test]
 fn fetching_pauses_while_the_task_is_behind_and_resumes() {
-    let mut reader = reading(
-        Settings {
-            max_unprocessed_records: 2,
-            ..SETTINGS
-        },
-        &Checkpoint::TrimHorizon,
-    );
+    let mut reader = reading(Settings { max_unprocessed_records: 2, ..SETTINGS }, &Checkpoint::TrimHorizon);
     reader.on(0, fetched([1, 2], 9));
     assert_eq!(reader.wake_at(), Millis::MAX);
     assert!(reader.on(5_000, Event::Tick).is_empty());
-    let actions = reader.on(
-        5_000,
-        Event::Processed {
-            bytes: 0,
-            records: 1,
-        },
-    );
+    let actions = reader.on(5_000, Event::Processed { bytes: 0, records: 1 });
     assert!(matches!(actions[..], [Action::GetRecords { .. }]));
 }
 
 #[test]
 fn the_end_is_reported_after_the_last_records_and_once() {
     let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
-    let last = Fetched {
-        batch: batch([1]),
-        ..Fetched::default()
-    };
-    assert!(matches!(
-        reader.on(0, Event::Fetched(Ok(last)))[..],
-        [Action::Deliver(_), Action::End { .. }]
-    ));
+    let last = Fetched { batch: batch([1]), ..Fetched::default() };
+    assert!(matches!(reader.on(0, Event::Fetched(Ok(last)))[..], [Action::Deliver(_), Action::End { .. }]));
     assert!(reader.on(9_000, Event::Tick).is_empty());
     assert_eq!(reader.wake_at(), Millis::MAX);
 }
@@ -249,10 +172,7 @@ fn a_service_that_never_accepts_an_iterator_is_told_after_a_bound() {
         asked(&reader.on(0, Event::Fetched(Err(error(ErrorKind::Invalid)))));
         reader.on(0, Event::Iterator(Ok("again".to_owned())));
     }
-    assert!(matches!(
-        reader.on(0, Event::Fetched(Err(error(ErrorKind::Invalid))))[..],
-        [Action::Fail(_)]
-    ));
+    assert!(matches!(reader.on(0, Event::Fetched(Err(error(ErrorKind::Invalid))))[..], [Action::Fail(_)]));
 }
 
 /// What the model shard does with the next call.
@@ -301,11 +221,7 @@ impl Model {
             Fault::Expired => return Err(error(ErrorKind::ExpiredIterator)),
         };
         let next_iterator = (end <= self.last).then(|| end.to_string());
-        Ok(Fetched {
-            batch: batch(first..end),
-            next_iterator,
-            ..Fetched::default()
-        })
+        Ok(Fetched { batch: batch(first..end), next_iterator, ..Fetched::default() })
     }
 }
 

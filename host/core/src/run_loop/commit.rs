@@ -21,14 +21,7 @@ pub(super) struct Commit {
 impl Commit {
     pub(super) fn new(now: Millis, interval: Option<Millis>) -> Self {
         let due_at = interval.map_or(Millis::MAX, |interval| now + interval);
-        Self {
-            interval,
-            due_at,
-            requested: false,
-            noted: Vec::new(),
-            flushing: false,
-            awaiting: BTreeSet::new(),
-        }
+        Self { interval, due_at, requested: false, noted: Vec::new(), flushing: false, awaiting: BTreeSet::new() }
     }
 
     pub(super) fn request(&mut self) {
@@ -41,11 +34,7 @@ impl Commit {
 
     /// When the timer asks for a commit; never while one is under way.
     pub(super) fn due_at(&self) -> Millis {
-        if self.is_idle() {
-            self.due_at
-        } else {
-            Millis::MAX
-        }
+        if self.is_idle() { self.due_at } else { Millis::MAX }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -61,9 +50,7 @@ impl Commit {
         if let Some(interval) = self.interval {
             self.due_at = now + interval;
         }
-        let uncommitted = sources
-            .iter()
-            .filter_map(|(&id, s)| Some((id, s.epoch, s.uncommitted()?)));
+        let uncommitted = sources.iter().filter_map(|(&id, s)| Some((id, s.epoch, s.uncommitted()?)));
         self.noted = uncommitted.collect();
         self.flushing = !self.noted.is_empty();
         self.flushing
@@ -75,11 +62,7 @@ impl Commit {
         if let Some(interval) = self.interval {
             self.due_at = now + interval;
         }
-        self.awaiting = self
-            .noted
-            .iter()
-            .map(|&(source, epoch, _)| (source, epoch))
-            .collect();
+        self.awaiting = self.noted.iter().map(|&(source, epoch, _)| (source, epoch)).collect();
         std::mem::take(&mut self.noted)
     }
 

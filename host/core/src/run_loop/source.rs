@@ -54,34 +54,18 @@ impl Source {
 
     pub(super) fn push(&mut self, batch: Batch) {
         if !batch.is_empty() {
-            self.queue.push_back(Queued {
-                batch: Arc::new(batch),
-                next: 0,
-            });
+            self.queue.push_back(Queued { batch: Arc::new(batch), next: 0 });
         }
     }
 
     /// The envelopes of the next call, if there are any and no retry is being waited for.
-    pub(super) fn next_call(
-        &mut self,
-        now: Millis,
-        settings: &Settings,
-    ) -> Option<(Arc<Batch>, Range<usize>)> {
-        if self.ending
-            || self
-                .trouble
-                .as_ref()
-                .is_some_and(|trouble| now < trouble.retry_at)
-        {
+    pub(super) fn next_call(&mut self, now: Millis, settings: &Settings) -> Option<(Arc<Batch>, Range<usize>)> {
+        if self.ending || self.trouble.as_ref().is_some_and(|trouble| now < trouble.retry_at) {
             return None;
         }
         let queued = self.queue.front()?;
         let start = queued.next;
-        let most = self
-            .prefix
-            .take()
-            .unwrap_or(settings.call_max_records)
-            .max(1);
+        let most = self.prefix.take().unwrap_or(settings.call_max_records).max(1);
         let limit = queued.batch.len().min(start + most);
         let mut bytes = queued.batch.payload_bytes(start);
         let mut end = start + 1;
@@ -97,9 +81,7 @@ impl Source {
 
     /// Which attempt the next call is, from 1.
     pub(super) fn attempt(&self) -> u32 {
-        self.trouble
-            .as_ref()
-            .map_or(1, |trouble| trouble.attempts + 1)
+        self.trouble.as_ref().map_or(1, |trouble| trouble.attempts + 1)
     }
 
     /// When a failed call may be tried again; `None` when none is waiting.
@@ -115,20 +97,14 @@ impl Source {
         let position = front.batch.position(front.next + last);
         front.next += processed;
         let through = front.next >= front.batch.len();
-        if self
-            .trouble
-            .as_ref()
-            .is_some_and(|trouble| position >= trouble.until)
-        {
+        if self.trouble.as_ref().is_some_and(|trouble| position >= trouble.until) {
             self.trouble = None;
         }
         self.processed = Some(position);
         if !through {
             return None;
         }
-        self.queue
-            .pop_front()
-            .map(|done| (done.batch.retained_bytes(), done.batch.len()))
+        self.queue.pop_front().map(|done| (done.batch.retained_bytes(), done.batch.len()))
     }
 
     /// Takes in a failed call of the envelopes `rest`; returns the attempts made when there is no use in another.
@@ -141,10 +117,7 @@ impl Source {
         failed_at: Option<usize>,
         cause: &CallFailure,
     ) -> Option<u32> {
-        if let Some(good) = failed_at
-            .map(|at| at.saturating_sub(rest.start))
-            .filter(|good| *good > 0)
-        {
+        if let Some(good) = failed_at.map(|at| at.saturating_sub(rest.start)).filter(|good| *good > 0) {
             self.prefix = Some(good);
             return None;
         }
@@ -158,15 +131,8 @@ impl Source {
             _ => backoff(retry, attempts),
         };
         let until = batch.position(failed_at.unwrap_or(rest.end - 1));
-        let until = self
-            .trouble
-            .take()
-            .map_or(until.clone(), |trouble| trouble.until.max(until));
-        self.trouble = Some(Trouble {
-            attempts,
-            retry_at: now + wait,
-            until,
-        });
+        let until = self.trouble.take().map_or(until.clone(), |trouble| trouble.until.max(until));
+        self.trouble = Some(Trouble { attempts, retry_at: now + wait, until });
         None
     }
 
@@ -184,11 +150,7 @@ impl Source {
         if self.ending {
             return None;
         }
-        let processed = self
-            .processed
-            .clone()
-            .map(Checkpoint::At)
-            .filter(|position| *position > self.committed);
+        let processed = self.processed.clone().map(Checkpoint::At).filter(|position| *position > self.committed);
         processed.or_else(|| self.wants_end().then(|| self.committed.clone()))
     }
 
