@@ -1,1 +1,12 @@
-//! stub
+//! Kinesis and DynamoDB as the state machines of `shardmill-core` want them: thin adapters that turn a request into one
+//! service call and the answer into core's types. Owns wire formats, time-outs and the naming of errors; decides
+//! nothing and retries nothing beyond what the SDK does inside a call.
+
+pub mod client;
+pub mod dynamodb;
+mod error;
+pub mod kinesis;
+
+pub use client::{ClientSettings, StaticCredentials, Wire};
+pub use dynamodb::{Billing, Ensured, LeaseTable};
+pub use kinesis::{Kinesis, PutFailure, Records};

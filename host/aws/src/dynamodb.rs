@@ -1,0 +1,209 @@
+//! The lease table in DynamoDB: reads it and performs core's conditional writes on it. Owns the expressions;
+//! decides on no lease.
+
+mod ensure;
+mod row;
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use shardmill_core::leases::{Lease, Outcome, Scan, Write};
+use shardmill_core::position::Checkpoint;
+use shardmill_core::service::{ErrorKind, ServiceError};
+use shardmill_core::shard::ShardId;
+
+use crate::client::ClientSettings;
+use crate::error::Destination;
+use row::attribute;
+
+pub use ensure::{Billing, Ensured};
+
+/// Pages of a scan (1 MB each) before we take the table for something else than leases.
+const MAX_PAGES: usize = 1_000;
+
+/// One application's lease table. Cheap to clone; clones share connections.
+#[derive(Clone, Debug)]
+pub struct LeaseTable {
+    client: Client,
+    table: String,
+    destination: Destination,
+}
+
+impl LeaseTable {
+    /// Resolves region and credentials; calls no table.
+    ///
+    /// # Errors
+    /// `Invalid` without a region or with a malformed endpoint, `Denied` without credentials.
+    pub async fn new(settings: &ClientSettings, table: impl Into<String>) -> Result<Self, ServiceError> {
+        let (config, destination) = settings.resolve().await?;
+        Ok(Self { client: Client::new(&config), table: table.into(), destination })
+    }
+
+    /// Reads the whole table, eventually consistent. Rows that are no leases, or none that can be read, are counted.
+    pub async fn scan(&self) -> Result<Scan, ServiceError> {
+        const OPERATION: &str = "Scan";
+        let mut scan = Scan::default();
+        let mut from = None;
+        for _ in 0..MAX_PAGES {
+            let request = self.client.scan().table_name(&self.table).set_exclusive_start_key(from);
+            let page = request.send().await.map_err(|e| self.destination.failure(OPERATION, &e))?;
+            for item in page.items.unwrap_or_default() {
+                match row::read(&item) {
+                    Ok(Some(lease)) => scan.leases.push(lease),
+                    Ok(None) => scan.foreign += 1,
+                    Err(reason) => scan.undecodable.push((row::key_of(&item), reason)),
+                }
+            }
+            from = page.last_evaluated_key;
+            if from.is_none() {
+                return Ok(scan);
+            }
+        }
+        let message = format!("table `{}` has more than {MAX_PAGES} pages of rows", self.table);
+        Err(ServiceError { kind: ErrorKind::Invalid, operation: OPERATION, message })
+    }
+
+    /// Reads one lease, strongly consistent; absent also when the row is of another kind.
+    ///
+    /// # Errors
+    /// `Invalid` when it is a lease that cannot be read.
+    pub async fn get(&self, key: &str) -> Result<Option<Lease>, ServiceError> {
+        const OPERATION: &str = "GetItem";
+        let request = self.client.get_item().table_name(&self.table).consistent_read(true);
+        let request = request.key(attribute::KEY, row::text(key));
+        let answer = request.send().await.map_err(|e| self.destination.failure(OPERATION, &e))?;
+        let Some(item) = answer.item else {
+            return Ok(None);
+        };
+        row::read(&item).map_err(|reason| ServiceError {
+            kind: ErrorKind::Invalid,
+            operation: OPERATION,
+            message: format!("row `{key}` of table `{}` is not a readable lease: {reason}", self.table),
+        })
+    }
+
+    /// Performs one conditional write, exactly as [`Write`] says.
+    pub async fn write(&self, write: &Write) -> Result<Outcome, ServiceError> {
+        match write {
+            Write::Create(lease) => self.create_row(lease).await,
+            Write::Renew { key, counter } => self.update_row(renew(key, *counter)).await,
+            Write::Take { seen, worker } => self.update_row(take(seen, worker)).await,
+            Write::Evict { key, owner } => self.update_row(evict(key, owner)).await,
+            Write::Checkpoint { key, counter, checkpoint } => {
+                self.update_row(checkpoint_at(key, *counter, checkpoint)).await
+            }
+            Write::Children { key, children } => self.update_row(name_children(key, children)).await,
+        }
+    }
+}
+
+/// An UpdateItem: only what the expression names changes, so whatever else a row carries survives.
+struct Update<'a> {
+    key: &'a str,
+    condition: &'static str,
+    expression: &'static str,
+    values: Vec<(&'static str, AttributeValue)>,
+}
+
+fn renew(key: &str, counter: u64) -> Update<'_> {
+    Update {
+        key,
+        condition: "leaseCounter = :seen",
+        expression: "SET leaseCounter = :next",
+        values: vec![(":seen", row::number(counter)), (":next", row::number(counter + 1))],
+    }
+}
+
+fn take<'a>(seen: &'a Lease, worker: &str) -> Update<'a> {
+    let mut update = Update {
+        key: &seen.key,
+        condition: "leaseCounter = :seen",
+        expression: "SET leaseCounter = :next, leaseOwner = :worker REMOVE checkpointOwner",
+        values: vec![
+            (":seen", row::number(seen.counter)),
+            (":next", row::number(seen.counter + 1)),
+            (":worker", row::text(worker)),
+        ],
+    };
+    if seen.owner.as_ref().is_some_and(|owner| owner != worker) {
+        update.expression = "SET leaseCounter = :next, leaseOwner = :worker REMOVE checkpointOwner \
+                             ADD ownerSwitchesSinceCheckpoint :one";
+        update.values.push((":one", row::number(1)));
+    }
+    update
+}
+
+fn evict<'a>(key: &'a str, owner: &str) -> Update<'a> {
+    Update {
+        key,
+        condition: "leaseOwner = :owner",
+        expression: "REMOVE leaseOwner ADD leaseCounter :one",
+        values: vec![(":owner", row::text(owner)), (":one", row::number(1))],
+    }
+}
+
+fn checkpoint_at<'a>(key: &'a str, counter: u64, checkpoint: &Checkpoint) -> Update<'a> {
+    Update {
+        key,
+        condition: "leaseCounter = :seen",
+        expression: "SET leaseCounter = :next, checkpoint = :sequence, \
+                     checkpointSubSequenceNumber = :sub, ownerSwitchesSinceCheckpoint = :zero \
+                     REMOVE pendingCheckpoint, pendingCheckpointSubSequenceNumber, pendingCheckpointState",
+        values: vec![
+            (":seen", row::number(counter)),
+            (":next", row::number(counter + 1)),
+            (":sequence", row::text(checkpoint.sequence_text())),
+            (":sub", row::number(checkpoint.sub_sequence())),
+            (":zero", row::number(0)),
+        ],
+    }
+}
+
+fn name_children<'a>(key: &'a str, children: &[ShardId]) -> Update<'a> {
+    Update {
+        key,
+        condition: "attribute_exists(leaseKey)",
+        expression: "SET childShardIds = :children",
+        values: vec![(":children", AttributeValue::Ss(children.to_vec()))],
+    }
+}
+
+impl LeaseTable {
+    async fn create_row(&self, lease: &Lease) -> Result<Outcome, ServiceError> {
+        let request = self.client.put_item().table_name(&self.table).set_item(Some(row::new_row(lease)));
+        let request = request.condition_expression("attribute_not_exists(leaseKey)");
+        let request = request.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let error = match request.send().await {
+            Ok(_) => return Ok(Outcome::Done),
+            Err(error) => error,
+        };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => Ok(condition_failed(failed.item())),
+            _ => Err(self.destination.failure("PutItem", &error)),
+        }
+    }
+
+    async fn update_row(&self, update: Update<'_>) -> Result<Outcome, ServiceError> {
+        let values = update.values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let request = self.client.update_item().table_name(&self.table);
+        let request = request.key(attribute::KEY, row::text(update.key));
+        let request = request.condition_expression(update.condition).update_expression(update.expression);
+        let request = request.set_expression_attribute_values(Some(values));
+        let request = request.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let error = match request.send().await {
+            Ok(_) => return Ok(Outcome::Done),
+            Err(error) => error,
+        };
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => Ok(condition_failed(failed.item())),
+            _ => Err(self.destination.failure("UpdateItem", &error)),
+        }
+    }
+}
+
+fn condition_failed(item: Option<&HashMap<String, AttributeValue>>) -> Outcome {
+    Outcome::ConditionFailed(item.and_then(|item| row::read(item).ok().flatten()))
+}

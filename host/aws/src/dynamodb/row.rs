@@ -1,0 +1,134 @@
+//! A lease row as DynamoDB holds it. Owns the attribute names and types, which are those of the Kinesis Client Library
+//! 2.x and 3.x; knows no request.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use shardmill_core::leases::Lease;
+use shardmill_core::position::Checkpoint;
+use shardmill_core::shard::HashRange;
+
+type Item = HashMap<String, AttributeValue>;
+
+pub(super) mod attribute {
+    pub(in crate::dynamodb) const KEY: &str = "leaseKey";
+    pub(super) const OWNER: &str = "leaseOwner";
+    pub(super) const COUNTER: &str = "leaseCounter";
+    pub(super) const OWNER_SWITCHES: &str = "ownerSwitchesSinceCheckpoint";
+    pub(super) const CHECKPOINT: &str = "checkpoint";
+    pub(super) const SUB_SEQUENCE: &str = "checkpointSubSequenceNumber";
+    pub(super) const PARENTS: &str = "parentShardId";
+    pub(super) const CHILDREN: &str = "childShardIds";
+    pub(super) const HASH_START: &str = "startingHashKey";
+    pub(super) const HASH_END: &str = "endingHashKey";
+    pub(super) const CHECKPOINT_OWNER: &str = "checkpointOwner";
+    pub(super) const ENTITY_TYPE: &str = "entityType";
+    pub(super) const STREAM_NAME: &str = "streamName";
+}
+
+/// The `entityType` of a lease; 3.5 and later write it, a row without any is a lease too.
+const LEASE: &str = "LEASE";
+
+/// Reads a row; `None` when it is no lease but a worker's metrics, a lock or a migration's state. The error says why a
+/// lease cannot be read.
+pub(super) fn read(item: &Item) -> Result<Option<Lease>, String> {
+    if string(item, attribute::ENTITY_TYPE)?.is_some_and(|kind| kind != LEASE) {
+        return Ok(None);
+    }
+    if let Some(stream) = string(item, attribute::STREAM_NAME)? {
+        return Err(format!("it belongs to stream `{stream}` of a multi-stream application"));
+    }
+    let sequence = required(attribute::CHECKPOINT, string(item, attribute::CHECKPOINT)?)?;
+    let sub_sequence = count(item, attribute::SUB_SEQUENCE)?.unwrap_or(0);
+    Ok(Some(Lease {
+        key: required(attribute::KEY, string(item, attribute::KEY)?)?.to_owned(),
+        owner: string(item, attribute::OWNER)?.map(str::to_owned),
+        counter: required(attribute::COUNTER, count(item, attribute::COUNTER)?)?,
+        owner_switches: count(item, attribute::OWNER_SWITCHES)?.unwrap_or(0),
+        checkpoint: Checkpoint::from_row(sequence, sub_sequence).map_err(|e| e.to_string())?,
+        parents: texts(item, attribute::PARENTS)?,
+        children: texts(item, attribute::CHILDREN)?,
+        hash_range: hash_range(item)?,
+        checkpoint_owner: string(item, attribute::CHECKPOINT_OWNER)?.map(str::to_owned),
+    }))
+}
+
+/// A row's key for a message, also when the rest cannot be read.
+pub(super) fn key_of(item: &Item) -> String {
+    string(item, attribute::KEY).ok().flatten().unwrap_or("(no key)").to_owned()
+}
+
+/// A lease that nobody has taken yet: no owner, counter 0, whatever `lease` says.
+pub(super) fn new_row(lease: &Lease) -> Item {
+    let mut row = HashMap::from([
+        (attribute::KEY, text(&lease.key)),
+        (attribute::COUNTER, number(0)),
+        (attribute::OWNER_SWITCHES, number(0)),
+        (attribute::CHECKPOINT, text(lease.checkpoint.sequence_text())),
+        (attribute::SUB_SEQUENCE, number(lease.checkpoint.sub_sequence())),
+        (attribute::ENTITY_TYPE, text(LEASE)),
+    ]);
+    if let Some(HashRange { start, end }) = &lease.hash_range {
+        row.insert(attribute::HASH_START, text(&start.to_string()));
+        row.insert(attribute::HASH_END, text(&end.to_string()));
+    }
+    // A string set must not be empty.
+    if !lease.parents.is_empty() {
+        row.insert(attribute::PARENTS, AttributeValue::Ss(lease.parents.clone()));
+    }
+    row.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+pub(super) fn text(text: &str) -> AttributeValue {
+    AttributeValue::S(text.to_owned())
+}
+
+pub(super) fn number(value: u64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+fn string<'a>(item: &'a Item, name: &str) -> Result<Option<&'a str>, String> {
+    match item.get(name) {
+        None => Ok(None),
+        Some(AttributeValue::S(text)) => Ok(Some(text)),
+        Some(_) => Err(format!("`{name}` is not a string")),
+    }
+}
+
+fn texts(item: &Item, name: &str) -> Result<Vec<String>, String> {
+    match item.get(name) {
+        None => Ok(Vec::new()),
+        Some(AttributeValue::Ss(texts)) => {
+            let mut texts = texts.clone();
+            // A set has no order; a lease should not change because its row was read again.
+            texts.sort_unstable();
+            Ok(texts)
+        }
+        Some(_) => Err(format!("`{name}` is not a set of strings")),
+    }
+}
+
+fn count(item: &Item, name: &str) -> Result<Option<u64>, String> {
+    match item.get(name) {
+        None => Ok(None),
+        Some(AttributeValue::N(digits)) => {
+            digits.parse().map(Some).map_err(|_| format!("`{name}` is {digits}, expected a whole number"))
+        }
+        Some(_) => Err(format!("`{name}` is not a number")),
+    }
+}
+
+fn required<T>(name: &str, value: Option<T>) -> Result<T, String> {
+    value.ok_or_else(|| format!("`{name}` is missing"))
+}
+
+fn hash_range(item: &Item) -> Result<Option<HashRange>, String> {
+    let bound = |name| {
+        let digits = string(item, name)?;
+        digits
+            .map(|digits| digits.parse().map_err(|_| format!("`{name}` is `{digits}`, expected a 128-bit number")))
+            .transpose()
+    };
+    let (start, end) = (bound(attribute::HASH_START)?, bound(attribute::HASH_END)?);
+    Ok(start.zip(end).map(|(start, end)| HashRange { start, end }))
+}

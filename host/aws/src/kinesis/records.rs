@@ -1,0 +1,62 @@
+//! The answer to GetRecords in core's terms, and its making from the SDK's own decoding (JSON).
+
+use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
+use shardmill_core::envelope::{Batch, BatchBuilder, Envelope};
+use shardmill_core::shard::ChildShard;
+
+use super::{hash_range, millis};
+
+/// What one GetRecords returned.
+#[derive(Clone, Debug, Default)]
+pub struct Records {
+    /// The records, in sequence order; possibly none although more follow.
+    pub batch: Batch,
+    /// Where to go on; absent at the end of a closed shard.
+    pub next_iterator: Option<String>,
+    /// The shards that follow, named at the end of a closed shard.
+    pub children: Vec<ChildShard>,
+    /// How far the answer is behind the tip of the shard, in milliseconds.
+    pub millis_behind_latest: u64,
+    /// Length of the answer on the wire.
+    pub body_bytes: usize,
+}
+
+impl Records {
+    /// Copies the SDK's records into one batch.
+    pub(super) fn from_sdk(answer: GetRecordsOutput, body_bytes: usize) -> Result<Self, String> {
+        let mut batch = BatchBuilder::default();
+        for record in &answer.records {
+            batch.push(Envelope {
+                sequence: canonical_sequence(record.sequence_number.as_bytes())
+                    .and_then(|digits| std::str::from_utf8(digits).ok())
+                    .ok_or_else(|| format!("`{}` is not a sequence number", record.sequence_number))?,
+                sub_sequence: 0,
+                key: record.partition_key.as_deref(),
+                message: record.data.as_ref(),
+                arrival_ms: record.approximate_arrival_timestamp.as_ref().map_or(0, millis),
+            });
+        }
+        let child = |child: aws_sdk_kinesis::types::ChildShard| {
+            let hash_range = hash_range(&child.shard_id, child.hash_key_range.as_ref())?;
+            Ok(ChildShard { id: child.shard_id, parents: child.parent_shards, hash_range })
+        };
+        Ok(Self {
+            batch: batch.finish(),
+            next_iterator: answer.next_shard_iterator,
+            children: answer.child_shards.unwrap_or_default().into_iter().map(child).collect::<Result<_, String>>()?,
+            millis_behind_latest: answer.millis_behind_latest.unwrap_or(0).max(0).unsigned_abs(),
+            body_bytes,
+        })
+    }
+}
+
+/// Digits without leading zeros, as [`Envelope::sequence`] wants them.
+pub(super) fn canonical_sequence(text: &[u8]) -> Option<&[u8]> {
+    // Without an early exit this is one pass of vector instructions.
+    if text.is_empty() || !text.iter().fold(true, |digits, byte| digits & byte.is_ascii_digit()) {
+        return None;
+    }
+    // The last digit stays, be it a zero.
+    let zeros = text[..text.len() - 1].iter().take_while(|&&byte| byte == b'0').count();
+    Some(&text[zeros..])
+}
