@@ -5,13 +5,51 @@
 //! All problems are reported at once, each with its place. It must not know the file system, the environment (it comes
 //! in as a map), the clock or AWS.
 
+mod check;
 mod job;
+mod keys;
+mod parse;
 mod problem;
+mod reference;
+mod resolve;
 mod secret;
+mod show;
+mod source;
+mod value;
+
+use std::collections::BTreeMap;
 
 pub use job::{
     BatchLimits, BillingMode, ClientSettings, InitialPosition, Input, Job, Limits, Output, Retry, StaticCredentials,
     Wire,
 };
 pub use problem::{Code, Errors, Notice, Origin, Problem};
+pub use reference::reference_markdown;
+pub use resolve::Resolved;
 pub use secret::Secret;
+pub use show::{render_check, render_notices, render_problems, render_show};
+pub use source::Source;
+
+/// A configuration that can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    pub job: Job,
+    /// What to know about it; to be told once, at start.
+    pub notices: Vec<Notice>,
+    /// Every setting as it holds in the end, secrets masked.
+    pub resolved: Vec<Resolved>,
+}
+
+/// Loads a configuration. Of two sources that set one key the later in `sources` wins; of `env` only the
+/// `AWS_ENDPOINT_URL*` variables are read, for what no key sets. `lenient` turns unknown keys into notices.
+///
+/// # Errors
+/// All problems of all sources at once.
+pub fn load(sources: &[Source], env: &BTreeMap<String, String>, lenient: bool) -> Result<Loaded, Errors> {
+    let mut report = problem::Report::default();
+    let entries = source::merge(sources, &mut report);
+    check::entries(&entries, lenient, &mut report);
+    let (job, resolved) = resolve::job(&entries, env, &mut report);
+    let notices = report.finish()?;
+    Ok(Loaded { job, notices, resolved })
+}

@@ -92,7 +92,10 @@ pub enum InitialPosition {
 pub enum BillingMode {
     PayPerRequest,
     /// Read and write capacity units.
-    Provisioned { read: u32, write: u32 },
+    Provisioned {
+        read: u32,
+        write: u32,
+    },
 }
 
 /// Encoding of the Kinesis calls: AWS CBOR 1.1 or JSON 1.1.

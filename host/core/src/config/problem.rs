@@ -69,7 +69,10 @@ impl fmt::Display for Code {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// Line of the key, from 1.
-    File { name: String, line: usize },
+    File {
+        name: String,
+        line: usize,
+    },
     /// `--config key=value`.
     Override,
     /// Set by the host itself; says on whose behalf.
@@ -199,6 +202,12 @@ impl Problem {
         self
     }
 
+    /// A place where no key can be read.
+    pub(super) fn place(mut self, origin: &Origin) -> Self {
+        self.origin = Some(origin.clone());
+        self
+    }
+
     pub(super) fn key(mut self, key: &str) -> Self {
         self.key = Some(key.to_owned());
         self
@@ -241,13 +250,9 @@ impl Report {
         }
     }
 
-    pub(super) fn notice(&mut self, code: Code, message: impl Into<String>, at: Option<(&str, &Origin)>) {
-        let notice = Notice {
-            code,
-            message: message.into(),
-            origin: at.map(|(_, origin)| origin.clone()),
-            key: at.map(|(key, _)| key.to_owned()),
-        };
+    pub(super) fn notice(&mut self, code: Code, message: impl Into<String>, key: Option<&str>, origin: &Origin) {
+        let notice =
+            Notice { code, message: message.into(), origin: Some(origin.clone()), key: key.map(str::to_owned) };
         if !self.notices.contains(&notice) {
             self.notices.push(notice);
         }

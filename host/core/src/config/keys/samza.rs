@@ -1,0 +1,128 @@
+//! Samza's own keys: those that mean the same here, those that mean nothing here, and those that cannot be honoured.
+
+use super::{Family, Key, Masking};
+use crate::config::value::Kind;
+
+pub(super) const FAMILY: Family = Family {
+    title: "Samza's keys",
+    intro: "Names, defaults and meaning are those of [Samza](https://samza.apache.org/learn/documentation/latest/jobs/samza-configurations.html), where nothing else is said.",
+    keys: KEYS,
+};
+
+const CLUSTER: &str = "processes are started by your platform, and share the shards through the lease table";
+const LEASES: &str = "positions are kept in the lease table, as the KCL does";
+const ONE_FORMAT: &str = "configuration is the given properties files and --config, nothing rewrites it";
+const JVM: &str = "there is no JVM";
+const SERDES: &str = "keys are text and messages are bytes; the task decodes them";
+const STATE: &str = "tasks have no stores yet";
+const COMMIT: &str = "a commit is part of the task loop and is never skipped";
+const EVENT_DRIVEN: &str = "the task loop waits for events, it does not poll";
+const METRICS: &str = "there are no metrics reporters yet";
+const KINESIS_ONLY: &str = "only Kinesis streams can be read, and they know no such thing";
+const NEVER_SKIP: &str = "an envelope is never dropped; a call that keeps failing stops the job";
+
+const COUNT: Kind = Kind::Int(1, i32::MAX as i64);
+const FLAG: Kind = Kind::Bool;
+
+static KEYS: &[Key] = &[
+    // What works.
+    Key::job("job.name", Kind::Name, "name of the job; part of the lease table's name").required(),
+    Key::job("job.id", Kind::Name, "tells instances of one job apart").default("1"),
+    Key::job("app.name", Kind::Name, "the same as `job.name`, and wins over it"),
+    Key::job("app.id", Kind::Name, "the same as `job.id`, and wins over it"),
+    Key::job("task.class", Kind::Module, "the module: `word-count` is `word-count.wasm` in the task directory").required(),
+    Key::job("task.inputs", Kind::List, "the streams to read: `system.stream`, or ids of `streams.ID.*`, with commas between").required(),
+    Key::job("job.default.system", Kind::Name, "the system of stream ids that name none"),
+    Key::job("job.systemstreampartition.grouper.factory", Kind::Text, "which task instance gets which shards; one instance for all is the only choice for now").default("org.apache.samza.container.grouper.stream.AllSspToSingleTaskGrouperFactory"),
+    Key::job("task.commit.ms", Kind::MillisOrNever, "time between commits; the job also commits when it stops, at the end of a shard and when the task asks").default("60000"),
+    Key::job("task.window.ms", Kind::MillisOrNever, "time between calls of the task's window").default("-1"),
+    Key::job("task.shutdown.ms", Kind::Millis(1), "time for a graceful stop").default("30000"),
+    Key::system("samza.factory", Kind::Text, "what the system is: Kinesis for inputs (`org.apache.samza.system.kinesis.KinesisSystemFactory`, `org.apache.samza.system.eventhub.KinesisSystemFactory` or `kinesis`), `console` or `file` for outputs").required(),
+    Key::either("aws.region", Kind::Text, "AWS region; otherwise the AWS default chain decides"),
+    Key::stream("aws.accessKey", Kind::Text, "AWS access key id, together with the secret key; otherwise the AWS default chain decides"),
+    Key::stream("aws.secretKey", Kind::Text, "AWS secret access key").masked(Masking::Required),
+    Key::job("streams.{id}.samza.system", Kind::Name, "system of the stream id"),
+    Key::job("streams.{id}.samza.physical.name", Kind::Name, "name of the stream at AWS. Default: the id"),
+    // What cannot be honoured, and must not be ignored.
+    Key::job("task.broadcast.inputs", Kind::List, "streams that every task instance reads").rejected("Kinesis streams cannot be configured as broadcast streams: a shard has one reader; move the stream to `task.inputs`"),
+    Key::stream("samza.bootstrap", FLAG, "read the stream to its end first").only("false", "Kinesis streams cannot be configured as bootstrap streams: a shard's end is not known in advance; remove the key"),
+    Key::job("streams.{id}.samza.bootstrap", FLAG, "read the stream to its end first").only("false", "Kinesis streams cannot be configured as bootstrap streams: a shard's end is not known in advance; remove the key"),
+    Key::stream("samza.broadcast", FLAG, "every task instance reads the stream").only("false", "Kinesis streams cannot be configured as broadcast streams: a shard has one reader; remove the key"),
+    Key::job("streams.{id}.samza.broadcast", FLAG, "every task instance reads the stream").only("false", "Kinesis streams cannot be configured as broadcast streams: a shard has one reader; remove the key"),
+    Key::job("task.drop.deserialization.errors", FLAG, "drop envelopes that cannot be decoded").only("false", NEVER_SKIP),
+    Key::job("task.drop.serialization.errors", FLAG, "drop outputs that cannot be encoded").only("false", NEVER_SKIP),
+    Key::job("task.drop.producer.errors", FLAG, "drop outputs that cannot be sent").only("false", NEVER_SKIP),
+    Key::job("task.ignored.exceptions", Kind::Text, "exceptions that do not stop the job").rejected("an envelope is never dropped; return ok from the task for what is to be ignored"),
+    Key::job("stores.{store}.factory", Kind::Text, "a key-value store").rejected("tasks have no stores yet; without one the task would not do what it is written for"),
+    // What has no meaning here.
+    Key::job("app.class", Kind::Text, "a high-level application").no_meaning("a task is a module: `task.class` names it"),
+    Key::job("app.runner.class", Kind::Text, "how an application is run").no_meaning(CLUSTER),
+    Key::job("app.mode", Kind::Text, "stream or batch").no_meaning("streams are read without end"),
+    Key::job("app.processor.id", Kind::Text, "id of the process").no_meaning("`aws.kcl.WorkerId` names the process in the lease table"),
+    Key::job("processor.id", Kind::Text, "id of the process").no_meaning("`aws.kcl.WorkerId` names the process in the lease table"),
+    Key::job("app.processor-id-generator.class", Kind::Text, "id of the process").no_meaning("`aws.kcl.WorkerId` names the process in the lease table"),
+    Key::job("processor.list", Kind::Text, "ids of all processes").no_meaning(CLUSTER),
+    Key::job("job.factory.class", Kind::Text, "YARN, thread or process").no_meaning(CLUSTER),
+    Key::job("job.container.count", COUNT, "processes").no_meaning(CLUSTER),
+    Key::job("job.container.single.thread.mode", FLAG, "old task loop").no_meaning(EVENT_DRIVEN),
+    Key::job("job.container.thread.pool.size", Kind::Int(0, i32::MAX as i64), "threads of a process").no_meaning("a task instance has a thread of its own"),
+    Key::job("job.container.commit.thread.pool.{rest}", Kind::Any, "threads of commits").no_meaning(COMMIT),
+    Key::job("job.changelog.system", Kind::Text, "changelogs of stores").no_meaning(STATE),
+    Key::job("job.coordinator.{rest}", Kind::Any, "coordination of processes").no_meaning(CLUSTER),
+    Key::job("job.checkpoint.validation.enabled", FLAG, "check of Samza's checkpoints").no_meaning(LEASES),
+    Key::job("job.config.rewriters", Kind::Any, "plug-ins that change the configuration").no_meaning(ONE_FORMAT),
+    Key::job("job.config.rewriter.{rest}", Kind::Any, "plug-ins that change the configuration").no_meaning(ONE_FORMAT),
+    Key::job("job.config.loader.{rest}", Kind::Any, "where the configuration is read from").no_meaning(ONE_FORMAT),
+    Key::job("job.systemstreampartition.matcher.{rest}", Kind::Any, "fixed subset of partitions").no_meaning("leases decide which process reads which shard"),
+    Key::job("job.systemstreampartition.input.expansion.enabled", FLAG, "tasks after more partitions").no_meaning("new shards are followed without a restart"),
+    Key::job("job.taskname.{rest}", Kind::Any, "tasks to processes").no_meaning(CLUSTER),
+    Key::job("job.jmx.enabled", FLAG, "JMX").no_meaning(JVM),
+    Key::job("job.security.{rest}", Kind::Any, "Kerberos").no_meaning(CLUSTER),
+    Key::job("job.host-affinity.enabled", FLAG, "state stays on its machine").no_meaning(STATE),
+    Key::job("job.standbytasks.replication.factor", COUNT, "stand-by copies of state").no_meaning(STATE),
+    Key::job("job.logged.store.base.dir", Kind::Text, "directory of stores").no_meaning(STATE),
+    Key::job("job.non-logged.store.base.dir", Kind::Text, "directory of stores").no_meaning(STATE),
+    Key::job("job.startpoint.enabled", FLAG, "startpoints").no_meaning("`aws.kcl.InitialPositionInStream` is where a job starts"),
+    Key::job("job.drain-monitor.{rest}", Kind::Any, "drain requests").no_meaning("SIGTERM and SIGINT drain the job"),
+    Key::job("job.diagnostics.enabled", FLAG, "diagnostics stream").no_meaning(METRICS),
+    Key::job("job.diagnostics.{rest}", Kind::Any, "diagnostics stream").no_meaning(METRICS),
+    Key::job("job.autosizing.{rest}", Kind::Any, "sizes of processes").no_meaning(CLUSTER),
+    Key::job("job.elasticity.factor", COUNT, "parts of a partition").no_meaning("a shard is one ordered stream"),
+    Key::job("job.debug.delay.ms", Kind::Any, "start delay").no_meaning(JVM),
+    Key::job("job.classpath.{rest}", Kind::Any, "class path").no_meaning(JVM),
+    Key::job("task.commit.max.delay.ms", Kind::Any, "bound of a slow commit").no_meaning(COMMIT),
+    Key::job("task.commit.timeout.ms", Kind::Any, "bound of a slow commit").no_meaning(COMMIT),
+    Key::job("task.commit.skip.commit.during.failures.enabled", FLAG, "skip failing commits").no_meaning(COMMIT),
+    Key::job("task.commit.skip.commit.exception.max.limit", Kind::Any, "skip failing commits").no_meaning(COMMIT),
+    Key::job("task.commit.skip.commit.timeout.max.limit", Kind::Any, "skip failing commits").no_meaning(COMMIT),
+    Key::job("task.async.commit", FLAG, "process during a commit").no_meaning(COMMIT),
+    Key::job("task.max.concurrency", COUNT, "envelopes of a task in flight").no_meaning("envelopes of a shard are processed one after the other"),
+    Key::job("task.callback.timeout.ms", Kind::MillisOrNever, "bound of an asynchronous call").no_meaning("`task.call.timeout.ms` bounds every call"),
+    Key::job("task.callback.watermark.timeout.ms", Kind::Any, "bound of a watermark call").no_meaning("`task.call.timeout.ms` bounds every call"),
+    Key::job("task.callback.drain.timeout.ms", Kind::Any, "bound of a drain call").no_meaning("`task.call.timeout.ms` bounds every call"),
+    Key::job("task.poll.interval.ms", Kind::Any, "polling").no_meaning(EVENT_DRIVEN),
+    Key::job("task.max.idle.ms", Kind::Any, "polling").no_meaning(EVENT_DRIVEN),
+    Key::job("task.consumer.batch.size", Kind::Any, "envelopes of one partition in a row").no_meaning("`task.batch.max.records` bounds a batch"),
+    Key::job("task.chooser.{rest}", Kind::Any, "which stream comes next").no_meaning("streams take turns"),
+    Key::job("task.checkpoint.{rest}", Kind::Any, "Samza's checkpoints").no_meaning(LEASES),
+    Key::job("task.transactional.state.{rest}", Kind::Any, "state and position as one").no_meaning(STATE),
+    Key::job("task.opts", Kind::Any, "JVM options").no_meaning("there is no JVM; `task.memory.max.mb` and `task.call.timeout.ms` limit a task"),
+    Key::job("task.java.home", Kind::Any, "the JVM").no_meaning(JVM),
+    Key::job("task.execute", Kind::Any, "the start script").no_meaning(JVM),
+    Key::job("task.command.class", Kind::Any, "the start script").no_meaning(JVM),
+    Key::job("task.subtask.class", Kind::Any, "wrapped task class").no_meaning(JVM),
+    Key::job("task.log4j.{rest}", Kind::Any, "log4j").no_meaning(JVM),
+    Key::system("samza.key.serde", Kind::Text, "decoding of keys").no_meaning(SERDES),
+    Key::system("samza.msg.serde", Kind::Text, "decoding of messages").no_meaning(SERDES),
+    Key::stream("samza.{rest}", Kind::Any, "decoding and start of a stream").no_meaning("keys are text and messages are bytes, and `aws.kcl.InitialPositionInStream` is where a stream starts"),
+    Key::system("samza.offset.default", Kind::OneOf(&["upcoming", "oldest"]), "start position").no_meaning("ignored for Kinesis as in Samza: `aws.kcl.InitialPositionInStream` is where a stream starts"),
+    Key::system("default.stream.{rest}", Kind::Any, "defaults of a system's streams").no_meaning(SERDES),
+    Key::job("streams.{id}.samza.{rest}", Kind::Any, "other settings of a stream id").no_meaning(KINESIS_ONLY),
+    Key::job("serializers.registry.{rest}", Kind::Any, "decoders").no_meaning(SERDES),
+    Key::job("stores.{store}.{rest}", Kind::Any, "settings of a store").no_meaning(STATE),
+    Key::job("metrics.{rest}", Kind::Any, "metrics reporters").no_meaning(METRICS),
+    Key::job("cluster-manager.{rest}", Kind::Any, "cluster manager").no_meaning(CLUSTER),
+    Key::job("yarn.{rest}", Kind::Any, "YARN").no_meaning(CLUSTER),
+    Key::job("container.disk.quota.{rest}", Kind::Any, "disk quota").no_meaning(STATE),
+    Key::job("disk.quota.{rest}", Kind::Any, "disk quota").no_meaning(STATE),
+];

@@ -1,0 +1,26 @@
+//! The keys that Samza does not have, in its style: limits of the sandbox, batches, retries, outputs.
+
+use super::{Family, Key, Masking};
+use crate::config::value::Kind;
+
+pub(super) const FAMILY: Family =
+    Family { title: "Keys of shardmill", intro: "What Samza has no key for.", keys: KEYS };
+
+static KEYS: &[Key] = &[
+    Key::job("task.call.timeout.ms", Kind::Millis(1), "time for one call of the task (`process`, `process-batch`, a window); a call that takes longer is interrupted and counts as a trap").default("10000"),
+    Key::job("task.init.timeout.ms", Kind::Millis(1), "time for starting an instance, its `init` included").default("30000"),
+    Key::job("task.memory.max.mb", Kind::Int(1, 4096), "memory of one task instance in MiB; growing beyond it fails inside the task").default("256"),
+    Key::job("task.output.max.bytes", Kind::Int(1, i32::MAX as i64), "keys and messages that one call may send, in bytes").default("33554432"),
+    Key::job("task.output.max.count", Kind::Int(1, i32::MAX as i64), "envelopes that one call may send").default("100000"),
+    Key::job("task.log.max.bytes", Kind::Int(0, i32::MAX as i64), "log text of one call in bytes; what is over is cut and counted").default("65536"),
+    Key::job("task.batch.max.records", Kind::Int(1, 10_000), "envelopes given to one `process-batch` call").default("1000"),
+    Key::job("task.batch.max.bytes", Kind::Int(1, i32::MAX as i64), "keys and messages given to one `process-batch` call, in bytes; a single larger record is a batch of its own").default("1048576"),
+    Key::job("task.retry.max.attempts", Kind::Int(1, 1000), "calls for one envelope or batch before the job stops, the first included").default("3"),
+    Key::job("task.retry.backoff.ms", Kind::Millis(0), "pause before the second attempt; it doubles with each one after").default("200"),
+    Key::job("task.retry.backoff.max.ms", Kind::Millis(0), "the longest pause between attempts").default("10000"),
+    Key::job("task.config.{name}", Kind::Verbatim, "given to the task as NAME through its `config` interface"),
+    Key::job("sensitive.task.config.{name}", Kind::Verbatim, "a secret for the task").rejected("tasks cannot be given secrets yet; there is no masked path to them"),
+    Key::system("file.path", Kind::Text, "the file that an output system with the factory `file` appends to; required there"),
+    Key::system("aws.wire.protocol", Kind::OneOf(&["cbor", "json"]), "encoding of the Kinesis calls; `json` for endpoints that cannot speak AWS CBOR").default("cbor"),
+    Key::stream("aws.sessionToken", Kind::Text, "session token of temporary credentials").masked(Masking::Required),
+];

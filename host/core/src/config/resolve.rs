@@ -1,0 +1,272 @@
+//! Checked entries to the typed [`Job`]: defaults, precedence of scopes, and the rules that concern more than one key.
+//! What `check` has reported is not reported again: a value of the wrong type counts as its default here, the result
+//! is thrown away anyhow.
+
+mod input;
+mod position;
+mod systems;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::check::nearest_name;
+use super::job::{BatchLimits, Job, Limits, Retry};
+use super::keys::{self, Key};
+use super::problem::{Code, Origin, Problem, Report};
+use super::secret;
+use super::source::Entry;
+use super::value;
+
+const ALL_SSP_TO_SINGLE_TASK: &str = "AllSspToSingleTaskGrouperFactory";
+const GROUP_BY_SSP: &str = "GroupBySystemStreamPartitionFactory";
+
+/// A setting as it holds in the end, for `config show`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    pub key: String,
+    /// Masked when the key holds a secret.
+    pub value: String,
+    pub origin: Origin,
+}
+
+pub(super) fn job(
+    entries: &BTreeMap<String, Entry>,
+    env: &BTreeMap<String, String>,
+    report: &mut Report,
+) -> (Job, Vec<Resolved>) {
+    let mut settings = Settings::new(entries, env, report);
+    let name = settings.name_or("app.name", "job.name");
+    let id = settings.name_or("app.id", "job.id");
+    let task_class = settings.required("task.class");
+    let task_class = task_class.strip_suffix(".wasm").unwrap_or(&task_class).to_owned();
+    grouper(&mut settings);
+    let systems = systems::read(&mut settings);
+    let job = Job {
+        inputs: input::read(&mut settings, &systems, &name, &id),
+        outputs: systems::outputs(&mut settings, &systems),
+        commit: settings.maybe_millis("task.commit.ms"),
+        window: settings.maybe_millis("task.window.ms"),
+        limits: limits(&mut settings),
+        batch: BatchLimits {
+            max_records: settings.size("task.batch.max.records"),
+            max_bytes: settings.size("task.batch.max.bytes"),
+        },
+        retry: retry(&mut settings),
+        shutdown_timeout: settings.millis("task.shutdown.ms"),
+        task_config: task_config(&mut settings),
+        name,
+        id,
+        task_class,
+    };
+    settings.tell_unused(&job);
+    (job, settings.resolved)
+}
+
+fn limits(settings: &mut Settings<'_>) -> Limits {
+    const MIB: usize = 1024 * 1024;
+    Limits {
+        call_timeout: settings.millis("task.call.timeout.ms"),
+        init_timeout: settings.millis("task.init.timeout.ms"),
+        memory_max_bytes: settings.size("task.memory.max.mb").saturating_mul(MIB),
+        output_max_bytes: settings.size("task.output.max.bytes"),
+        output_max_count: settings.size("task.output.max.count"),
+        log_max_bytes: settings.size("task.log.max.bytes"),
+    }
+}
+
+fn retry(settings: &mut Settings<'_>) -> Retry {
+    let retry = Retry {
+        max_attempts: settings.number("task.retry.max.attempts"),
+        backoff: settings.millis("task.retry.backoff.ms"),
+        backoff_max: settings.millis("task.retry.backoff.max.ms"),
+    };
+    if retry.backoff > retry.backoff_max {
+        let (key, most) = ("task.retry.backoff.ms", "task.retry.backoff.max.ms");
+        let message = format!("`{key}` is longer than `{most}`");
+        settings.conflict(message, key, "lower the one or raise the other");
+    }
+    retry
+}
+
+/// Samza refuses other groupers for Kinesis too: the lease table, not the job, decides who reads which shard.
+fn grouper(settings: &mut Settings<'_>) {
+    const KEY: &str = "job.systemstreampartition.grouper.factory";
+    let found = settings.text(KEY).unwrap_or_default();
+    let class = found.rsplit('.').next().unwrap_or_default();
+    if class == ALL_SSP_TO_SINGLE_TASK {
+        return;
+    }
+    let hint = if class == GROUP_BY_SSP {
+        "one task instance for each shard is not supported yet; remove the key: one instance gets all shards of its process"
+    } else {
+        "Kinesis shards are read by whoever holds their lease, so every task must be able to take all; remove the key"
+    };
+    let message = "only the AllSspToSingleTaskGrouperFactory can group Kinesis streams";
+    let expected = keys::row(KEY).default.unwrap_or_default();
+    let problem = Problem::new(Code::NotSupported, message).expected(expected).hint(hint);
+    settings.blame(problem, KEY);
+}
+
+fn task_config(settings: &mut Settings<'_>) -> BTreeMap<String, String> {
+    const PREFIX: &str = "task.config.";
+    let entries = settings.entries;
+    let own = entries.iter().filter_map(|(key, entry)| Some((key.strip_prefix(PREFIX)?, key, entry)));
+    own.map(|(name, key, entry)| {
+        settings.record(key, &entry.value, entry.origin.clone());
+        (name.to_owned(), entry.value.clone())
+    })
+    .collect()
+}
+
+/// The place of a key: its system, and the names under which settings of its stream may stand.
+#[derive(Clone, Copy, Default)]
+struct Place<'a> {
+    system: &'a str,
+    streams: &'a [String],
+}
+
+/// Reads entries by the table's names and remembers what was read.
+struct Settings<'a> {
+    entries: &'a BTreeMap<String, Entry>,
+    env: &'a BTreeMap<String, String>,
+    report: &'a mut Report,
+    resolved: Vec<Resolved>,
+    used: BTreeSet<String>,
+}
+
+impl<'a> Settings<'a> {
+    fn new(entries: &'a BTreeMap<String, Entry>, env: &'a BTreeMap<String, String>, report: &'a mut Report) -> Self {
+        Self { entries, env, report, resolved: Vec::new(), used: BTreeSet::new() }
+    }
+
+    /// The value of a key of the whole job, or its default.
+    fn text(&mut self, name: &'static str) -> Option<String> {
+        self.text_in(name, Place::default())
+    }
+
+    fn text_in(&mut self, name: &'static str, place: Place<'_>) -> Option<String> {
+        let key = keys::row(name);
+        let candidates = candidates(key, place);
+        if let Some(found) = candidates.iter().find(|candidate| self.entries.contains_key(*candidate)) {
+            self.used.extend(candidates.iter().cloned());
+            let entry = &self.entries[found];
+            self.record(found, &entry.value, entry.origin.clone());
+            let good = key.kind.check(&entry.value).is_ok();
+            return if good { Some(entry.value.trim().to_owned()) } else { key.default.map(str::to_owned) };
+        }
+        let default = key.default?;
+        self.record(candidates.first()?, default, Origin::Default);
+        Some(default.to_owned())
+    }
+
+    fn record(&mut self, key: &str, value: &str, origin: Origin) {
+        let resolved = Resolved { key: key.to_owned(), value: secret::shown(key, value), origin };
+        if !self.resolved.contains(&resolved) {
+            self.resolved.push(resolved);
+        }
+    }
+
+    fn required(&mut self, name: &'static str) -> String {
+        if let Some(text) = self.text(name) {
+            return text;
+        }
+        if !self.entries.contains_key(name) {
+            let problem = Problem::new(Code::MissingKey, format!("`{name}` is missing")).key(name);
+            self.report.problem(problem.expected(keys::row(name).meaning).hint(format!("add a line {name}=...")));
+        }
+        String::new()
+    }
+
+    /// Samza's `app.` keys win over the `job.` keys of old.
+    fn name_or(&mut self, app: &'static str, job: &'static str) -> String {
+        if self.entries.contains_key(app) { self.text(app).unwrap_or_default() } else { self.required(job) }
+    }
+
+    fn int_in(&mut self, name: &'static str, place: Place<'_>) -> Option<i64> {
+        self.text_in(name, place).as_deref().and_then(value::int)
+    }
+
+    fn millis(&mut self, name: &'static str) -> Duration {
+        self.millis_in(name, Place::default())
+    }
+
+    fn millis_in(&mut self, name: &'static str, place: Place<'_>) -> Duration {
+        self.maybe_millis_in(name, place).unwrap_or_default()
+    }
+
+    fn maybe_millis(&mut self, name: &'static str) -> Option<Duration> {
+        self.maybe_millis_in(name, Place::default())
+    }
+
+    fn maybe_millis_in(&mut self, name: &'static str, place: Place<'_>) -> Option<Duration> {
+        self.int_in(name, place).and_then(value::millis)
+    }
+
+    fn size(&mut self, name: &'static str) -> usize {
+        self.size_in(name, Place::default())
+    }
+
+    fn size_in(&mut self, name: &'static str, place: Place<'_>) -> usize {
+        self.int_in(name, place).and_then(|n| usize::try_from(n).ok()).unwrap_or_default()
+    }
+
+    fn number(&mut self, name: &'static str) -> u32 {
+        self.number_in(name, Place::default())
+    }
+
+    fn number_in(&mut self, name: &'static str, place: Place<'_>) -> u32 {
+        self.int_in(name, place).and_then(|n| u32::try_from(n).ok()).unwrap_or_default()
+    }
+
+    /// Reports `problem` at the entry of `key`, if it was set, with its value.
+    fn blame(&mut self, problem: Problem, key: &str) {
+        let problem = match self.entries.get(key) {
+            Some(entry) => problem.at(key, &entry.origin).value(key, &entry.value),
+            None => problem.key(key),
+        };
+        self.report.problem(problem);
+    }
+
+    fn conflict(&mut self, message: String, key: &str, hint: &str) {
+        self.blame(Problem::new(Code::Conflict, message).hint(hint), key);
+    }
+
+    /// Known keys of systems and streams that nothing asked for are probably misspelt there.
+    fn tell_unused(&mut self, job: &Job) {
+        for (key, entry) in self.entries {
+            let Some(hit) = keys::find(key) else { continue };
+            let Some(system) = hit.system.filter(|_| hit.key.disposition == keys::Disposition::Works) else { continue };
+            if self.used.contains(key) {
+                continue;
+            }
+            let (what, nearest) = match hit.stream {
+                Some(stream) => {
+                    let names = job.inputs.iter().filter(|input| input.system == system);
+                    let nearest = nearest_name(&stream, names.map(|input| input.stream.as_str()));
+                    (format!("{system}.{stream}"), nearest.map(|nearest| format!("{system}.{nearest}")))
+                }
+                None => {
+                    let nearest = nearest_name(&system, job.inputs.iter().map(|input| input.system.as_str()));
+                    (system, nearest)
+                }
+            };
+            let guess = nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
+            let message = format!("`{key}` has no effect: the job does not use `{what}` for it{guess}");
+            self.report.notice(Code::NoEffect, message, Some(key), &entry.origin);
+        }
+    }
+}
+
+/// The full keys under which `key` may stand at `place`, the one that wins first.
+fn candidates(key: &Key, place: Place<'_>) -> Vec<String> {
+    let mut candidates = Vec::new();
+    for pattern in key.patterns() {
+        let pattern = pattern.replace("{system}", place.system);
+        if pattern.contains("{stream}") {
+            candidates.extend(place.streams.iter().map(|stream| pattern.replace("{stream}", stream)));
+        } else {
+            candidates.push(pattern);
+        }
+    }
+    candidates
+}

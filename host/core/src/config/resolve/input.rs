@@ -1,0 +1,284 @@
+//! The inputs of a job: `task.inputs` to streams, and every stream's settings.
+
+use std::collections::BTreeMap;
+
+use super::systems::System;
+use super::{Place, Settings, position};
+use crate::config::check::nearest_name;
+use crate::config::job::{BillingMode, ClientSettings, Input, StaticCredentials, Wire};
+use crate::config::problem::{Code, Origin, Problem};
+use crate::config::value::{self, Kind};
+use crate::config::{Secret, keys};
+
+const INPUTS: &str = "task.inputs";
+
+/// DynamoDB's bounds for the name of a table.
+const TABLE_NAME_BYTES: std::ops::RangeInclusive<usize> = 3..=255;
+
+/// A stream of `task.inputs`: its system, its name at AWS, and all names its settings may stand under.
+struct Stream {
+    system: String,
+    name: String,
+    aliases: Vec<String>,
+}
+
+pub(super) fn read(
+    settings: &mut Settings<'_>,
+    systems: &BTreeMap<String, System>,
+    job_name: &str,
+    job_id: &str,
+) -> Vec<Input> {
+    let text = settings.required(INPUTS);
+    let mut inputs: Vec<Input> = Vec::new();
+    for word in value::list(&text) {
+        let Some(stream) = stream(settings, word) else { continue };
+        if !usable(settings, systems, &stream) {
+            continue;
+        }
+        if inputs.iter().any(|input| input.system == stream.system && input.stream == stream.name) {
+            let message = format!("`{INPUTS}` names `{word}` twice");
+            settings.conflict(message, INPUTS, "name each stream once");
+            continue;
+        }
+        let input = input(settings, stream, job_name, job_id);
+        table(settings, &inputs, &input);
+        inputs.push(input);
+    }
+    inputs
+}
+
+/// Samza's rule: a name with a dot is `system.stream`, one without is an id of `streams.ID.*`.
+fn stream(settings: &mut Settings<'_>, word: &str) -> Option<Stream> {
+    let (system, name) = match word.split_once('.') {
+        Some((system, stream)) => (system.to_owned(), stream.to_owned()),
+        None => (system_of_id(settings, word)?, physical_name(settings, word)),
+    };
+    if system.is_empty() || !Kind::Name.check(&name).is_ok() {
+        let problem = Problem::new(Code::BadValue, format!("`{word}` in `{INPUTS}` names no stream"));
+        let problem = problem.expected("`system.stream` with letters, digits, `.`, `-` and `_`");
+        settings.blame(problem, INPUTS);
+        return None;
+    }
+    let mut aliases = vec![name.clone()];
+    for id in ids(settings) {
+        if !aliases.contains(&id) && id_means(settings, &id, &system, &name) {
+            aliases.push(id);
+        }
+    }
+    Some(Stream { system, name, aliases })
+}
+
+fn system_of_id(settings: &mut Settings<'_>, id: &str) -> Option<String> {
+    let key = format!("streams.{id}.samza.system");
+    if let Some(entry) = settings.entries.get(&key) {
+        settings.record(&key, &entry.value, entry.origin.clone());
+        return Some(entry.value.trim().to_owned());
+    }
+    if let Some(system) = settings.text("job.default.system") {
+        return Some(system);
+    }
+    let problem = Problem::new(Code::MissingKey, format!("`{id}` in `{INPUTS}` has no system")).key(&key);
+    let problem = problem.expected("`system.stream`, or the id of a stream whose system is set");
+    let hint = format!("write the system in front, as in kinesis.{id}, or add a line {key}=...");
+    settings.report.problem(problem.hint(hint));
+    None
+}
+
+fn physical_name(settings: &mut Settings<'_>, id: &str) -> String {
+    let key = format!("streams.{id}.samza.physical.name");
+    match settings.entries.get(&key) {
+        Some(entry) => {
+            settings.record(&key, &entry.value, entry.origin.clone());
+            entry.value.trim().to_owned()
+        }
+        None => id.to_owned(),
+    }
+}
+
+fn ids(settings: &Settings<'_>) -> Vec<String> {
+    let ids = settings.entries.keys().filter_map(|key| key.strip_prefix("streams.")?.split('.').next());
+    let mut ids: Vec<String> = ids.map(str::to_owned).collect();
+    ids.dedup();
+    ids
+}
+
+fn id_means(settings: &Settings<'_>, id: &str, system: &str, name: &str) -> bool {
+    let get = |key: &str| settings.entries.get(key).map(|entry| entry.value.trim());
+    let own = get(&format!("streams.{id}.samza.system")).or_else(|| get("job.default.system"));
+    own == Some(system) && get(&format!("streams.{id}.samza.physical.name")).unwrap_or(id) == name
+}
+
+fn usable(settings: &mut Settings<'_>, systems: &BTreeMap<String, System>, stream: &Stream) -> bool {
+    let Stream { system, name, .. } = stream;
+    match systems.get(system) {
+        Some(System::Kinesis) => return true,
+        Some(System::Unusable) => {}
+        Some(System::Console | System::File) => {
+            let message = format!("`{system}.{name}` cannot be read: the system `{system}` is an output");
+            let problem = Problem::new(Code::BadValue, message).expected("streams of Kinesis systems");
+            settings.blame(problem.hint("remove it; tasks send to outputs through their collector"), INPUTS);
+        }
+        None => {
+            let key = format!("systems.{system}.samza.factory");
+            if settings.entries.contains_key(&key) {
+                return false;
+            }
+            let nearest = nearest_name(system, systems.keys().map(String::as_str));
+            let hint = match &nearest {
+                Some(nearest) => format!("write {nearest}.{name} in `{INPUTS}`, or add a line {key}=kinesis"),
+                None => format!("add a line {key}=kinesis"),
+            };
+            let message = format!("the system `{system}` of input `{system}.{name}` is not defined");
+            let problem = Problem::new(Code::MissingKey, message).key(&key).nearest(nearest);
+            settings.report.problem(problem.expected(keys::row("samza.factory").meaning).hint(hint));
+        }
+    }
+    false
+}
+
+fn input(settings: &mut Settings<'_>, stream: Stream, job_name: &str, job_id: &str) -> Input {
+    let Stream { system, name, aliases } = stream;
+    let at = Place { system: &system, streams: &aliases };
+    let application_name = format!("{job_name}-{job_id}-{name}");
+    Input {
+        region: region(settings, at),
+        credentials: credentials(settings, at),
+        kinesis_endpoint: endpoint(settings, at, "aws.kcl.KinesisEndpoint", "AWS_ENDPOINT_URL_KINESIS"),
+        dynamodb_endpoint: endpoint(settings, at, "aws.kcl.DynamoDBEndpoint", "AWS_ENDPOINT_URL_DYNAMODB"),
+        table_name: table_name(settings, at, &application_name),
+        billing_mode: billing_mode(settings, at),
+        worker_id: settings.text_in("aws.kcl.WorkerId", at),
+        initial_position: position::read(settings, at),
+        wire: match settings.text_in("aws.wire.protocol", at) {
+            Some(wire) if wire.eq_ignore_ascii_case("json") => Wire::Json,
+            _ => Wire::Cbor,
+        },
+        failover: settings.millis_in("aws.kcl.FailoverTimeMillis", at),
+        max_records: settings.number_in("aws.kcl.MaxRecords", at),
+        idle_between_reads: settings.millis_in("aws.kcl.IdleTimeBetweenReadsInMillis", at),
+        parent_shard_poll: settings.millis_in("aws.kcl.ParentShardPollIntervalMillis", at),
+        shard_sync_interval: settings.millis_in("aws.kcl.ShardSyncIntervalMillis", at),
+        max_leases_for_worker: settings.size_in("aws.kcl.MaxLeasesForWorker", at),
+        max_cache_bytes: settings.size_in("aws.kcl.MaxCacheByteSize", at),
+        max_cache_records: settings.size_in("aws.kcl.MaxRecordsCount", at),
+        client: client(settings, at),
+        application_name,
+        system: system.clone(),
+        stream: name,
+    }
+}
+
+fn region(settings: &mut Settings<'_>, at: Place<'_>) -> Option<String> {
+    let own = settings.text_in("aws.region", at);
+    let kcl = settings.text_in("aws.kcl.RegionName", at);
+    if let (Some(own), Some(kcl)) = (&own, &kcl)
+        && own != kcl
+    {
+        let message = format!(
+            "`aws.region` ({own}) and `aws.kcl.RegionName` ({kcl}) of `{}.{}` differ",
+            at.system, at.streams[0]
+        );
+        settings.report.problem(Problem::new(Code::Conflict, message).hint("keep `aws.region` only"));
+    }
+    own.or(kcl)
+}
+
+fn credentials(settings: &mut Settings<'_>, at: Place<'_>) -> Option<StaticCredentials> {
+    let access_key = settings.text_in("aws.accessKey", at);
+    let secret_key = settings.text_in("aws.secretKey", at);
+    let session_token = settings.text_in("aws.sessionToken", at);
+    if let (Some(access_key), Some(secret_key)) = (&access_key, secret_key.as_ref()) {
+        let session_token = session_token.map(Secret::new);
+        return Some(StaticCredentials {
+            access_key: access_key.clone(),
+            secret_key: Secret::new(secret_key),
+            session_token,
+        });
+    }
+    let stem = format!("systems.{}.streams.{}", at.system, at.streams[0]);
+    let (access, secret) = (format!("{stem}.aws.accessKey"), format!("sensitive.{stem}.aws.secretKey"));
+    let (there, missing) = match (access_key.is_some(), secret_key.is_some(), session_token.is_some()) {
+        (true, false, _) => (access, secret),
+        (false, true, _) => (secret, access),
+        (false, false, true) => (format!("sensitive.{stem}.aws.sessionToken"), access),
+        _ => return None,
+    };
+    // A secret key without its prefix has been reported, with the key to write.
+    if settings.entries.contains_key(missing.trim_start_matches("sensitive.")) {
+        return None;
+    }
+    let problem = Problem::new(Code::IncompleteCredentials, format!("`{there}` is set and `{missing}` is not"));
+    let problem = problem.expected("access key and secret key, or neither: then the AWS default chain is asked");
+    settings.blame(problem.nearest(None).hint(format!("add a line {missing}=..., or remove {there}")), &there);
+    None
+}
+
+/// The key, else the service's own variable, else that of all services, as the AWS SDKs have it.
+fn endpoint(settings: &mut Settings<'_>, at: Place<'_>, name: &'static str, variable: &str) -> Option<String> {
+    if let Some(url) = settings.text_in(name, at) {
+        return Some(url);
+    }
+    let set = |variable: &str| settings.env.get(variable).filter(|url| !url.trim().is_empty());
+    let (variable, url) = [variable, "AWS_ENDPOINT_URL"].into_iter().find_map(|v| Some((v, set(v)?.trim())))?;
+    let key = format!("systems.{}.streams.{}.{name}", at.system, at.streams[0]);
+    let origin = Origin::Environment(variable.to_owned());
+    if let Err(mismatch) = Kind::Url.check(url) {
+        let message = format!("the environment variable {variable} is no address");
+        let problem = Problem::new(Code::BadValue, message).place(&origin).value(variable, url);
+        settings.report.problem(problem.expected(mismatch.expected).hint("correct or unset it"));
+        return None;
+    }
+    settings.record(&key, url, origin);
+    Some(url.to_owned())
+}
+
+fn table_name(settings: &mut Settings<'_>, at: Place<'_>, application_name: &str) -> String {
+    if let Some(name) = settings.text_in("aws.kcl.TableName", at) {
+        return name;
+    }
+    let key = format!("systems.{}.streams.{}.aws.kcl.TableName", at.system, at.streams[0]);
+    settings.record(&key, application_name, Origin::Derived("job.name, job.id and the stream"));
+    application_name.to_owned()
+}
+
+/// Two streams in one lease table would take each other's shards for their own: both have a shardId-000000000000.
+fn table(settings: &mut Settings<'_>, inputs: &[Input], input: &Input) {
+    let key = format!("systems.{}.streams.{}.aws.kcl.TableName", input.system, input.stream);
+    let same = |other: &&Input| {
+        other.table_name == input.table_name
+            && other.region == input.region
+            && other.dynamodb_endpoint == input.dynamodb_endpoint
+    };
+    if let Some(other) = inputs.iter().find(same) {
+        let names = [(&other.system, &other.stream), (&input.system, &input.stream)];
+        let [a, b] = names.map(|(system, stream)| format!("`{system}.{stream}`"));
+        let message = format!("the inputs {a} and {b} would share the lease table `{}`", input.table_name);
+        settings.conflict(message, &key, &format!("a table holds the leases of one stream: set {key}"));
+    }
+    if !TABLE_NAME_BYTES.contains(&input.table_name.len()) {
+        let problem = Problem::new(Code::BadValue, format!("`{}` cannot be the name of a table", input.table_name));
+        let problem = problem.expected("3 to 255 characters, a rule of DynamoDB");
+        settings.blame(problem.hint(format!("set {key}")), &key);
+    }
+}
+
+fn billing_mode(settings: &mut Settings<'_>, at: Place<'_>) -> BillingMode {
+    let read = settings.number_in("aws.kcl.InitialLeaseTableReadCapacity", at);
+    let write = settings.number_in("aws.kcl.InitialLeaseTableWriteCapacity", at);
+    match settings.text_in("aws.kcl.BillingMode", at) {
+        Some(mode) if mode.eq_ignore_ascii_case("PROVISIONED") => BillingMode::Provisioned { read, write },
+        _ => BillingMode::PayPerRequest,
+    }
+}
+
+fn client(settings: &mut Settings<'_>, at: Place<'_>) -> ClientSettings {
+    ClientSettings {
+        connection_timeout: settings.maybe_millis_in("aws.clientConfig.ConnectionTimeout", at),
+        socket_timeout: settings.maybe_millis_in("aws.clientConfig.SocketTimeout", at),
+        request_timeout: settings.maybe_millis_in("aws.clientConfig.RequestTimeout", at),
+        execution_timeout: settings.maybe_millis_in("aws.clientConfig.ClientExecutionTimeout", at),
+        max_error_retry: settings
+            .int_in("aws.clientConfig.MaxErrorRetry", at)
+            .and_then(|retries| u32::try_from(retries).ok()),
+    }
+}

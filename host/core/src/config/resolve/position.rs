@@ -1,0 +1,68 @@
+//! Where a stream starts: `InitialPositionInStream` and its timestamp, which may stand at the stream and at its system.
+
+use super::{Place, Settings, candidates};
+use crate::config::job::InitialPosition;
+use crate::config::keys;
+use crate::config::problem::{Code, Origin, Problem};
+use crate::config::value;
+
+const POSITION: &str = "aws.kcl.InitialPositionInStream";
+const TIMESTAMP: &str = "aws.kcl.TimestampAtInitialPositionInStream";
+
+/// The first scope that says anything decides: a timestamp alone implies AT_TIMESTAMP, as in the KCL.
+pub(super) fn read(settings: &mut Settings<'_>, at: Place<'_>) -> InitialPosition {
+    for of_stream in [true, false] {
+        let position = set(settings, POSITION, at, of_stream);
+        let moment = set(settings, TIMESTAMP, at, of_stream);
+        match (position, moment) {
+            (None, None) => {}
+            (None, Some(moment)) => {
+                let position = moment.replace(TIMESTAMP, POSITION);
+                settings.record(&position, "AT_TIMESTAMP", Origin::Derived("the timestamp"));
+                return at_timestamp(settings, at);
+            }
+            (Some(position), moment) => return word(settings, at, &position, moment.as_deref()),
+        }
+    }
+    // Nothing is set: what is read here is the default.
+    let default = settings.text_in(POSITION, at).unwrap_or_default();
+    plain(&default)
+}
+
+fn word(settings: &mut Settings<'_>, at: Place<'_>, position: &str, moment: Option<&str>) -> InitialPosition {
+    let word = settings.text_in(POSITION, at).unwrap_or_default();
+    if word.eq_ignore_ascii_case("AT_TIMESTAMP") {
+        return at_timestamp(settings, at);
+    }
+    if let Some(moment) = moment {
+        settings.used.insert(moment.to_owned());
+        let message = format!("`{moment}` is set, and the initial position is {word}");
+        settings.conflict(message, position, "write AT_TIMESTAMP, or remove the timestamp");
+    }
+    plain(&word)
+}
+
+fn plain(word: &str) -> InitialPosition {
+    if word.eq_ignore_ascii_case("TRIM_HORIZON") { InitialPosition::TrimHorizon } else { InitialPosition::Latest }
+}
+
+fn at_timestamp(settings: &mut Settings<'_>, at: Place<'_>) -> InitialPosition {
+    if let Some(text) = settings.text_in(TIMESTAMP, at) {
+        return InitialPosition::AtTimestamp(value::timestamp(&text).unwrap_or_default());
+    }
+    let key = format!("systems.{}.streams.{}.{TIMESTAMP}", at.system, at.streams[0]);
+    // A value of the wrong type has been reported.
+    if candidates(keys::row(TIMESTAMP), at).iter().all(|key| !settings.entries.contains_key(key)) {
+        let message = format!("`{}.{}` starts AT_TIMESTAMP, and `{key}` is missing", at.system, at.streams[0]);
+        let problem = Problem::new(Code::MissingKey, message).key(&key).expected("the moment to start at");
+        settings.report.problem(problem.hint(format!("add a line {key}=2026-01-31T12:00:00Z")));
+    }
+    InitialPosition::Latest
+}
+
+/// The key under which `name` is set at the stream itself, or at its system.
+fn set(settings: &Settings<'_>, name: &str, at: Place<'_>, of_stream: bool) -> Option<String> {
+    let candidates = candidates(keys::row(name), at).into_iter().enumerate();
+    let mut of_scope = candidates.filter(|(index, _)| (*index < at.streams.len()) == of_stream);
+    of_scope.find(|(_, key)| settings.entries.contains_key(key)).map(|(_, key)| key)
+}

@@ -1,0 +1,249 @@
+//! Value types: how the text of each kind of key is read, and what is said when it cannot be. It must not know any key.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// The type of a key's value.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    /// Text as it stands, blanks included; may be empty.
+    Verbatim,
+    /// Text without blanks around it, not empty.
+    Text,
+    /// Letters, digits, `.`, `-` and `_`: what may stand in the name of a DynamoDB table or a Kinesis stream.
+    Name,
+    /// A file name without a directory.
+    Module,
+    Bool,
+    /// A whole number in a range.
+    Int(i64, i64),
+    /// Milliseconds, at least so many.
+    Millis(i64),
+    /// Milliseconds, 0 or less means never.
+    MillisOrNever,
+    /// One of these words, in any case of letters.
+    OneOf(&'static [&'static str]),
+    /// A moment: RFC 3339, or seconds or milliseconds since 1970.
+    Timestamp,
+    /// `http://` or `https://` and a host, without a login.
+    Url,
+    /// Names with commas between.
+    List,
+    /// Anything: the value is not looked at.
+    Any,
+}
+
+/// Why a text is no value of its kind.
+pub(super) struct Mismatch {
+    pub(super) expected: String,
+    pub(super) hint: Option<String>,
+}
+
+/// Milliseconds of a wait are kept within a year, so that sums of them can never overflow.
+const MILLIS_MAX: i64 = 366 * 24 * 3600 * 1000;
+
+/// Numbers below this are seconds since 1970 (until the year 5138), others milliseconds (from 1973).
+const EPOCH_SECONDS_END: i64 = 100_000_000_000;
+
+impl Kind {
+    pub(super) fn check(self, text: &str) -> Result<(), Mismatch> {
+        let word = text.trim();
+        let good = match self {
+            Self::Verbatim | Self::Any => true,
+            Self::Text => !word.is_empty(),
+            Self::Name => is_name(word),
+            Self::Module => is_module(word),
+            Self::Bool => boolean(word).is_some(),
+            Self::Int(least, most) => int(word).is_some_and(|n| (least..=most).contains(&n)),
+            Self::Millis(least) => int(word).is_some_and(|n| (least..=MILLIS_MAX).contains(&n)),
+            Self::MillisOrNever => int(word).is_some_and(|n| n <= MILLIS_MAX),
+            Self::OneOf(words) => words.iter().any(|known| known.eq_ignore_ascii_case(word)),
+            Self::Timestamp => timestamp(word).is_some(),
+            Self::Url => is_url(word),
+            Self::List => !list(word).is_empty(),
+        };
+        if good { Ok(()) } else { Err(Mismatch { expected: self.expected(), hint: self.hint(text) }) }
+    }
+
+    /// The type as the reference page names it.
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::Verbatim | Self::Text | Self::Any => "text".to_owned(),
+            Self::Name | Self::Module => "name".to_owned(),
+            Self::Bool => "boolean".to_owned(),
+            Self::Int(least, most) if most >= i64::from(i32::MAX) => format!("integer ≥ {least}"),
+            Self::Int(least, most) => format!("integer {least} to {most}"),
+            Self::Millis(_) => "milliseconds".to_owned(),
+            Self::MillisOrNever => "milliseconds, ≤ 0 is never".to_owned(),
+            Self::OneOf(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+            Self::Timestamp => "timestamp".to_owned(),
+            Self::Url => "URL".to_owned(),
+            Self::List => "list".to_owned(),
+        }
+    }
+
+    fn expected(self) -> String {
+        match self {
+            Self::Verbatim | Self::Any => "any text".to_owned(),
+            Self::Text => "a text that is not empty".to_owned(),
+            Self::Name => "letters, digits, `.`, `-` and `_` only".to_owned(),
+            Self::Module => "the name of a module in the task directory, without a path".to_owned(),
+            Self::Bool => "`true` or `false`".to_owned(),
+            Self::Int(least, most) => format!("a whole number from {least} to {most}"),
+            Self::Millis(least) => format!("a whole number of milliseconds from {least} to {MILLIS_MAX}"),
+            Self::MillisOrNever => {
+                format!("a whole number of milliseconds up to {MILLIS_MAX}; 0 or less means never")
+            }
+            Self::OneOf(words) => format!("one of {}", words.join(", ")),
+            Self::Timestamp => "a moment as 2026-01-31T12:00:00Z, or as seconds or milliseconds since 1970".to_owned(),
+            Self::Url => "http:// or https:// with a host, and without a user name or password".to_owned(),
+            Self::List => "one or more names with commas between".to_owned(),
+        }
+    }
+
+    fn hint(self, text: &str) -> Option<String> {
+        if matches!(self, Self::Verbatim | Self::Any) {
+            return None;
+        }
+        if let Some((before, _)) = text.split_once(" #")
+            && self.check(before).is_ok()
+        {
+            return Some("a comment needs a line of its own: here `#` is part of the value".to_owned());
+        }
+        match self {
+            Self::Millis(_) | Self::MillisOrNever => with_unit(text).map(|n| format!("write {n}")),
+            Self::Int(..) => {
+                let plain: String = text.trim().chars().filter(|c| !matches!(c, '_' | ',' | '\'')).collect();
+                (plain != text.trim()).then(|| int(&plain)).flatten().map(|n| format!("write {n}"))
+            }
+            _ => None,
+        }
+    }
+}
+
+pub(super) fn boolean(text: &str) -> Option<bool> {
+    let text = text.trim();
+    if text.eq_ignore_ascii_case("true") {
+        return Some(true);
+    }
+    text.eq_ignore_ascii_case("false").then_some(false)
+}
+
+pub(super) fn int(text: &str) -> Option<i64> {
+    text.trim().parse().ok()
+}
+
+/// `None` for 0 or less.
+pub(super) fn millis(n: i64) -> Option<Duration> {
+    u64::try_from(n).ok().filter(|n| *n > 0).map(Duration::from_millis)
+}
+
+/// Names between commas; blanks around them and empty places do not count.
+pub(super) fn list(text: &str) -> Vec<&str> {
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect()
+}
+
+/// Milliseconds since 1970.
+pub(super) fn timestamp(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let moment = match text.parse::<i64>() {
+        Ok(n) if n < EPOCH_SECONDS_END => n.checked_mul(1000)?,
+        Ok(n) => n,
+        Err(_) => {
+            let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+            i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).ok()?
+        }
+    };
+    (moment >= 0).then_some(moment)
+}
+
+pub(super) fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+}
+
+fn is_module(text: &str) -> bool {
+    let stem = text.strip_suffix(".wasm").unwrap_or(text);
+    !stem.is_empty() && !stem.starts_with('.') && !stem.contains(['/', '\\', '\0'])
+}
+
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    rest.is_some_and(|rest| {
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        !host.is_empty() && !rest.contains('@') && !rest.contains(char::is_whitespace)
+    })
+}
+
+/// `60s`, `5 min`: milliseconds of a number with a unit, for the hint.
+fn with_unit(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "ms" | "millis" => 1,
+        "s" | "sec" | "seconds" => 1000,
+        "m" | "min" | "minutes" => 60_000,
+        "h" | "hours" => 3_600_000,
+        _ => return None,
+    };
+    number.parse::<i64>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kind, timestamp};
+
+    fn hint(kind: Kind, text: &str) -> Option<String> {
+        kind.check(text).err().and_then(|mismatch| mismatch.hint)
+    }
+
+    #[test]
+    fn timestamps_in_their_three_forms() {
+        assert_eq!(timestamp("1700000000"), Some(1_700_000_000_000));
+        assert_eq!(timestamp("1700000000123"), Some(1_700_000_000_123));
+        assert_eq!(timestamp("2023-11-14T22:13:20Z"), Some(1_700_000_000_000));
+        assert_eq!(timestamp("2023-11-14T23:13:20.5+01:00"), Some(1_700_000_000_500));
+        for bad in ["", "yesterday", "-1", "2023-11-14", "1.5", "1969-12-31T23:59:59Z"] {
+            assert_eq!(timestamp(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_duration_with_a_unit_is_refused_with_the_number_to_write() {
+        assert_eq!(hint(Kind::MillisOrNever, "60s").as_deref(), Some("write 60000"));
+        assert_eq!(hint(Kind::Millis(1), "5 min").as_deref(), Some("write 300000"));
+        assert_eq!(hint(Kind::Millis(1), "soon"), None);
+    }
+
+    #[test]
+    fn a_trailing_comment_is_named() {
+        let told = hint(Kind::Int(1, 9), "3 # three").expect("a hint");
+        assert!(told.contains("line of its own"), "{told}");
+    }
+
+    #[test]
+    fn numbers_with_group_marks_are_refused_with_the_number_to_write() {
+        assert_eq!(hint(Kind::Int(1, 99_999), "10,000").as_deref(), Some("write 10000"));
+    }
+
+    #[test]
+    fn limits_are_part_of_the_range() {
+        for (kind, good, bad) in [
+            (Kind::Int(1, 10), ["1", "10"], ["0", "11"]),
+            (Kind::Millis(5), ["5", "31622400000"], ["4", "31622400001"]),
+            (Kind::MillisOrNever, ["-1", "31622400000"], ["x", "31622400001"]),
+            (Kind::Bool, ["TRUE", "false"], ["yes", "1"]),
+            (Kind::Url, ["http://127.0.0.1:4567", "https://k/x"], ["127.0.0.1:4567", "http://u:p@h"]),
+            (Kind::Module, ["word-count", "word-count.wasm"], ["../x", ".wasm"]),
+            (Kind::Name, ["a.b-c_1", "X"], ["", "a b"]),
+        ] {
+            for text in good {
+                assert!(kind.check(text).is_ok(), "{text}");
+            }
+            for text in bad {
+                assert!(kind.check(text).is_err(), "{text}");
+            }
+        }
+    }
+}
