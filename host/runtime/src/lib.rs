@@ -1,1 +1,29 @@
-//! stub
+//! Runs tasks that are WebAssembly components: loads and checks them, keeps one sandboxed instance per task instance,
+//! and passes envelopes in and messages out, within limits. It owns everything that touches wasmtime. It must not know
+//! where envelopes come from, where messages go, or when anything is committed.
+//!
+//! Everything is synchronous: whoever owns an [`Instance`] calls it from a thread of its own, never from an async one.
+
+mod admission;
+mod bindings;
+mod capabilities;
+mod contract;
+mod engine;
+mod error;
+mod instance;
+mod journal;
+mod limits;
+mod module;
+mod outputs;
+mod signature;
+mod state;
+
+pub use admission::Error as AdmissionError;
+pub use engine::{Engine, EngineError};
+pub use error::{CallError, TaskError, TrapReason};
+pub use instance::{Done, Failed, Instance};
+pub use journal::{LogLine, LogPosition, LogSink, LogStream, TracingLog};
+pub use limits::Limits;
+pub use module::{Module, ModuleId, Shape};
+pub use outputs::{Outgoing, OutputStream, OutputStreams, Outputs};
+pub use state::{Source, TaskSpec};

@@ -1,0 +1,10 @@
+//! `config`: the keys of the configuration that are meant for the task.
+
+use crate::bindings::shardmill::task::config::Host;
+use crate::state::State;
+
+impl Host for State {
+    fn get(&mut self, key: String) -> Option<String> {
+        self.spec.config.get(&key).cloned()
+    }
+}

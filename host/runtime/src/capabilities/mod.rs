@@ -1,0 +1,46 @@
+//! What the sandbox lets a task do: one file for each interface of the contract, and WASI with nothing granted. Owns
+//! the linker; a capability sees only the store's [`State`].
+
+mod clock;
+mod collector;
+mod config;
+mod context;
+mod coordinator;
+mod log;
+mod stdio;
+
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
+
+use crate::bindings::shardmill::task;
+use crate::journal::{Journal, LogStream};
+use crate::state::State;
+
+/// Random bytes that one host call may ask for.
+const MAX_RANDOM_BYTES: u64 = 1 << 20;
+
+/// Links everything a component may import.
+///
+/// All of WASI 0.2 is linked, because compilers import far more than is used; files, network, environment and
+/// arguments are there and empty. What a task gets of it: clocks, random numbers, and its log as standard output.
+pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_sync(linker)?;
+    clock::link(linker)?;
+    collector::link(linker)?;
+    log::link(linker)?;
+    task::context::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    task::config::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    task::coordinator::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    task::types::add_to_linker::<State, HasSelf<State>>(linker, |state| state)
+}
+
+impl task::types::Host for State {}
+
+/// The WASI side of an instance.
+pub(crate) fn wasi(journal: &Journal) -> WasiCtx {
+    WasiCtxBuilder::new()
+        .stdout(stdio::Stdio::new(journal.clone(), LogStream::Stdout))
+        .stderr(stdio::Stdio::new(journal.clone(), LogStream::Stderr))
+        .max_random_size(MAX_RANDOM_BYTES)
+        .build()
+}

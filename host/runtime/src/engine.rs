@@ -1,0 +1,92 @@
+//! The engine: one for the process. Owns wasmtime's configuration, the linker, and the thread whose ticks end calls that
+//! take too long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::Linker;
+use wasmtime::{Config, EngineWeak, OptLevel};
+
+use crate::admission;
+use crate::capabilities;
+use crate::module::Module;
+use crate::state::State;
+
+/// How often time-outs are looked at. Calls have time-outs of a second and more, so lateness of a few milliseconds is
+/// nothing, while a shorter tick would wake an idle process a thousand times a second.
+const TICK: Duration = Duration::from_millis(5);
+
+/// Compiles modules and runs instances. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    engine: wasmtime::Engine,
+    linker: Arc<Linker<State>>,
+}
+
+/// The engine cannot be set up on this machine.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up the WebAssembly engine: {0}")]
+pub struct EngineError(String);
+
+impl Engine {
+    /// Sets up the engine and starts its ticker thread, which ends with the last user of the engine.
+    pub fn new() -> Result<Self, EngineError> {
+        let fail = |error: wasmtime::Error| EngineError(format!("{error:#}"));
+        let engine = wasmtime::Engine::new(&config()).map_err(fail)?;
+        let mut linker = Linker::new(&engine);
+        capabilities::link(&mut linker).map_err(fail)?;
+        let weak = engine.weak();
+        std::thread::Builder::new()
+            .name("epoch-ticker".to_owned())
+            .spawn(move || tick(&weak))
+            .map_err(|error| EngineError(format!("no thread for time-outs: {error}")))?;
+        Ok(Self { engine, linker: Arc::new(linker) })
+    }
+
+    /// Compiles a component and checks it against the contract. `name` is for people: the file's name without `.wasm`.
+    ///
+    /// Takes from 0.1 s (Rust) to 10 s and more (Python, JavaScript) on all cores.
+    pub fn load(&self, name: &str, wasm: &[u8]) -> Result<Module, admission::Error> {
+        admission::admit(&self.engine, &self.linker, name, wasm)
+    }
+}
+
+/// The epoch deadline that lets at least `timeout` pass.
+pub(crate) fn ticks(timeout: Duration) -> u64 {
+    // One for rounding up and one for the tick that may come at once.
+    let ticks = timeout.as_nanos() / TICK.as_nanos() + 2;
+    u64::try_from(ticks).unwrap_or(u64::MAX / 2)
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        // No component has async exports; without the support for them a call costs a third.
+        .concurrency_support(false)
+        .cranelift_opt_level(OptLevel::Speed)
+        .memory_init_cow(true);
+    config
+}
+
+fn tick(engine: &EngineWeak) {
+    while let Some(engine) = engine.upgrade() {
+        engine.increment_epoch();
+        drop(engine);
+        std::thread::sleep(TICK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_never_early() {
+        assert_eq!(ticks(Duration::ZERO), 2);
+        assert_eq!(ticks(TICK), 3);
+        assert_eq!(ticks(TICK + Duration::from_nanos(1)), 3);
+        assert_eq!(ticks(TICK * 2 - Duration::from_nanos(1)), 3);
+        assert_eq!(ticks(Duration::MAX), u64::try_from(Duration::MAX.as_nanos() / TICK.as_nanos()).unwrap() + 2);
+    }
+}

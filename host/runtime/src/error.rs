@@ -1,0 +1,130 @@
+//! Why a call into a task failed. Owns the classes and how an error of wasmtime is sorted into them.
+
+use wasmtime::{Trap, WasmBacktrace};
+
+use crate::bindings::shardmill::task::types;
+use crate::limits::MemoryLimitReached;
+
+/// Frames of a backtrace that go into a message.
+const MAX_FRAMES: usize = 20;
+
+/// What a task says when it cannot do its work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TaskError {
+    /// May succeed later; the task asks for this delay in milliseconds.
+    #[error("the task asks for a retry{}", match .0 { Some(ms) => format!(" in {ms} ms"), None => String::new() })]
+    Retry(Option<u32>),
+    /// The envelope can never succeed.
+    #[error("the task rejects the envelope: {0}")]
+    Reject(String),
+    /// The job cannot go on.
+    #[error("the task cannot go on: {0}")]
+    Fatal(String),
+    #[error("the task failed: {0}")]
+    Other(String),
+}
+
+/// What ended an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TrapReason {
+    /// The call took longer than [`Limits::call_timeout`](crate::Limits::call_timeout) or `init_timeout`.
+    Timeout,
+    /// More memory than [`Limits::memory_max_bytes`](crate::Limits::memory_max_bytes).
+    Memory,
+    /// Recursion deeper than the stack.
+    Stack,
+    /// `unreachable`: what panics, aborts and uncaught exceptions end in.
+    Unreachable,
+    /// More data in one host call than twice [`Limits::output_max_bytes`](crate::Limits::output_max_bytes).
+    HostcallLimit,
+    /// Any other trap, such as an access outside the memory or a call of `exit`.
+    Other,
+}
+
+/// A call did not return ok. Nothing that it sent or asked for has taken effect.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CallError {
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// The instance has ended; make a new one and replay from the last commit.
+    #[error("the task trapped ({reason}): {message}")]
+    Trap {
+        reason: TrapReason,
+        /// Cause, backtrace and the end of what the task wrote to standard error, on several lines.
+        message: String,
+    },
+    /// The task returned something that has no meaning.
+    #[error("the task returned an invalid result: {0}")]
+    InvalidResult(String),
+    /// An earlier call trapped, for the reason given; the instance must not be called again.
+    #[error("the instance has ended: it trapped in an earlier call ({0})")]
+    Ended(TrapReason),
+}
+
+impl CallError {
+    /// Whether the instance is of no more use.
+    #[must_use]
+    pub fn is_trap(&self) -> bool {
+        matches!(self, Self::Trap { .. } | Self::Ended(_))
+    }
+}
+
+impl std::fmt::Display for TrapReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Timeout => "time-out",
+            Self::Memory => "memory limit",
+            Self::Stack => "stack overflow",
+            Self::Unreachable => "unreachable",
+            Self::HostcallLimit => "host call limit",
+            Self::Other => "trap",
+        })
+    }
+}
+
+impl From<types::TaskError> for TaskError {
+    fn from(error: types::TaskError) -> Self {
+        match error {
+            types::TaskError::Retry(delay) => Self::Retry(delay),
+            types::TaskError::Reject(reason) => Self::Reject(reason),
+            types::TaskError::Fatal(reason) => Self::Fatal(reason),
+            types::TaskError::Other(reason) => Self::Other(reason),
+        }
+    }
+}
+
+/// Sorts what wasmtime says about a failed call. `stderr` is the end of what the task wrote there in this call.
+pub(crate) fn trap(error: &wasmtime::Error, stderr: &str) -> CallError {
+    let reason = reason(error);
+    let mut message = error.root_cause().to_string();
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        message.push_str(&frames(backtrace));
+    }
+    if !stderr.is_empty() {
+        message.push_str("\n  stderr:");
+        for line in stderr.lines() {
+            message.push_str("\n    ");
+            message.push_str(line);
+        }
+    }
+    CallError::Trap { reason, message }
+}
+
+fn reason(error: &wasmtime::Error) -> TrapReason {
+    if error.downcast_ref::<MemoryLimitReached>().is_some() {
+        return TrapReason::Memory;
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => TrapReason::Timeout,
+        Some(Trap::StackOverflow) => TrapReason::Stack,
+        Some(Trap::UnreachableCodeReached) => TrapReason::Unreachable,
+        Some(_) => TrapReason::Other,
+        // wasmtime has no type for it.
+        None if error.root_cause().to_string().contains("fuel allocated for hostcalls") => TrapReason::HostcallLimit,
+        None => TrapReason::Other,
+    }
+}
+
+fn frames(backtrace: &WasmBacktrace) -> String {
+    backtrace.to_string().lines().take(1 + MAX_FRAMES).fold(String::new(), |text, line| text + "\n  " + line.trim_end())
+}

@@ -1,0 +1,289 @@
+//! A live instance of a task. Owns its store, and what "a call is atomic" means: each call's messages and requests stay
+//! only if it returns ok. Knows nothing of retries, commits or where envelopes come from.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shardmill_core::envelope::{self, Batch};
+use wasmtime::Store;
+
+use crate::bindings::exports::shardmill::task::{batch_processor, lifecycle, processor, windowing};
+use crate::bindings::shardmill::task::types;
+use crate::engine::ticks;
+use crate::error::{self, CallError, TaskError, TrapReason};
+use crate::limits::Limits;
+use crate::module::{Module, Processor};
+use crate::outputs::Outputs;
+use crate::state::{Call, Source, State, TaskSpec};
+
+/// Component handles (borrowed and owned resources) that a guest may hold at a time.
+const MAX_HANDLES: usize = 10_000;
+
+/// A sandboxed task, alive until it traps. For one thread at a time, and never one that runs async code.
+pub struct Instance {
+    store: Store<State>,
+    processor: Guest,
+    lifecycle: Option<lifecycle::Guest>,
+    windowing: Option<windowing::Guest>,
+    limits: Limits,
+    ended: Option<TrapReason>,
+}
+
+enum Guest {
+    Task(processor::Guest),
+    BatchTask(batch_processor::Guest),
+}
+
+/// Calls returned ok.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Envelopes of the range that are done. Fewer than the range has if the task asked for something: that comes
+    /// first, then the rest.
+    pub processed: usize,
+    /// The task asked for a commit.
+    pub commit_requested: bool,
+    /// The task asked for the job to stop, for this reason.
+    pub shutdown_requested: Option<String>,
+}
+
+/// A call did not return ok.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Failed {
+    /// Envelopes at the start of the range that are done; what they sent is in the outputs.
+    pub processed: usize,
+    /// The envelope that failed, counted from the start of the range; none if the call was for several and the task
+    /// could not say which. For a batch task those before it are good, but **not** processed, because nothing of a
+    /// failed call takes effect: call again with just them, then go on with this one.
+    pub culprit: Option<usize>,
+    #[source]
+    pub error: CallError,
+}
+
+impl Instance {
+    /// Instantiates a module; does not call [`Instance::init`].
+    pub fn new(module: &Module, spec: &TaskSpec) -> Result<Self, CallError> {
+        let module = module.inner();
+        let limits = spec.limits.clone();
+        let state = State::new(spec, module.id.to_string());
+        let mut store = Store::new(module.instance.engine(), state);
+        store.limiter(|state| &mut state.memory);
+        store.set_hostcall_fuel(limits.hostcall_bytes());
+        store.set_max_component_handles(MAX_HANDLES);
+        begin(&mut store, limits.init_timeout, None);
+        let linked = module.instance.instantiate(&mut store).and_then(|instance| {
+            let processor = match &module.processor {
+                Processor::Task(indices) => Guest::Task(indices.load(&mut store, &instance)?),
+                Processor::BatchTask(indices) => Guest::BatchTask(indices.load(&mut store, &instance)?),
+            };
+            let lifecycle = module.lifecycle.as_ref().map(|indices| indices.load(&mut store, &instance));
+            let windowing = module.windowing.as_ref().map(|indices| indices.load(&mut store, &instance));
+            Ok((processor, lifecycle.transpose()?, windowing.transpose()?))
+        });
+        let journal = &store.data().journal;
+        journal.end();
+        let (processor, lifecycle, windowing) = linked.map_err(|error| error::trap(&error, &journal.stderr_tail()))?;
+        Ok(Self { store, processor, lifecycle, windowing, limits, ended: None })
+    }
+
+    /// Adds a source; returns its index, for [`Instance::process`].
+    pub fn add_source(&mut self, source: Source) -> u32 {
+        let sources = &mut self.store.data_mut().sources;
+        sources.push(Arc::new(source));
+        u32::try_from(sources.len() - 1).expect("a job has far fewer shards")
+    }
+
+    /// Calls `init`, if the task has it. It cannot send.
+    pub fn init(&mut self) -> Result<(), CallError> {
+        let Some(guest) = self.lifecycle.clone() else { return Ok(()) };
+        self.call(self.limits.init_timeout, None, |store| guest.call_init(store))?
+            .map_err(|reason| CallError::Task(TaskError::Fatal(format!("init: {reason}"))))
+    }
+
+    /// Passes envelopes of one source to the task, in order. `attempt` is 1 for the first try at them.
+    ///
+    /// What the calls that return ok send is appended to `out`. A task is called once for each envelope, until one
+    /// fails or asks for something; a batch task is called once for the range.
+    ///
+    /// # Panics
+    /// When `range` is not within `batch`.
+    pub fn process(
+        &mut self,
+        source: u32,
+        batch: &Batch,
+        range: Range<usize>,
+        attempt: u32,
+        out: &mut Outputs,
+    ) -> Result<Done, Failed> {
+        if range.is_empty() {
+            return Ok(Done::default());
+        }
+        self.store.data_mut().call.attempt = attempt;
+        let result = self.lending(out, |instance| match &instance.processor {
+            Guest::Task(guest) => {
+                let guest = guest.clone();
+                instance.process_each(&guest, source, batch, range)
+            }
+            Guest::BatchTask(guest) => {
+                let guest = guest.clone();
+                instance.process_batch(&guest, source, batch, range)
+            }
+        });
+        self.store.data_mut().call.attempt = 1;
+        result
+    }
+
+    /// Calls `window` for the window from `start_ms` to before `end_ms` (Unix time), if the task has it.
+    pub fn window(&mut self, start_ms: u64, end_ms: u64, out: &mut Outputs) -> Result<Done, CallError> {
+        let Some(guest) = self.windowing.clone() else { return Ok(Done::default()) };
+        let timeout = self.limits.call_timeout;
+        self.lending(out, |instance| {
+            instance.atomic(timeout, None, |store| {
+                Ok(guest.call_window(store, start_ms, end_ms)?.map_err(|error| CallError::Task(error.into())))
+            })
+        })
+    }
+
+    /// Calls `before-stop`, if the task has it: the last call of an instance that stops in good order.
+    pub fn before_stop(&mut self, out: &mut Outputs) -> Result<Done, CallError> {
+        let Some(guest) = self.lifecycle.clone() else { return Ok(Done::default()) };
+        let timeout = self.limits.call_timeout;
+        self.lending(out, |instance| {
+            instance.atomic(timeout, None, |store| {
+                let answer = guest.call_before_stop(store)?;
+                Ok(answer.map_err(|reason| CallError::Task(TaskError::Other(format!("before-stop: {reason}")))))
+            })
+        })
+    }
+
+    fn process_each(
+        &mut self,
+        guest: &processor::Guest,
+        source: u32,
+        batch: &Batch,
+        range: Range<usize>,
+    ) -> Result<Done, Failed> {
+        let timeout = self.limits.call_timeout;
+        for (processed, envelope) in batch.envelopes(range.clone()).enumerate() {
+            let call = self.atomic(timeout, Some((source, envelope)), |store| {
+                Ok(guest.call_process(store, lowered(source, envelope))?.map_err(|error| CallError::Task(error.into())))
+            });
+            match call {
+                Ok(done) if done.commit_requested || done.shutdown_requested.is_some() => {
+                    return Ok(Done { processed: processed + 1, ..done });
+                }
+                Ok(_) => {}
+                Err(error) => return Err(Failed { processed, culprit: Some(processed), error }),
+            }
+        }
+        Ok(Done { processed: range.len(), ..Done::default() })
+    }
+
+    fn process_batch(
+        &mut self,
+        guest: &batch_processor::Guest,
+        source: u32,
+        batch: &Batch,
+        range: Range<usize>,
+    ) -> Result<Done, Failed> {
+        let timeout = self.limits.call_timeout;
+        let count = range.len();
+        let first = batch.envelope(range.start);
+        let mut culprit = (count == 1).then_some(0);
+        let views: Vec<_> = batch.envelopes(range).map(|envelope| lowered(source, envelope)).collect();
+        let call = self.atomic(timeout, Some((source, first)), |store| {
+            let Err(types::BatchError { index, error }) = guest.call_process_batch(store, &views)? else {
+                return Ok(Ok(()));
+            };
+            if index as usize >= count {
+                let text =
+                    format!("it blames envelope {index} of a batch of {count}, saying: {}", TaskError::from(error));
+                return Ok(Err(CallError::InvalidResult(text)));
+            }
+            culprit = Some(index as usize);
+            Ok(Err(CallError::Task(error.into())))
+        });
+        match call {
+            Ok(done) => Ok(Done { processed: count, ..done }),
+            Err(error) => Err(Failed { processed: 0, culprit, error }),
+        }
+    }
+
+    /// Lends the caller's buffer to the guest for the time of `calls`.
+    fn lending<R>(&mut self, out: &mut Outputs, calls: impl FnOnce(&mut Self) -> R) -> R {
+        std::mem::swap(out, &mut self.store.data_mut().call.outputs);
+        let result = calls(self);
+        std::mem::swap(out, &mut self.store.data_mut().call.outputs);
+        result
+    }
+
+    /// One call whose messages and requests take effect only if it returns ok.
+    fn atomic(
+        &mut self,
+        timeout: Duration,
+        at: At<'_>,
+        guest: impl FnOnce(&mut Store<State>) -> wasmtime::Result<Result<(), CallError>>,
+    ) -> Result<Done, CallError> {
+        let call = &mut self.store.data_mut().call;
+        let mark = call.outputs.mark();
+        call.mark = Some(mark);
+        call.commit = false;
+        call.shutdown = None;
+        let answer = self.call(timeout, at, guest).flatten();
+        let Call { outputs, mark: sending, commit, shutdown, .. } = &mut self.store.data_mut().call;
+        *sending = None;
+        match answer {
+            Ok(()) => Ok(Done { processed: 0, commit_requested: *commit, shutdown_requested: shutdown.take() }),
+            Err(error) => {
+                outputs.take_back_to(mark);
+                Err(error)
+            }
+        }
+    }
+
+    /// One call within its time; a trap ends the instance.
+    fn call<R>(
+        &mut self,
+        timeout: Duration,
+        at: At<'_>,
+        guest: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
+    ) -> Result<R, CallError> {
+        if let Some(reason) = self.ended {
+            return Err(CallError::Ended(reason));
+        }
+        begin(&mut self.store, timeout, at);
+        let answer = guest(&mut self.store);
+        let journal = &self.store.data().journal;
+        journal.end();
+        answer.map_err(|error| {
+            let error = error::trap(&error, &journal.stderr_tail());
+            self.ended = if let CallError::Trap { reason, .. } = &error { Some(*reason) } else { None };
+            error
+        })
+    }
+}
+
+/// The source and the first envelope of a call that is for envelopes.
+type At<'a> = Option<(u32, envelope::Envelope<'a>)>;
+
+/// Sets the time that the guest has from now on, and where its log says it is.
+fn begin(store: &mut Store<State>, timeout: Duration, at: At<'_>) {
+    store.set_epoch_deadline(ticks(timeout));
+    let State { call, journal, sources, .. } = store.data_mut();
+    call.timeout = timeout;
+    journal.begin(at.and_then(|(source, envelope)| {
+        Some((sources.get(source as usize)?, envelope.sequence, envelope.sub_sequence))
+    }));
+}
+
+fn lowered(source: u32, envelope: envelope::Envelope<'_>) -> types::Envelope<'_> {
+    types::Envelope {
+        source,
+        sequence: envelope.sequence,
+        sub_sequence: envelope.sub_sequence,
+        key: envelope.key,
+        message: envelope.message,
+        arrival_ms: envelope.arrival_ms,
+    }
+}

@@ -1,0 +1,221 @@
+//! The log of a task instance: what the task says through `log`, standard output and standard error, with the task and
+//! the position in front, within a bound for each call. Owns the bounds and the cutting into lines; where lines go is the
+//! business of a [`LogSink`].
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tracing::Level;
+
+use crate::state::Source;
+
+/// Bytes of one line of standard output or error; what is longer continues on the next line.
+const MAX_LINE_BYTES: usize = 4096;
+/// The end of standard error that a trap's message shows. Python's tracebacks are long.
+const STDERR_TAIL_BYTES: usize = 4096;
+
+/// Takes the lines that tasks log.
+pub trait LogSink: Send + Sync {
+    /// Takes one line. Called on the thread that runs the task, so it must not block for long.
+    fn write(&self, line: &LogLine<'_>);
+}
+
+/// A line of a task's log.
+#[derive(Clone, Debug)]
+pub struct LogLine<'a> {
+    pub level: Level,
+    pub stream: LogStream,
+    /// The name of the task instance.
+    pub task: &'a str,
+    /// The envelope of the current call; the first one of a batch. None in `init`, `window` and `before-stop`.
+    pub position: Option<LogPosition<'a>>,
+    pub message: &'a str,
+}
+
+/// Where in the input a task was when it logged.
+#[derive(Clone, Copy, Debug)]
+pub struct LogPosition<'a> {
+    pub source: &'a Source,
+    pub sequence: &'a str,
+    pub sub_sequence: u32,
+}
+
+/// How a line came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogStream {
+    /// By the interface `log`.
+    Log,
+    Stdout,
+    Stderr,
+    /// From the host, about the task's log.
+    Host,
+}
+
+/// Passes lines on to `tracing`, with the target `task`.
+#[derive(Debug, Default)]
+pub struct TracingLog;
+
+impl LogSink for TracingLog {
+    fn write(&self, line: &LogLine<'_>) {
+        let LogLine { task, message, .. } = line;
+        let partition = line.position.map(|at| at.source.partition.as_str());
+        let sequence = line.position.map(|at| at.sequence);
+        macro_rules! event {
+            ($level:expr) => {
+                tracing::event!(target: "task", $level, task, partition, sequence, "{message}")
+            };
+        }
+        match line.level {
+            Level::ERROR => event!(Level::ERROR),
+            Level::WARN => event!(Level::WARN),
+            Level::INFO => event!(Level::INFO),
+            Level::DEBUG => event!(Level::DEBUG),
+            Level::TRACE => event!(Level::TRACE),
+        }
+    }
+}
+
+/// Shared by the host functions and the standard streams of one instance; only its own thread uses it.
+#[derive(Clone)]
+pub(crate) struct Journal(Arc<Mutex<Inner>>);
+
+struct Inner {
+    sink: Arc<dyn LogSink>,
+    task: String,
+    position: Option<Position>,
+    /// Kept to be used again: a position is copied once a call.
+    sequence: String,
+    max_bytes: usize,
+    left: usize,
+    dropped: usize,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    stderr_tail: VecDeque<u8>,
+}
+
+struct Position {
+    source: Arc<Source>,
+    sub_sequence: u32,
+}
+
+impl Journal {
+    pub(crate) fn new(sink: Arc<dyn LogSink>, task: String, max_bytes: usize) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            sink,
+            task,
+            position: None,
+            sequence: String::new(),
+            max_bytes,
+            left: max_bytes,
+            dropped: 0,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            stderr_tail: VecDeque::new(),
+        })))
+    }
+
+    /// A call begins, at a position if it is one for envelopes.
+    pub(crate) fn begin(&self, at: Option<(&Arc<Source>, &str, u32)>) {
+        let mut inner = self.lock();
+        inner.left = inner.max_bytes;
+        inner.stderr_tail.clear();
+        inner.sequence.clear();
+        inner.position = at.map(|(source, sequence, sub_sequence)| {
+            inner.sequence.push_str(sequence);
+            Position { source: Arc::clone(source), sub_sequence }
+        });
+    }
+
+    /// The call has ended: nothing of it stays behind in a buffer.
+    pub(crate) fn end(&self) {
+        let mut inner = self.lock();
+        for stream in [LogStream::Stdout, LogStream::Stderr] {
+            let rest = std::mem::take(inner.pending(stream));
+            if !rest.is_empty() {
+                inner.emit_bytes(stream, &rest);
+            }
+        }
+        let dropped = std::mem::take(&mut inner.dropped);
+        if dropped > 0 {
+            let max = inner.max_bytes;
+            let note =
+                format!("{dropped} bytes of log were dropped: one call may log {max} bytes (task.log.max.bytes)");
+            inner.emit(Level::WARN, LogStream::Host, &note);
+        }
+    }
+
+    /// The end of what this call wrote to standard error.
+    pub(crate) fn stderr_tail(&self) -> String {
+        let mut inner = self.lock();
+        String::from_utf8_lossy(inner.stderr_tail.make_contiguous()).trim_end().to_owned()
+    }
+
+    pub(crate) fn log(&self, level: Level, message: &str) {
+        let mut inner = self.lock();
+        let taken = inner.take(message.len());
+        let cut = message.floor_char_boundary(taken);
+        if cut > 0 || message.is_empty() {
+            inner.emit(level, LogStream::Log, &message[..cut]);
+        }
+    }
+
+    /// Takes bytes of a standard stream and logs the lines that are complete.
+    pub(crate) fn write(&self, stream: LogStream, bytes: &[u8]) {
+        let mut inner = self.lock();
+        if stream == LogStream::Stderr {
+            inner.stderr_tail.extend(&bytes[bytes.len().saturating_sub(STDERR_TAIL_BYTES)..]);
+            let over = inner.stderr_tail.len().saturating_sub(STDERR_TAIL_BYTES);
+            inner.stderr_tail.drain(..over);
+        }
+        let taken = inner.take(bytes.len());
+        for piece in bytes[..taken].split_inclusive(|&byte| byte == b'\n') {
+            for piece in piece.chunks(MAX_LINE_BYTES) {
+                inner.write_piece(stream, piece);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// How many of `wanted` bytes this call may still log; counts the rest as dropped.
+    fn take(&mut self, wanted: usize) -> usize {
+        let taken = wanted.min(self.left);
+        self.left -= taken;
+        self.dropped += wanted - taken;
+        taken
+    }
+
+    /// `piece` has at most one line's bytes, and a newline only at its end.
+    fn write_piece(&mut self, stream: LogStream, piece: &[u8]) {
+        let mut line = std::mem::take(self.pending(stream));
+        line.extend_from_slice(piece);
+        if line.ends_with(b"\n") || line.len() >= MAX_LINE_BYTES {
+            self.emit_bytes(stream, &line);
+            line.clear();
+        }
+        *self.pending(stream) = line;
+    }
+
+    fn pending(&mut self, stream: LogStream) -> &mut Vec<u8> {
+        if stream == LogStream::Stderr { &mut self.stderr } else { &mut self.stdout }
+    }
+
+    fn emit_bytes(&self, stream: LogStream, line: &[u8]) {
+        let level = if stream == LogStream::Stderr { Level::WARN } else { Level::INFO };
+        let text = String::from_utf8_lossy(line);
+        self.emit(level, stream, text.trim_end_matches(['\n', '\r']));
+    }
+
+    fn emit(&self, level: Level, stream: LogStream, message: &str) {
+        let position = self.position.as_ref().map(|position| LogPosition {
+            source: &position.source,
+            sequence: &self.sequence,
+            sub_sequence: position.sub_sequence,
+        });
+        self.sink.write(&LogLine { level, stream, task: &self.task, position, message });
+    }
+}

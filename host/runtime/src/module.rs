@@ -1,0 +1,146 @@
+//! A component that has been compiled and found to keep the contract. Owns its identity and its shape.
+
+use std::fmt;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::InstancePre;
+
+use crate::bindings::exports::shardmill::task::{batch_processor, lifecycle, processor, windowing};
+use crate::state::State;
+
+/// Hexadecimal digits of the hash that are shown: enough to tell any two files of a directory apart.
+const SHOWN_DIGITS: usize = 12;
+
+/// Ready to be instantiated. Cheap to clone.
+#[derive(Clone)]
+pub struct Module(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) id: ModuleId,
+    pub(crate) instance: InstancePre<State>,
+    pub(crate) processor: Processor,
+    pub(crate) lifecycle: Option<lifecycle::GuestIndices>,
+    pub(crate) windowing: Option<windowing::GuestIndices>,
+    pub(crate) imports: Vec<String>,
+    pub(crate) exports: Vec<String>,
+    pub(crate) size_bytes: usize,
+}
+
+/// Where the envelopes go.
+pub(crate) enum Processor {
+    Task(processor::GuestIndices),
+    BatchTask(batch_processor::GuestIndices),
+}
+
+/// How a component takes envelopes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// One envelope a call: it exports `processor`.
+    Task,
+    /// Many envelopes a call: it exports `batch-processor`.
+    BatchTask,
+}
+
+/// Identifies a component by its bytes. Shown as `word-count@1a2b3c4d5e6f`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ModuleId {
+    name: String,
+    sha256: [u8; 32],
+}
+
+impl Module {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
+    }
+
+    #[must_use]
+    pub fn id(&self) -> &ModuleId {
+        &self.0.id
+    }
+
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        match self.0.processor {
+            Processor::Task(_) => Shape::Task,
+            Processor::BatchTask(_) => Shape::BatchTask,
+        }
+    }
+
+    /// Whether it has `init` and `before-stop`.
+    #[must_use]
+    pub fn has_lifecycle(&self) -> bool {
+        self.0.lifecycle.is_some()
+    }
+
+    /// Whether it has `window`.
+    #[must_use]
+    pub fn has_windowing(&self) -> bool {
+        self.0.windowing.is_some()
+    }
+
+    /// The interfaces that the component imports, as it names them.
+    #[must_use]
+    pub fn imports(&self) -> &[String] {
+        &self.0.imports
+    }
+
+    /// The interfaces that the component exports, as it names them.
+    #[must_use]
+    pub fn exports(&self) -> &[String] {
+        &self.0.exports
+    }
+
+    /// The size of the component's file.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.0.size_bytes
+    }
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Module({})", self.0.id)
+    }
+}
+
+impl ModuleId {
+    pub(crate) fn of(name: &str, wasm: &[u8]) -> Self {
+        Self { name: name.to_owned(), sha256: Sha256::digest(wasm).into() }
+    }
+
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The whole SHA-256 of the component's bytes.
+    #[must_use]
+    pub fn sha256(&self) -> &[u8; 32] {
+        &self.sha256
+    }
+}
+
+impl fmt::Display for ModuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@", self.name)?;
+        self.sha256[..SHOWN_DIGITS / 2].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_is_the_content() {
+        let id = ModuleId::of("empty", b"");
+        assert_eq!(id.to_string(), "empty@e3b0c44298fc");
+        assert_eq!(id, ModuleId::of("empty", b""));
+        assert_ne!(id, ModuleId::of("empty", b"x"));
+    }
+}

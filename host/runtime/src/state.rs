@@ -1,0 +1,97 @@
+//! What belongs to one task instance on the host's side of the sandbox: the data of its store. Owns the life of a call
+//! (what may be sent, what was asked for); knows nothing of how guests are called.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::capabilities;
+use crate::journal::{Journal, LogSink};
+use crate::limits::{Limits, MemoryLimiter};
+use crate::outputs::{Mark, OutputStreams, Outputs};
+
+/// Host resources (streams, pollables) that a guest may hold at a time.
+const MAX_RESOURCES: usize = 10_000;
+
+/// What a task instance is told and allowed.
+#[derive(Clone)]
+pub struct TaskSpec {
+    /// `job.name`.
+    pub job_name: String,
+    /// `job.id`.
+    pub job_id: String,
+    /// The name of the task instance, unique in the job.
+    pub task_name: String,
+    /// The sources that exist from the start; their indexes are those of `envelope.source`.
+    pub sources: Vec<Source>,
+    /// Shared by the instances of a job.
+    pub outputs: Arc<OutputStreams>,
+    /// What the task may ask for by `config.get`.
+    pub config: BTreeMap<String, String>,
+    pub limits: Limits,
+    pub log: Arc<dyn LogSink>,
+}
+
+/// Where envelopes come from: Samza's SystemStreamPartition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Source {
+    pub system: String,
+    pub stream: String,
+    /// Of a Kinesis stream the shard.
+    pub partition: String,
+}
+
+/// The data of an instance's store.
+pub(crate) struct State {
+    pub(crate) spec: TaskSpec,
+    pub(crate) module_id: String,
+    pub(crate) sources: Vec<Arc<Source>>,
+    pub(crate) call: Call,
+    pub(crate) journal: Journal,
+    pub(crate) memory: MemoryLimiter,
+    wasi: WasiCtx,
+    table: ResourceTable,
+}
+
+/// The call that is going on, or the last one.
+#[derive(Default)]
+pub(crate) struct Call {
+    /// The caller's buffer while one of the calls that may send is going on.
+    pub(crate) outputs: Outputs,
+    /// Where the messages of this call begin in `outputs`.
+    pub(crate) mark: Option<Mark>,
+    /// How many streams the job had named when this call last looked.
+    pub(crate) streams: u32,
+    pub(crate) attempt: u32,
+    /// The longest that a host function may wait.
+    pub(crate) timeout: Duration,
+    pub(crate) commit: bool,
+    pub(crate) shutdown: Option<String>,
+}
+
+impl State {
+    pub(crate) fn new(spec: &TaskSpec, module_id: String) -> Self {
+        let journal = Journal::new(Arc::clone(&spec.log), spec.task_name.clone(), spec.limits.log_max_bytes);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
+        Self {
+            module_id,
+            sources: spec.sources.iter().cloned().map(Arc::new).collect(),
+            call: Call::default(),
+            memory: MemoryLimiter::new(spec.limits.memory_max_bytes),
+            wasi: capabilities::wasi(&journal),
+            table,
+            journal,
+            spec: spec.clone(),
+        }
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
