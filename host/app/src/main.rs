@@ -1,2 +1,25 @@
-//! stub
-fn main() {}
+//! The binary `shardmill`: command line in, exit code out.
+
+mod cli;
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Bench, Cli, Command, Config};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    commands::init_log(cli.verbose);
+    let result = match cli.command {
+        Command::Run(args) => commands::run::run(&args),
+        Command::Demo(args) => commands::demo::demo(&args),
+        Command::Local(args) => commands::local::local(&args),
+        Command::Build(args) => commands::build::build(&args),
+        Command::Config(Config::Check(args)) => commands::config::check(&args),
+        Command::Config(Config::Show(args)) => commands::config::show(&args),
+        Command::Bench(Bench::Drain(args)) => commands::bench::drain(&args),
+    };
+    commands::report(result)
+}

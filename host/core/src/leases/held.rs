@@ -107,6 +107,10 @@ impl Held {
         self.end = Some(End { children, step });
     }
 
+    pub(super) fn is_ending(&self) -> bool {
+        self.end.is_some()
+    }
+
     pub(super) fn needs_listing(&self) -> bool {
         matches!(self.end, Some(End { step: Step::Listing { .. }, .. }))
     }

@@ -198,6 +198,19 @@ impl Worker {
         self.held.iter().map(|(key, held)| (key, &held.lease.checkpoint))
     }
 
+    /// Whether this worker reads everything that it may hold now: nothing is free, being taken, waiting for a parent or
+    /// being sealed.
+    #[must_use]
+    pub fn is_settled(&self, now: Millis) -> bool {
+        let reading = |held: &Held| held.started && !held.is_ending();
+        let free = self.table.available(now, &self.settings);
+        let all_taken = free.iter().all(|lease| self.held.contains_key(&lease.key));
+        self.phase == Phase::Running
+            && self.taking.is_empty()
+            && self.held.values().all(reading)
+            && (all_taken || self.held.len() >= self.settings.max_leases)
+    }
+
     fn may_scan(&self) -> bool {
         !self.scanning && self.listing.is_none() && self.creating.is_empty()
     }

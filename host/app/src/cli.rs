@@ -1,0 +1,187 @@
+//! The command line, and nothing else: what can be typed and what `--help` says. Commands are in `commands`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Consume Kinesis like an Apache Samza job and run each envelope through a sandboxed WebAssembly task.
+#[derive(Debug, Parser)]
+#[command(name = "shardmill", version, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// More log: -v debug, -vv trace. RUST_LOG overrides it
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a job until it is stopped (Ctrl-C or SIGTERM: finish, commit, release the leases)
+    Run(Run),
+    /// See it work: a local stream, the word-count task, a result. Needs nothing but a Rust toolchain
+    Demo(Demo),
+    /// Start the local backend: Kinesis and DynamoDB on this machine
+    Local(Local),
+    /// Compile a Rust task to WebAssembly and check it
+    Build(Build),
+    /// Check or show a configuration
+    #[command(subcommand)]
+    Config(Config),
+    /// Measure
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+/// Where a configuration comes from.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ConfigArgs {
+    /// A Samza properties file; repeatable, later files win
+    #[arg(long = "config-path", value_name = "FILE")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// One setting; wins over all files
+    #[arg(long = "config", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// Make unknown keys warnings instead of errors
+    #[arg(long)]
+    pub(crate) lenient: bool,
+    /// Use the local backend at its default ports (as `shardmill local` starts it), with credentials that it takes
+    #[arg(long)]
+    pub(crate) local: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    shardmill run --config-path orders.properties --tasks tasks\n  \
+    shardmill run --config-path orders.properties --config task.commit.ms=5000 --local\n  \
+    shardmill run --config-path orders.properties --until-caught-up --json\n\n\
+    Exit codes: 0 stopped as asked, 1 the job had to stop, 2 wrong usage, 64 bad configuration or module.")]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Where `task.class=NAME` finds NAME.wasm
+    #[arg(long, value_name = "DIR", default_value = "tasks")]
+    pub(crate) tasks: PathBuf,
+    /// Stop when everything that is in the streams now has been processed
+    #[arg(long)]
+    pub(crate) until_caught_up: bool,
+    /// Print a summary as JSON on standard output at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    shardmill demo\n  \
+    shardmill demo --input mybook.txt\n  \
+    cat *.log | shardmill demo --input -")]
+pub(crate) struct Demo {
+    /// The text to count words in, a line a record; `-` reads standard input. Default: a bundled text
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// Print the result as JSON on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    shardmill local --stream orders:4\n  \
+    shardmill local --kinesis-port 0 --dynamodb-port 0 --stream orders:4 --json")]
+pub(crate) struct Local {
+    /// Port of Kinesis; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = KINESIS_PORT)]
+    pub(crate) kinesis_port: u16,
+    /// Port of DynamoDB; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = DYNAMODB_PORT)]
+    pub(crate) dynamodb_port: u16,
+    /// A stream to create, with its number of shards; repeatable
+    #[arg(long = "stream", value_name = "NAME:SHARDS")]
+    pub(crate) streams: Vec<String>,
+    /// Keep DynamoDB's tables here. Streams are always in memory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Do not enforce AWS' limits on reads and writes
+    #[arg(long)]
+    pub(crate) no_limits: bool,
+    /// Print the endpoints as one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where `shardmill local` listens, and where `--local` looks.
+pub(crate) const KINESIS_PORT: u16 = 4567;
+pub(crate) const DYNAMODB_PORT: u16 = 8000;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    shardmill build sample-tasks/word-count\n  \
+    shardmill build my-task --tasks tasks")]
+pub(crate) struct Build {
+    /// The directory of the task's Cargo.toml
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub(crate) path: PathBuf,
+    /// Copy the module into this task directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) tasks: Option<PathBuf>,
+    /// Print the result as JSON on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Report everything that is wrong, with file and line; exit code 64 if something is
+    #[command(after_help = "Example:\n  shardmill config check base.properties orders.properties")]
+    Check(ConfigFiles),
+    /// Print every setting as resolved (secrets hidden) and where it came from
+    #[command(after_help = "Example:\n  shardmill config show orders.properties --config task.commit.ms=5000")]
+    Show(ConfigFiles),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigFiles {
+    /// Samza properties files; later files win
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// One setting; wins over all files
+    #[arg(long = "config", value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// Make unknown keys warnings instead of errors
+    #[arg(long)]
+    pub(crate) lenient: bool,
+    /// Print JSON on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Load a local stream, drain it with a task, print rates and the consumer's CPU time and memory
+    #[command(after_help = "Examples:\n  \
+        shardmill bench drain --records 1000000 --size 100 --shards 4 --task tasks/filter-batch.wasm\n  \
+        shardmill bench drain --task tasks/word-count.wasm --json")]
+    Drain(Drain),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Drain {
+    /// Records to load before the consumer starts
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) records: u64,
+    /// Bytes of a record
+    #[arg(long, default_value_t = 100)]
+    pub(crate) size: usize,
+    /// Shards of the stream
+    #[arg(long, default_value_t = 4)]
+    pub(crate) shards: u32,
+    /// The module that drains it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) task: PathBuf,
+    /// Decode with JSON instead of CBOR
+    #[arg(long)]
+    pub(crate) wire_json: bool,
+    /// Print JSON on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}

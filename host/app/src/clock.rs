@@ -1,0 +1,37 @@
+//! The host's clock: milliseconds since 1970 that never jump. The only place that reads the time for the machines.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use shardmill_core::leases::Millis;
+
+/// Wall-clock time as of the start, carried on by the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    started: Instant,
+    started_ms: Millis,
+}
+
+impl Clock {
+    #[must_use]
+    pub fn start() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { started: Instant::now(), started_ms: millis(since_epoch) }
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        self.started_ms + millis(self.started.elapsed())
+    }
+
+    /// How long it is until `at`; nothing when it has passed.
+    #[must_use]
+    pub fn until(&self, at: Millis) -> Duration {
+        Duration::from_millis(at.saturating_sub(self.now()))
+    }
+}
+
+/// A duration as the machines count.
+#[must_use]
+pub fn millis(duration: Duration) -> Millis {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,137 @@
+//! What the commands share: the log, the configuration, modules, exit codes. One file per command below.
+
+pub(crate) mod bench;
+pub(crate) mod build;
+pub(crate) mod config;
+pub(crate) mod demo;
+pub(crate) mod local;
+pub(crate) mod run;
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use shardmill_core::config::{Errors, Job, Loaded, Notice, Secret, Source, StaticCredentials, render_problems};
+use shardmill_runtime::{Engine, Module};
+use tracing::warn;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{ConfigArgs, DYNAMODB_PORT, KINESIS_PORT};
+
+/// Bad configuration or module (`EX_USAGE`).
+const EXIT_BAD_INPUT: u8 = 64;
+
+/// The user gave something that cannot be used. Told as it is, without "error:" chains.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct BadInput(pub String);
+
+/// Logs go to standard error; standard output is for results.
+pub(crate) fn init_log(verbose: u8) {
+    let level = match verbose {
+        0 => "info",
+        1 => "debug",
+        _ => "trace",
+    };
+    // The SDK and HTTP are chatty below warnings, and the local DynamoDB warns of every refused condition.
+    let default = format!("warn,shardmill={level},task={level},{}", shardmill_local::DYNAMODB_LOG_DIRECTIVE);
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}
+
+/// Turns a command's result into the exit code, and tells the error.
+pub(crate) fn report(result: Result<()>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    if let Some(bad) = error.downcast_ref::<BadInput>() {
+        say(&bad.0);
+        return ExitCode::from(EXIT_BAD_INPUT);
+    }
+    say(&format!("error: {error:#}"));
+    ExitCode::FAILURE
+}
+
+/// Tells people something; programs read standard output.
+#[expect(clippy::print_stderr, reason = "the one place where commands talk to people")]
+pub(crate) fn say(text: &str) {
+    eprintln!("{}", text.trim_end());
+}
+
+/// Prints a command's result.
+#[expect(clippy::print_stdout, reason = "the one place where commands print results")]
+pub(crate) fn print(text: &str) {
+    println!("{}", text.trim_end());
+}
+
+/// A multi-threaded runtime for everything but guest code.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("failed to start the async runtime")
+}
+
+/// Reads the files named.
+pub(crate) fn read_sources(paths: &[impl AsRef<Path>], settings: &[String]) -> Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    for path in paths {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| BadInput(format!("cannot read configuration {}: {error}", path.display())))?;
+        sources.push(Source::File { name: path.display().to_string(), text });
+    }
+    sources.extend(settings.iter().cloned().map(Source::Override));
+    Ok(sources)
+}
+
+/// The process's environment, as far as configuration looks at it.
+pub(crate) fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?))).collect()
+}
+
+/// Loads the configuration of a job that is about to run; tells its notices.
+pub(crate) fn load_job(args: &ConfigArgs) -> Result<Job> {
+    let sources = read_sources(&args.paths, &args.settings)?;
+    let mut env = environment();
+    if args.local {
+        let endpoint = |port| format!("http://127.0.0.1:{port}");
+        env.entry("AWS_ENDPOINT_URL_KINESIS".to_owned()).or_insert_with(|| endpoint(KINESIS_PORT));
+        env.entry("AWS_ENDPOINT_URL_DYNAMODB".to_owned()).or_insert_with(|| endpoint(DYNAMODB_PORT));
+    }
+    let Loaded { mut job, notices, .. } = load(&sources, &env, args.lenient)?;
+    if args.local {
+        job.inputs.iter_mut().for_each(use_local_account);
+    }
+    for Notice { message, origin, .. } in notices {
+        match origin {
+            Some(origin) => warn!("{origin}: {message}"),
+            None => warn!("{message}"),
+        }
+    }
+    Ok(job)
+}
+
+pub(crate) fn load(sources: &[Source], env: &BTreeMap<String, String>, lenient: bool) -> Result<Loaded> {
+    shardmill_core::config::load(sources, env, lenient)
+        .map_err(|errors: Errors| BadInput(render_problems(&errors)).into())
+}
+
+/// The local backend takes any region and any credentials; the SDK wants some.
+fn use_local_account(input: &mut shardmill_core::config::Input) {
+    input.region.get_or_insert_with(|| "us-east-1".to_owned());
+    input.credentials.get_or_insert_with(|| StaticCredentials {
+        access_key: "local".to_owned(),
+        secret_key: Secret::new("local"),
+        session_token: None,
+    });
+}
+
+/// Loads and checks a module from a file.
+pub(crate) fn load_module(engine: &Engine, path: &Path) -> Result<Module> {
+    let bytes =
+        std::fs::read(path).map_err(|error| BadInput(format!("cannot read module {}: {error}", path.display())))?;
+    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    engine.load(&name, &bytes).map_err(|error| BadInput(format!("{}: {error}", path.display())).into())
+}

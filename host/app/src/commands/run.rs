@@ -1,0 +1,97 @@
+//! `shardmill run`: one job, from its configuration to its exit code.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use shardmill::clock::Clock;
+use shardmill::job::RunningJob;
+use shardmill_core::config::Job;
+use shardmill_runtime::{Engine, Module};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use super::{BadInput, load_job, load_module, print, runtime};
+use crate::cli::Run;
+
+/// How often a job that runs until it is caught up is looked at.
+const CAUGHT_UP_POLL: Duration = Duration::from_millis(20);
+
+/// What a run did; printed by `--json`.
+#[derive(Debug, Serialize)]
+struct Summary {
+    envelopes: u64,
+    messages_sent: u64,
+    failed_calls: u64,
+    /// From the start of the process to the first record received; absent when none was.
+    first_record_ms: Option<u64>,
+    /// From the first record received to the end.
+    since_first_record_ms: Option<u64>,
+}
+
+pub(crate) fn run(args: &Run) -> Result<()> {
+    let clock = Clock::start();
+    let job = load_job(&args.config)?;
+    let path = args.tasks.join(format!("{}.wasm", job.task_class));
+    if !path.is_file() {
+        let class = &job.task_class;
+        let text = format!(
+            "no module for task.class={class}: expected {}; `shardmill build` makes one, `--tasks DIR` names another \
+             directory",
+            path.display()
+        );
+        return Err(BadInput(text).into());
+    }
+    let engine = Engine::new()?;
+    let module = load_module(&engine, &path)?;
+    info!(job = job.name, id = job.id, module = %module.id(), "starting");
+    let summary = runtime()?.block_on(until_stopped(&job, module, clock, args.until_caught_up))?;
+    if args.json {
+        print(&serde_json::to_string(&summary)?);
+    }
+    Ok(())
+}
+
+async fn until_stopped(job: &Job, module: Module, clock: Clock, until_caught_up: bool) -> Result<Summary> {
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    let started = clock.now();
+    let mut running = RunningJob::start(job, module, clock).await?;
+    let mut stopping = false;
+    loop {
+        // Every arm is cancel-safe: signals, joins by reference and timers lose nothing when dropped.
+        tokio::select! {
+            result = running.wait() => {
+                result?;
+                break;
+            }
+            _ = async { tokio::select! { s = terminate.recv() => s, s = interrupt.recv() => s } } => {
+                if stopping {
+                    bail!("stopped at once by a second signal; what is not committed is read again by the next start");
+                }
+                info!("stopping: finishing, committing, releasing the leases; a second signal stops at once");
+                stopping = true;
+                running.stop();
+            }
+            () = tokio::time::sleep(CAUGHT_UP_POLL), if until_caught_up && !stopping => {
+                if running.is_caught_up() {
+                    info!("caught up");
+                    stopping = true;
+                    running.stop();
+                }
+            }
+        }
+    }
+    let end = clock.now();
+    let status = running.status().snapshot();
+    let since = |at: u64| at.saturating_sub(started);
+    let summary = Summary {
+        envelopes: status.processed,
+        messages_sent: status.sent,
+        failed_calls: status.failed_calls,
+        first_record_ms: status.first_record_at.map(since),
+        since_first_record_ms: status.first_record_at.map(|at| end.saturating_sub(at)),
+    };
+    info!(envelopes = summary.envelopes, sent = summary.messages_sent, "stopped");
+    Ok(summary)
+}

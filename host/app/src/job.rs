@@ -1,0 +1,419 @@
+//! A running job: its lease workers, shard readers and task thread, and the supervisor that passes messages between
+//! them. Owns start, stop and the verdict; every decision about records and leases is made by the machines in core.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use shardmill_aws::{Kinesis, LeaseTable};
+use shardmill_core::config::{Input, Job};
+use shardmill_core::leases::{self, Epoch};
+use shardmill_core::position::Checkpoint;
+use shardmill_core::reader::Reader;
+use shardmill_core::run_loop::{Event, Failure, Generation, RunLoop, SourceId};
+use shardmill_core::service::ServiceError;
+use shardmill_core::shard::ShardId;
+use shardmill_runtime::{Module, OutputStreams, Source, TaskSpec, TracingLog};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tracing::{error, info, warn};
+
+use crate::clock::{Clock, millis};
+use crate::lease_worker::LeaseWorker;
+use crate::outputs::OutputSystems;
+use crate::settings;
+use crate::shard_reader::{Progress, ShardReader};
+use crate::status::Status;
+use crate::task_thread::{Control, Inbox, Request, TaskThread, instantiate};
+
+/// Batches of all shards together that may wait for the task thread; each shard has its own bound in bytes and
+/// records besides.
+const BATCHES_WAITING_MAX: usize = 64;
+
+/// A job that was started.
+pub struct RunningJob {
+    status: Arc<Status>,
+    inputs: usize,
+    stop: watch::Sender<bool>,
+    supervisor: JoinHandle<Result<()>>,
+}
+
+impl RunningJob {
+    /// Instantiates the task, calls its `init`, and starts reading.
+    ///
+    /// # Errors
+    /// When the task cannot be built, an output not be opened, or region or credentials are not found.
+    pub async fn start(job: &Job, module: Module, clock: Clock) -> Result<Self> {
+        let status = Arc::new(Status::default());
+        let mut inputs = Vec::new();
+        let (told, tellings) = mpsc::unbounded_channel();
+        for (index, input) in job.inputs.iter().enumerate() {
+            inputs.push(start_input(index, input, clock, &status, &told).await?);
+        }
+        let (control, data, requests) = start_task(job, module, clock, &status)?;
+        let (stop, stopped) = watch::channel(false);
+        let supervisor = Supervisor {
+            inputs,
+            sources: Vec::new(),
+            by_shard: HashMap::new(),
+            readers: JoinSet::new(),
+            control,
+            data,
+            status: Arc::clone(&status),
+            clock,
+            phase: Phase::Running,
+            failure: None,
+        };
+        let run = supervisor.run(tellings, requests, stopped, job.shutdown_timeout);
+        Ok(Self { status, inputs: job.inputs.len(), stop, supervisor: tokio::spawn(run) })
+    }
+
+    #[must_use]
+    pub fn status(&self) -> &Arc<Status> {
+        &self.status
+    }
+
+    /// Whether everything that was in the streams is read and processed.
+    #[must_use]
+    pub fn is_caught_up(&self) -> bool {
+        self.status.snapshot().is_caught_up(self.inputs)
+    }
+
+    /// Asks for a graceful stop: stop reading, finish, commit, release the leases.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// Why the job had to stop, when it did not stop because it was asked to.
+    pub async fn wait(&mut self) -> Result<()> {
+        (&mut self.supervisor).await.context("the job panicked")?
+    }
+}
+
+/// One input stream and its lease worker.
+struct InputState {
+    config: Input,
+    kinesis: Kinesis,
+    commands: mpsc::UnboundedSender<leases::Event>,
+    stopped: bool,
+}
+
+async fn start_input(
+    index: usize,
+    input: &Input,
+    clock: Clock,
+    status: &Arc<Status>,
+    told: &mpsc::UnboundedSender<(usize, leases::Action)>,
+) -> Result<InputState> {
+    let name = || format!("failed to connect input {}.{}", input.system, input.stream);
+    let kinesis = Kinesis::new(&settings::kinesis_client(input)).await.with_context(name)?;
+    let table = LeaseTable::new(&settings::dynamodb_client(input), &input.table_name).await.with_context(name)?;
+    let settings = settings::leases(input);
+    info!(stream = input.stream, table = input.table_name, worker = settings.worker, "starting the lease worker");
+    let worker = LeaseWorker {
+        settings,
+        table,
+        billing: settings::billing(input),
+        kinesis: kinesis.clone(),
+        stream: input.stream.clone(),
+        clock,
+        input: index,
+        status: Arc::clone(status),
+    };
+    let (commands, received) = mpsc::unbounded_channel();
+    tokio::spawn(worker.run(received, told.clone()));
+    Ok(InputState { config: input.clone(), kinesis, commands, stopped: false })
+}
+
+type TaskChannels = (mpsc::UnboundedSender<Control>, mpsc::Sender<Event>, mpsc::UnboundedReceiver<Request>);
+
+fn start_task(job: &Job, module: Module, clock: Clock, status: &Arc<Status>) -> Result<TaskChannels> {
+    let spec = TaskSpec {
+        job_name: job.name.clone(),
+        job_id: job.id.clone(),
+        task_name: "Task-0".to_owned(),
+        sources: Vec::new(),
+        outputs: Arc::new(OutputStreams::new(job.outputs.keys().cloned())),
+        config: job.task_config.clone(),
+        limits: settings::limits(job),
+        log: Arc::new(TracingLog),
+    };
+    let instance = instantiate(&module, &spec).with_context(|| format!("task {} did not start", module.id()))?;
+    let (requests, requested) = mpsc::unbounded_channel();
+    let task = TaskThread {
+        run_loop: RunLoop::new(clock.now(), settings::run_loop(job)),
+        module,
+        instance,
+        systems: OutputSystems::open(&job.outputs)?,
+        clock,
+        status: Arc::clone(status),
+        requests,
+        spec,
+    };
+    let (control, controlled) = mpsc::unbounded_channel();
+    let (data, batches) = mpsc::channel(BATCHES_WAITING_MAX);
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::Builder::new()
+        .name("task-0".to_owned())
+        .spawn(move || task.run(&runtime, Inbox { control: controlled, data: batches }))
+        .context("failed to start the task thread")?;
+    Ok((control, data, requested))
+}
+
+/// A shard that the guest knows by its index.
+struct SourceState {
+    input: usize,
+    shard: ShardId,
+    reading: Option<Reading>,
+}
+
+struct Reading {
+    generation: Generation,
+    task: AbortHandle,
+    progress: Arc<Progress>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// The run loop finishes, and commits what it can.
+    Finishing,
+    /// The leases are being released.
+    Releasing,
+}
+
+struct Supervisor {
+    inputs: Vec<InputState>,
+    sources: Vec<SourceState>,
+    by_shard: HashMap<(usize, ShardId), SourceId>,
+    readers: JoinSet<(SourceId, Result<(), ServiceError>)>,
+    control: mpsc::UnboundedSender<Control>,
+    data: mpsc::Sender<Event>,
+    status: Arc<Status>,
+    clock: Clock,
+    phase: Phase,
+    failure: Option<anyhow::Error>,
+}
+
+impl Supervisor {
+    async fn run(
+        mut self,
+        mut tellings: mpsc::UnboundedReceiver<(usize, leases::Action)>,
+        mut requests: mpsc::UnboundedReceiver<Request>,
+        mut stop: watch::Receiver<bool>,
+        patience: Duration,
+    ) -> Result<()> {
+        let mut give_up_at = u64::MAX;
+        loop {
+            // Every arm is cancel-safe: receives, joins, watches and timers lose nothing when dropped.
+            tokio::select! {
+                Some((input, action)) = tellings.recv() => self.told(input, action),
+                request = requests.recv(), if self.phase != Phase::Releasing => match request {
+                    Some(request) => self.requested(request),
+                    None => self.task_gone(),
+                },
+                Some(ended) = self.readers.join_next() => self.reader_ended(ended),
+                Ok(()) = stop.changed(), if self.phase == Phase::Running => self.finish(None),
+                () = tokio::time::sleep(self.clock.until(give_up_at)) => {
+                    bail!("the stop took longer than {} s; what is not committed is read again by the next start", patience.as_secs());
+                }
+            }
+            if self.phase != Phase::Running && give_up_at == u64::MAX {
+                give_up_at = self.clock.now() + millis(patience);
+            }
+            if self.phase == Phase::Releasing && self.inputs.iter().all(|input| input.stopped) {
+                return self.failure.map_or(Ok(()), Err);
+            }
+        }
+    }
+
+    fn tell_task(&self, event: Event) {
+        // The task thread outlives every message that matters to it.
+        drop(self.control.send(Control::Loop(event)));
+    }
+
+    fn told(&mut self, input: usize, action: leases::Action) {
+        use leases::Action as Told;
+        match action {
+            Told::Start { key, epoch, checkpoint } => self.assign(input, key, epoch, checkpoint),
+            Told::Revoke { key, epoch } => {
+                warn!(stream = self.inputs[input].config.stream, shard = key, "lost the lease");
+                if let Some(source) = self.stop_reading(input, &key) {
+                    self.tell_task(Event::Revoked { source, epoch });
+                    self.status.update(|status| drop(status.shards.remove(&source)));
+                }
+            }
+            Told::Checkpointed { key, epoch, checkpoint, written } => {
+                info!(stream = self.inputs[input].config.stream, shard = key, %checkpoint, written, "checkpoint");
+                if let Some(&source) = self.by_shard.get(&(input, key)) {
+                    self.tell_task(Event::Checkpointed { source, epoch });
+                }
+            }
+            Told::ShardSealed { key, epoch } => {
+                info!(stream = self.inputs[input].config.stream, shard = key, "shard is processed to its end");
+                if let Some(source) = self.stop_reading(input, &key) {
+                    self.tell_task(Event::Sealed { source, epoch });
+                    self.status.update_shard(source, |shard| shard.finished = true);
+                }
+            }
+            Told::Fail(reason) => {
+                let Input { system, stream, .. } = &self.inputs[input].config;
+                let failure = anyhow!("input {system}.{stream}: {reason}");
+                self.finish(Some(failure));
+            }
+            Told::Stopped => self.inputs[input].stopped = true,
+            Told::Scan | Told::List(_) | Told::Write(_) => {}
+        }
+    }
+
+    fn assign(&mut self, input: usize, shard: ShardId, epoch: Epoch, checkpoint: Checkpoint) {
+        let Input { system, stream, .. } = &self.inputs[input].config;
+        info!(stream, shard, %checkpoint, "reading shard");
+        let next = u32::try_from(self.sources.len()).expect("a job has far fewer shards");
+        let source = *self.by_shard.entry((input, shard.clone())).or_insert(next);
+        if source == next {
+            let (system, stream) = (system.clone(), stream.clone());
+            let partition = shard.clone();
+            drop(self.control.send(Control::AddSource(Source { system, stream, partition })));
+            self.sources.push(SourceState { input, shard: shard.clone(), reading: None });
+        }
+        let stream = self.inputs[input].config.stream.clone();
+        self.status.update_shard(source, |status| {
+            *status = crate::status::Shard { stream, shard, ..Default::default() };
+        });
+        self.tell_task(Event::Assigned { source, epoch, checkpoint });
+    }
+
+    fn stop_reading(&mut self, input: usize, shard: &str) -> Option<SourceId> {
+        let source = *self.by_shard.get(&(input, shard.to_owned()))?;
+        if let Some(reading) = self.sources[source as usize].reading.take() {
+            reading.task.abort();
+        }
+        Some(source)
+    }
+
+    fn requested(&mut self, request: Request) {
+        match request {
+            Request::Read { source, generation, from } => self.read(source, generation, &from),
+            Request::Processed { source, generation, bytes, records } => {
+                let reading = self.sources[source as usize].reading.as_ref();
+                if let Some(reading) = reading.filter(|reading| reading.generation == generation) {
+                    reading.progress.add(bytes, records);
+                }
+            }
+            Request::Checkpoint { source, epoch, checkpoint } => {
+                self.command(source, |key| leases::Event::Checkpoint { key, epoch, checkpoint });
+            }
+            Request::EndShard { source, epoch, children } => {
+                self.command(source, |key| leases::Event::ShardEnded { key, epoch, children });
+            }
+            Request::Shutdown(reason) => {
+                info!(reason, "the task asked the job to stop");
+                self.finish(None);
+            }
+            Request::Finished(result) => {
+                if let Err(failure) = result {
+                    self.failure.get_or_insert(self.describe(&failure));
+                }
+                self.release();
+            }
+        }
+    }
+
+    fn command(&self, source: SourceId, event: impl FnOnce(ShardId) -> leases::Event) {
+        let state = &self.sources[source as usize];
+        // A lease worker that has stopped released everything; a checkpoint of it would be refused anyway.
+        drop(self.inputs[state.input].commands.send(event(state.shard.clone())));
+    }
+
+    fn read(&mut self, source: SourceId, generation: Generation, from: &Checkpoint) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        let state = &mut self.sources[source as usize];
+        let input = &self.inputs[state.input];
+        let progress = Arc::new(Progress::default());
+        let reader = ShardReader {
+            kinesis: input.kinesis.clone(),
+            stream: input.config.stream.clone(),
+            shard: state.shard.clone(),
+            source,
+            generation,
+            clock: self.clock,
+            progress: Arc::clone(&progress),
+            status: Arc::clone(&self.status),
+        };
+        let run = reader.run(Reader::new(settings::reader(&input.config), from), self.data.clone());
+        let task = self.readers.spawn(async move { (source, run.await) });
+        if let Some(old) = state.reading.replace(Reading { generation, task, progress }) {
+            old.task.abort();
+        }
+    }
+
+    fn reader_ended(&mut self, ended: Result<(SourceId, Result<(), ServiceError>), tokio::task::JoinError>) {
+        match ended {
+            Ok((_, Ok(()))) => {}
+            Ok((source, Err(error))) => {
+                let failure = anyhow!("{}: {error}", self.name(source));
+                self.finish(Some(failure));
+            }
+            Err(error) if error.is_cancelled() => {}
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// Stops reading; the run loop finishes what it is at, commits and says so.
+    fn finish(&mut self, failure: Option<anyhow::Error>) {
+        if let Some(failure) = failure {
+            error!("{failure:#}");
+            self.failure.get_or_insert(failure);
+        }
+        if self.phase == Phase::Running {
+            self.phase = Phase::Finishing;
+            self.readers.abort_all();
+            self.tell_task(Event::Stop);
+        }
+    }
+
+    /// All that can be committed is: give the leases back, so that a successor starts at once.
+    fn release(&mut self) {
+        if self.phase != Phase::Releasing {
+            self.phase = Phase::Releasing;
+            self.readers.abort_all();
+            for input in &self.inputs {
+                drop(input.commands.send(leases::Event::Stop));
+            }
+        }
+    }
+
+    /// The task thread ended without a word: it panicked.
+    fn task_gone(&mut self) {
+        if self.phase != Phase::Releasing {
+            self.failure.get_or_insert(anyhow!("the task thread panicked"));
+            self.release();
+        }
+    }
+
+    fn name(&self, source: SourceId) -> String {
+        let state = &self.sources[source as usize];
+        let Input { system, stream, .. } = &self.inputs[state.input].config;
+        format!("shard {} of {system}.{stream}", state.shard)
+    }
+
+    fn describe(&self, failure: &Failure) -> anyhow::Error {
+        match failure {
+            Failure::Envelopes { source, first, last, attempts, cause } => {
+                let name = self.name(*source);
+                let which = if first == last { first.to_string() } else { format!("{first} to {last}") };
+                let tries = if *attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
+                anyhow!("{name}: sequence number {which} failed after {tries}: {}", cause.message)
+            }
+            Failure::Flush(reason) => anyhow!("{reason}"),
+            Failure::Rebuild(reason) => anyhow!("no new task instance after a trap: {reason}"),
+        }
+    }
+}

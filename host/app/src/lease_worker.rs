@@ -1,0 +1,120 @@
+//! The shell around the lease machine: one task per input that carries out scans, listings and writes and feeds the
+//! answers back. Owns the concurrency of the calls; decides nothing.
+
+use std::sync::Arc;
+
+use shardmill_aws::{Billing, Kinesis, LeaseTable};
+use shardmill_core::leases::{Action, Event, Settings, Worker, Write};
+use shardmill_core::shard::ShardFilter;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tracing::{debug, info};
+
+use crate::clock::Clock;
+use crate::status::Status;
+
+/// Writes to the lease table that may be on their way at a time (the Kinesis Client Library's lease renewal threads).
+const WRITES_MAX: usize = 20;
+
+/// What a lease worker works on.
+pub(crate) struct LeaseWorker {
+    pub(crate) settings: Settings,
+    pub(crate) table: LeaseTable,
+    pub(crate) billing: Billing,
+    pub(crate) kinesis: Kinesis,
+    pub(crate) stream: String,
+    pub(crate) clock: Clock,
+    /// The input's index in the job.
+    pub(crate) input: usize,
+    pub(crate) status: Arc<Status>,
+}
+
+/// Both ways are unbounded, but what goes through is bounded by what the machines have under way: a start, a
+/// revocation, one checkpoint and one end per shard. A bounded channel could block a renewal behind a slow task.
+pub(crate) type Commands = mpsc::UnboundedReceiver<Event>;
+pub(crate) type Told = mpsc::UnboundedSender<(usize, Action)>;
+
+impl LeaseWorker {
+    /// Runs until everything is released, which is told last. What concerns the job (starts, revocations, answers,
+    /// failures) goes to `told`; `commands` brings checkpoints, shard ends and the stop.
+    pub(crate) async fn run(self, mut commands: Commands, told: Told) {
+        if let Err(error) = self.table.ensure(self.billing).await {
+            self.tell(&told, Action::Fail(error.to_string()));
+            return self.tell(&told, Action::Stopped);
+        }
+        let mut worker = Worker::new(self.settings.clone());
+        let mut calls = JoinSet::new();
+        let writes = Arc::new(Semaphore::new(WRITES_MAX));
+        let mut settled = false;
+        let mut event = Event::Tick;
+        loop {
+            for action in worker.on(self.clock.now(), event) {
+                debug!(stream = self.stream, ?action, "lease action");
+                match action {
+                    Action::Scan => drop(calls.spawn(self.scan())),
+                    Action::List(filter) => drop(calls.spawn(self.list(filter))),
+                    Action::Write(write) => drop(calls.spawn(self.write(write, Arc::clone(&writes)))),
+                    Action::Stopped => return self.tell(&told, Action::Stopped),
+                    outward => self.tell(&told, outward),
+                }
+            }
+            self.show_settled(&mut settled, worker.is_settled(self.clock.now()));
+            // Every arm is cancel-safe: a channel receive, a join and a timer lose nothing when dropped.
+            event = tokio::select! {
+                Some(command) = commands.recv() => command,
+                Some(answer) = calls.join_next() => match answer {
+                    Ok(event) => event,
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                },
+                () = tokio::time::sleep(self.clock.until(worker.wake_at())) => Event::Tick,
+            };
+        }
+    }
+
+    fn show_settled(&self, was: &mut bool, is: bool) {
+        if *was != is {
+            *was = is;
+            self.status.update(|status| {
+                if is {
+                    status.settled.insert(self.input)
+                } else {
+                    status.settled.remove(&self.input)
+                };
+            });
+        }
+    }
+
+    /// The job may be gone already; then nobody needs to know.
+    fn tell(&self, told: &Told, action: Action) {
+        if told.send((self.input, action)).is_err() {
+            debug!(stream = self.stream, "the job ended before its lease worker");
+        }
+    }
+
+    fn list(&self, filter: ShardFilter) -> impl Future<Output = Event> + use<> {
+        let (kinesis, stream) = (self.kinesis.clone(), self.stream.clone());
+        async move { Event::Listed(kinesis.list_shards(&stream, filter).await) }
+    }
+
+    fn scan(&self) -> impl Future<Output = Event> + use<> {
+        let table = self.table.clone();
+        async move {
+            let scan = table.scan().await;
+            if let Ok(scan) = &scan {
+                for (key, reason) in &scan.undecodable {
+                    info!(key, reason, "left a lease row alone that could not be read");
+                }
+            }
+            Event::Scanned(scan)
+        }
+    }
+
+    fn write(&self, write: Write, writes: Arc<Semaphore>) -> impl Future<Output = Event> + use<> {
+        let table = self.table.clone();
+        async move {
+            let _permit = writes.acquire().await.expect("the semaphore is never closed");
+            let result = table.write(&write).await;
+            Event::Written { write, result }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Output systems: where the messages that tasks send go. Owns the line format and what "durable" means for each
+//! system; knows nothing of tasks or positions.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Stdout, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use shardmill_core::config::Output;
+use shardmill_runtime::{OutputStreams, Outputs};
+
+/// Bytes of a file's end that are searched for the last whole line: a message of 10 MiB in base64, and some.
+const TAIL_MAX: u64 = 16 << 20;
+
+/// One output system. Called by the thread that runs the task, in the order of the sends.
+trait OutputSystem: Send {
+    /// Takes a message; it may stay in memory until [`OutputSystem::flush`].
+    fn write(&mut self, stream: &str, key: Option<&str>, message: &[u8]) -> io::Result<()>;
+    /// Hands on what can be seen early; nothing is promised.
+    fn show(&mut self) -> io::Result<()>;
+    /// Returns once everything taken is durable.
+    fn flush(&mut self) -> io::Result<()>;
+}
+
+/// The output systems of a job, by name.
+pub(crate) struct OutputSystems {
+    systems: BTreeMap<String, Box<dyn OutputSystem>>,
+    /// The first failed write: from then on nothing is taken, and the next flush tells.
+    failed: Option<String>,
+}
+
+impl OutputSystems {
+    /// Opens every output system of a job.
+    ///
+    /// # Errors
+    /// When a file cannot be opened for appending.
+    pub(crate) fn open(outputs: &BTreeMap<String, Output>) -> Result<Self> {
+        let open = |(name, output): (&String, &Output)| -> Result<(String, Box<dyn OutputSystem>)> {
+            let system: Box<dyn OutputSystem> = match output {
+                Output::Console => Box::new(Console(BufWriter::new(io::stdout()))),
+                Output::File { path } => Box::new(
+                    AppendedFile::open(path)
+                        .with_context(|| format!("failed to open output system {name}: {}", path.display()))?,
+                ),
+            };
+            Ok((name.clone(), system))
+        };
+        Ok(Self { systems: outputs.iter().map(open).collect::<Result<_>>()?, failed: None })
+    }
+
+    /// Hands the messages of successful calls to their systems.
+    pub(crate) fn write(&mut self, outputs: &Outputs, streams: &OutputStreams) {
+        if self.failed.is_none()
+            && let Err(error) = self.try_write(outputs, streams)
+        {
+            self.failed = Some(format!("{error:#}"));
+        }
+    }
+
+    fn try_write(&mut self, outputs: &Outputs, streams: &OutputStreams) -> Result<()> {
+        let mut current = None;
+        for out in outputs.iter() {
+            // Neighbours usually go to the same stream: the table is asked once per run of them.
+            if current.as_ref().is_none_or(|(index, _)| *index != out.output) {
+                let stream = streams.get(out.output).ok_or_else(|| anyhow!("no output stream {}", out.output))?;
+                current = Some((out.output, stream));
+            }
+            let Some((_, stream)) = &current else { continue };
+            let system = self.systems.get_mut(&stream.system);
+            let system = system.ok_or_else(|| anyhow!("no output system {}", stream.system))?;
+            system
+                .write(&stream.stream, out.key, out.message)
+                .with_context(|| format!("failed to write to {}.{}", stream.system, stream.stream))?;
+        }
+        for (name, system) in &mut self.systems {
+            system.show().with_context(|| format!("failed to write to {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything taken so far durable.
+    ///
+    /// # Errors
+    /// The first write or flush that failed; the messages since the last flush may be lost then.
+    pub(crate) fn flush(&mut self) -> Result<(), String> {
+        if let Some(failed) = &self.failed {
+            return Err(failed.clone());
+        }
+        for (name, system) in &mut self.systems {
+            system.flush().map_err(|error| format!("failed to flush output system {name}: {error}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// A message as a line of JSON. Bytes that are not UTF-8 come as base64.
+#[derive(Serialize)]
+struct Line<'a> {
+    stream: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_base64: Option<String>,
+}
+
+fn write_line(to: &mut impl Write, stream: &str, key: Option<&str>, message: &[u8]) -> io::Result<()> {
+    let text = std::str::from_utf8(message).ok();
+    let message_base64 = text.is_none().then(|| STANDARD.encode(message));
+    serde_json::to_writer(&mut *to, &Line { stream, key, message: text, message_base64 })?;
+    to.write_all(b"\n")
+}
+
+/// JSON lines on standard output.
+struct Console(BufWriter<Stdout>);
+
+impl OutputSystem for Console {
+    fn write(&mut self, stream: &str, key: Option<&str>, message: &[u8]) -> io::Result<()> {
+        write_line(&mut self.0, stream, key, message)
+    }
+
+    fn show(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// JSON lines appended to a file; durable means fsync.
+struct AppendedFile(BufWriter<File>);
+
+impl AppendedFile {
+    /// Opens or creates the file and cuts a line that a crash left unfinished: it was not acknowledged, so its
+    /// envelope is processed again.
+    fn open(path: &Path) -> Result<Self> {
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+        let len = file.metadata()?.len();
+        let tail = len.min(TAIL_MAX);
+        file.seek(SeekFrom::Start(len - tail))?;
+        let mut end = Vec::new();
+        Read::by_ref(&mut file).take(tail).read_to_end(&mut end)?;
+        let unfinished = end.iter().rev().take_while(|byte| **byte != b'\n').count() as u64;
+        if unfinished > 0 && (unfinished < tail || tail == len) {
+            file.set_len(len - unfinished)?;
+        }
+        Ok(Self(BufWriter::new(file)))
+    }
+}
+
+impl OutputSystem for AppendedFile {
+    fn write(&mut self, stream: &str, key: Option<&str>, message: &[u8]) -> io::Result<()> {
+        write_line(&mut self.0, stream, key, message)
+    }
+
+    fn show(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()?;
+        self.0.get_ref().sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(key: Option<&str>, message: &[u8]) -> String {
+        let mut out = Vec::new();
+        write_line(&mut out, "counts", key, message).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn text_is_text_and_bytes_are_base64() {
+        assert_eq!(line(Some("a\"b"), b"x\ny"), "{\"stream\":\"counts\",\"key\":\"a\\\"b\",\"message\":\"x\\ny\"}\n");
+        assert_eq!(line(None, b"\xff\x00"), "{\"stream\":\"counts\",\"message_base64\":\"/wA=\"}\n");
+    }
+
+    #[test]
+    fn an_unfinished_line_of_a_crash_is_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        for (before, after) in [("", "new\n"), ("a\nb\nhal", "a\nb\nnew\n"), ("a\n", "a\nnew\n"), ("half", "new\n")] {
+            let path = dir.path().join("out.jsonl");
+            std::fs::write(&path, before).unwrap();
+            let mut file = AppendedFile::open(&path).unwrap();
+            file.0.write_all(b"new\n").unwrap();
+            file.flush().unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), after, "{before:?}");
+        }
+    }
+}

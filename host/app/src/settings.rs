@@ -1,0 +1,115 @@
+//! From a typed configuration to what the parts of the host are given: client settings, machine settings, limits.
+
+use shardmill_aws::{Billing, ClientSettings, StaticCredentials, Wire};
+use shardmill_core::config::{self, BillingMode, Input, Job};
+use shardmill_core::position::InitialPosition;
+use shardmill_core::{leases, reader, run_loop};
+use shardmill_runtime::Limits;
+
+use crate::clock::millis;
+
+/// How the input's stream is reached.
+#[must_use]
+pub(crate) fn kinesis_client(input: &Input) -> ClientSettings {
+    client(input, input.kinesis_endpoint.clone())
+}
+
+/// How the input's lease table is reached.
+#[must_use]
+pub(crate) fn dynamodb_client(input: &Input) -> ClientSettings {
+    client(input, input.dynamodb_endpoint.clone())
+}
+
+fn client(input: &Input, endpoint: Option<String>) -> ClientSettings {
+    let defaults = ClientSettings::default();
+    let config::ClientSettings { connection_timeout, socket_timeout, request_timeout, max_error_retry, .. } =
+        input.client;
+    ClientSettings {
+        region: input.region.clone(),
+        endpoint,
+        credentials: input.credentials.as_ref().map(|given| StaticCredentials {
+            access_key_id: given.access_key.clone(),
+            secret_access_key: given.secret_key.expose().to_owned(),
+            session_token: given.session_token.as_ref().map(|token| token.expose().to_owned()),
+        }),
+        wire: match input.wire {
+            config::Wire::Cbor => Wire::Cbor,
+            config::Wire::Json => Wire::Json,
+        },
+        connect_timeout: connection_timeout.unwrap_or(defaults.connect_timeout),
+        read_timeout: socket_timeout.unwrap_or(defaults.read_timeout),
+        attempt_timeout: request_timeout.unwrap_or(defaults.attempt_timeout),
+        max_attempts: max_error_retry.map_or(defaults.max_attempts, |retries| retries + 1),
+    }
+}
+
+/// How the lease table is created when it does not exist.
+#[must_use]
+pub(crate) fn billing(input: &Input) -> Billing {
+    match input.billing_mode {
+        BillingMode::PayPerRequest => Billing::PayPerRequest,
+        BillingMode::Provisioned { read, write } => Billing::Provisioned { read, write },
+    }
+}
+
+/// What the input's lease machine is told. Without a configured name a worker is a new one at each start.
+#[must_use]
+pub(crate) fn leases(input: &Input) -> leases::Settings {
+    let new_worker = || format!("{}-{}", input.application_name, uuid::Uuid::new_v4());
+    leases::Settings {
+        worker: input.worker_id.clone().unwrap_or_else(new_worker),
+        failover: millis(input.failover),
+        initial_position: initial_position(input),
+        max_leases: input.max_leases_for_worker,
+        parent_poll: millis(input.parent_shard_poll),
+    }
+}
+
+/// What the readers of the input's shards are told.
+#[must_use]
+pub(crate) fn reader(input: &Input) -> reader::Settings {
+    reader::Settings {
+        initial_position: initial_position(input),
+        max_records: input.max_records,
+        idle: millis(input.idle_between_reads),
+        max_unprocessed_bytes: input.max_cache_bytes,
+        max_unprocessed_records: input.max_cache_records,
+    }
+}
+
+fn initial_position(input: &Input) -> InitialPosition {
+    match input.initial_position {
+        config::InitialPosition::Latest => InitialPosition::Latest,
+        config::InitialPosition::TrimHorizon => InitialPosition::TrimHorizon,
+        config::InitialPosition::AtTimestamp(ms) => InitialPosition::AtTimestamp(ms.max(0).unsigned_abs()),
+    }
+}
+
+/// What the job's run loop is told.
+#[must_use]
+pub(crate) fn run_loop(job: &Job) -> run_loop::Settings {
+    run_loop::Settings {
+        call_max_records: job.batch.max_records,
+        call_max_bytes: job.batch.max_bytes,
+        commit_interval: job.commit.map(millis),
+        retry: run_loop::Retry {
+            max_attempts: job.retry.max_attempts,
+            backoff: millis(job.retry.backoff),
+            backoff_max: millis(job.retry.backoff_max),
+        },
+    }
+}
+
+/// What the job's task instance may use.
+#[must_use]
+pub(crate) fn limits(job: &Job) -> Limits {
+    let config::Limits { call_timeout, init_timeout, memory_max_bytes, .. } = job.limits;
+    Limits {
+        call_timeout,
+        init_timeout,
+        memory_max_bytes,
+        output_max_bytes: job.limits.output_max_bytes,
+        output_max_count: job.limits.output_max_count,
+        log_max_bytes: job.limits.log_max_bytes,
+    }
+}

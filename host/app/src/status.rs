@@ -1,0 +1,68 @@
+//! What a running job shows of itself: counters and the state of its shards. Written once per batch, read by whoever
+//! wants to know.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use shardmill_core::leases::Millis;
+use shardmill_core::run_loop::SourceId;
+
+/// A running job's state, shared between its parts.
+#[derive(Debug, Default)]
+pub struct Status(Mutex<Snapshot>);
+
+/// The state at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Envelopes processed (again after a replay).
+    pub processed: u64,
+    /// Messages sent by successful calls.
+    pub sent: u64,
+    /// Calls that failed.
+    pub failed_calls: u64,
+    /// When the first record came in.
+    pub first_record_at: Option<Millis>,
+    /// Inputs (by index) whose worker reads everything that it may hold.
+    pub settled: BTreeSet<usize>,
+    pub shards: BTreeMap<SourceId, Shard>,
+}
+
+/// One shard that is, or was, read by this process.
+#[derive(Clone, Debug, Default)]
+pub struct Shard {
+    pub stream: String,
+    pub shard: String,
+    /// Delivered to the run loop and not processed yet.
+    pub waiting: u64,
+    /// As the last answer said, in milliseconds.
+    pub behind: Option<u64>,
+    pub finished: bool,
+}
+
+impl Status {
+    pub fn update(&self, change: impl FnOnce(&mut Snapshot)) {
+        change(&mut self.lock());
+    }
+
+    pub fn update_shard(&self, source: SourceId, change: impl FnOnce(&mut Shard)) {
+        change(self.lock().shards.entry(source).or_default());
+    }
+
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Snapshot> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Snapshot {
+    /// Whether everything that was in the streams of `inputs` inputs is read and processed.
+    #[must_use]
+    pub fn is_caught_up(&self, inputs: usize) -> bool {
+        let done = |shard: &Shard| shard.finished || (shard.waiting == 0 && shard.behind == Some(0));
+        self.settled.len() == inputs && self.shards.values().all(done)
+    }
+}

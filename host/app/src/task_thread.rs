@@ -1,0 +1,264 @@
+//! The shell around the run loop: the one thread that owns a task instance and its outputs. Guest code runs here and
+//! nowhere else, so that however long it takes, leases are renewed and shards are read by others.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shardmill_core::envelope::Batch;
+use shardmill_core::leases::Epoch;
+use shardmill_core::position::Checkpoint;
+use shardmill_core::run_loop::{Action, CallFailure, Event, FailureClass, Generation, Returned, RunLoop, SourceId};
+use shardmill_core::shard::ChildShard;
+use shardmill_runtime::{CallError, Instance, Module, Outputs, Source, TaskError, TaskSpec};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::outputs::OutputSystems;
+use crate::status::Status;
+
+/// What the run loop asks of the rest of the job.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Read {
+        source: SourceId,
+        generation: Generation,
+        from: Checkpoint,
+    },
+    Processed {
+        source: SourceId,
+        generation: Generation,
+        bytes: usize,
+        records: usize,
+    },
+    Checkpoint {
+        source: SourceId,
+        epoch: Epoch,
+        checkpoint: Checkpoint,
+    },
+    EndShard {
+        source: SourceId,
+        epoch: Epoch,
+        children: Vec<ChildShard>,
+    },
+    /// The guest asked the job to stop, with its reason.
+    Shutdown(String),
+    Finished(Result<(), shardmill_core::run_loop::Failure>),
+}
+
+/// What the job tells the thread: an event for the run loop, or a shard that the guest has not heard of.
+#[derive(Debug)]
+pub(crate) enum Control {
+    Loop(Event),
+    /// Becomes the next source index.
+    AddSource(Source),
+}
+
+/// Where the thread gets its work from.
+pub(crate) struct Inbox {
+    /// From the job; served first. Unbounded for the same reason as [`Request`]s are.
+    pub(crate) control: mpsc::UnboundedReceiver<Control>,
+    /// Batches and ends from the readers; bounded, so that they wait for a slow task.
+    pub(crate) data: mpsc::Receiver<Event>,
+}
+
+/// What a task thread works on.
+pub(crate) struct TaskThread {
+    pub(crate) run_loop: RunLoop,
+    pub(crate) module: Module,
+    pub(crate) spec: TaskSpec,
+    pub(crate) instance: Instance,
+    pub(crate) systems: OutputSystems,
+    pub(crate) clock: Clock,
+    pub(crate) status: Arc<Status>,
+    /// Unbounded, but what goes in is bounded by what the run loop may have under way: one call, one commit.
+    pub(crate) requests: mpsc::UnboundedSender<Request>,
+}
+
+/// A new instance, ready for its first envelope.
+///
+/// # Errors
+/// When instantiation or `init` fails.
+pub(crate) fn instantiate(module: &Module, spec: &TaskSpec) -> Result<Instance, CallError> {
+    let mut instance = Instance::new(module, spec)?;
+    instance.init()?;
+    Ok(instance)
+}
+
+impl Inbox {
+    fn try_next(&mut self) -> Option<Result<Event, Control>> {
+        let control = self.control.try_recv().ok().map(Err);
+        control.or_else(|| self.data.try_recv().ok().map(Ok))
+    }
+
+    /// Blocks until something comes in or `wait` has passed (a tick); `None` when the job is gone.
+    fn wait(&mut self, runtime: &Handle, wait: Duration) -> Option<Result<Event, Control>> {
+        runtime.block_on(async {
+            // Every arm is cancel-safe: receives and timers lose nothing when dropped.
+            tokio::select! {
+                biased;
+                control = self.control.recv() => control.map(Err),
+                Some(event) = self.data.recv() => Some(Ok(event)),
+                () = tokio::time::sleep(wait) => Some(Ok(Event::Tick)),
+            }
+        })
+    }
+}
+
+impl TaskThread {
+    /// Runs until the loop is finished. Must be called on a thread of its own.
+    pub(crate) fn run(mut self, runtime: &Handle, mut inbox: Inbox) {
+        let mut outputs = Outputs::default();
+        let mut event = Event::Tick;
+        loop {
+            let actions = self.run_loop.on(self.clock.now(), event);
+            let mut answer = None;
+            for action in actions {
+                if let Action::Finished(result) = action {
+                    return self.request(Request::Finished(result));
+                }
+                answer = answer.or(self.act(action, &mut outputs));
+            }
+            event = match answer {
+                Some(answer) => answer,
+                None => match self.receive(runtime, &mut inbox) {
+                    Some(event) => event,
+                    None => return,
+                },
+            };
+        }
+    }
+
+    /// The next event: what has come in, else a tick when the run loop wants one. `None` when the job is gone.
+    fn receive(&mut self, runtime: &Handle, inbox: &mut Inbox) -> Option<Event> {
+        loop {
+            let control = match inbox.try_next() {
+                Some(Ok(event)) => return Some(event),
+                Some(Err(control)) => control,
+                None => match inbox.wait(runtime, self.clock.until(self.run_loop.wake_at()))? {
+                    Ok(event) => return Some(event),
+                    Err(control) => control,
+                },
+            };
+            match control {
+                Control::Loop(event) => return Some(event),
+                Control::AddSource(source) => {
+                    self.instance.add_source(source.clone());
+                    self.spec.sources.push(source);
+                }
+            }
+        }
+    }
+
+    fn request(&self, request: Request) {
+        // The supervisor ends last; if it is gone, the process is going down.
+        drop(self.requests.send(request));
+    }
+
+    fn act(&mut self, action: Action, outputs: &mut Outputs) -> Option<Event> {
+        match action {
+            Action::Call { source, batch, range, attempt } => {
+                return Some(Event::Returned(self.call(source, &batch, range, attempt, outputs)));
+            }
+            Action::Rebuild => return Some(Event::Rebuilt(self.rebuild())),
+            Action::BeforeStop => {
+                self.before_stop(outputs);
+                return Some(Event::BeforeStopReturned);
+            }
+            Action::Flush => return Some(Event::Flushed(self.systems.flush())),
+            Action::Read { source, generation, from } => self.request(Request::Read { source, generation, from }),
+            Action::Processed { source, generation, bytes, records } => {
+                self.request(Request::Processed { source, generation, bytes, records });
+            }
+            Action::Checkpoint { source, epoch, checkpoint } => {
+                self.request(Request::Checkpoint { source, epoch, checkpoint });
+            }
+            Action::EndShard { source, epoch, children } => {
+                self.request(Request::EndShard { source, epoch, children });
+            }
+            Action::Shutdown(reason) => self.request(Request::Shutdown(reason)),
+            Action::Finished(result) => self.request(Request::Finished(result)),
+        }
+        None
+    }
+
+    fn call(
+        &mut self,
+        source: SourceId,
+        batch: &Batch,
+        range: Range<usize>,
+        attempt: u32,
+        outputs: &mut Outputs,
+    ) -> Returned {
+        outputs.clear();
+        let returned = match self.instance.process(source, batch, range.clone(), attempt, outputs) {
+            Ok(done) => Returned {
+                processed: done.processed,
+                commit: done.commit_requested,
+                shutdown: done.shutdown_requested,
+                ..Returned::default()
+            },
+            Err(failed) => {
+                let at = batch.position(range.start + failed.culprit.unwrap_or(failed.processed));
+                let shard = &self.spec.sources[source as usize];
+                warn!(
+                    system = shard.system,
+                    stream = shard.stream,
+                    shard = shard.partition,
+                    position = %at,
+                    attempt,
+                    error = %failed.error,
+                    "a call failed"
+                );
+                Returned {
+                    processed: failed.processed,
+                    failed_at: failed.culprit,
+                    error: Some(failure(&failed.error)),
+                    ..Returned::default()
+                }
+            }
+        };
+        self.systems.write(outputs, &self.spec.outputs);
+        self.status.update(|status| {
+            status.processed += returned.processed as u64;
+            status.sent += outputs.len() as u64;
+            status.failed_calls += u64::from(returned.error.is_some());
+            let shard = status.shards.entry(source).or_default();
+            shard.waiting = shard.waiting.saturating_sub(returned.processed as u64);
+        });
+        returned
+    }
+
+    /// The old instance is dead; its memory is gone with it.
+    fn rebuild(&mut self) -> Result<(), String> {
+        info!(task = self.spec.task_name, "building a new instance after a trap; replaying from the last commit");
+        self.instance = instantiate(&self.module, &self.spec).map_err(|error| error.to_string())?;
+        self.status.update(|status| status.shards.values_mut().for_each(|shard| shard.waiting = 0));
+        Ok(())
+    }
+
+    /// A task that fails to say goodbye loses what it wanted to send, and nothing else.
+    fn before_stop(&mut self, outputs: &mut Outputs) {
+        outputs.clear();
+        match self.instance.before_stop(outputs) {
+            Ok(_) => {
+                self.systems.write(outputs, &self.spec.outputs);
+                self.status.update(|status| status.sent += outputs.len() as u64);
+            }
+            Err(error) => warn!(task = self.spec.task_name, %error, "before-stop failed"),
+        }
+    }
+}
+
+fn failure(error: &CallError) -> CallFailure {
+    let class = match error {
+        CallError::Task(TaskError::Retry(delay)) => FailureClass::Retry(*delay),
+        CallError::Task(TaskError::Reject(_)) => FailureClass::Reject,
+        CallError::Task(TaskError::Fatal(_)) => FailureClass::Fatal,
+        CallError::Task(TaskError::Other(_)) | CallError::InvalidResult(_) => FailureClass::Other,
+        CallError::Trap { .. } | CallError::Ended(_) => FailureClass::Trap,
+    };
+    CallFailure { class, message: error.to_string() }
+}
