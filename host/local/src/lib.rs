@@ -1,1 +1,203 @@
-//! stub
+//! The local backend: Kinesis and DynamoDB on 127.0.0.1, for tests, the demo and development without an AWS account.
+//!
+//! [`LocalBackend::start`] runs both behind HTTP, each on threads of its own, so that it never shares a runtime with
+//! the consumer under test. Kinesis is the model in [`model`], DynamoDB is `dynoxide-rs`. Tests reach the model past
+//! HTTP by [`LocalBackend::kinesis`] and inject faults by [`LocalBackend::faults`].
+//!
+//! Streams live in memory only; DynamoDB tables survive in [`Options::data_dir`] if one is given.
+//!
+//! This crate knows nothing of the host: no leases, no tasks, no AWS SDK.
+
+mod clock;
+mod dynamodb;
+mod faults;
+mod http;
+mod kinesis;
+pub mod model;
+mod ops;
+mod protocol;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+pub use clock::Clock;
+pub use dynamodb::LOG_DIRECTIVE as DYNAMODB_LOG_DIRECTIVE;
+pub use faults::{Fault, FaultAction, FaultHandle, Faults};
+pub use kinesis::{Kinesis, Record, StreamSpec, StreamSpecError};
+
+use model::{Model, ModelConfig};
+
+/// How to run a [`LocalBackend`]. The default is what AWS does, on free ports, in memory.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Port of Kinesis, 0 for a free one.
+    pub kinesis_port: u16,
+    /// Port of DynamoDB, 0 for a free one.
+    pub dynamodb_port: u16,
+    /// Where DynamoDB keeps its tables; in memory if none. Streams are in memory always.
+    pub data_dir: Option<PathBuf>,
+    /// Whether Kinesis's rate limits and quotas hold.
+    pub limits: bool,
+    /// How long a shard iterator can be used.
+    pub iterator_ttl: Duration,
+    /// How long a subscription to a shard lives.
+    pub subscription_life: Duration,
+    /// How long streams and consumers stay CREATING, UPDATING or DELETING.
+    pub state_delay: Duration,
+    /// The region in ARNs.
+    pub region: String,
+    /// The time of the Kinesis model.
+    pub clock: Clock,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let model = ModelConfig::default();
+        Self {
+            kinesis_port: 0,
+            dynamodb_port: 0,
+            data_dir: None,
+            limits: model.limits,
+            iterator_ttl: Duration::from_millis(model.iterator_ttl),
+            subscription_life: Duration::from_millis(model.subscription_life),
+            state_delay: Duration::from_millis(model.state_delay),
+            region: model.region,
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// Why the local backend did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The port is taken, most likely.
+    #[error("{service} cannot listen on {address}: {source}; choose another port or stop what listens there")]
+    Bind {
+        /// Which of the two services.
+        service: &'static str,
+        /// Where it was to listen.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The database cannot be opened.
+    #[error("DynamoDB cannot open its data in {}: {reason}", path.display())]
+    Data {
+        /// The directory or file.
+        path: PathBuf,
+        /// What the database said.
+        reason: String,
+    },
+    /// No thread or runtime to be had.
+    #[error("cannot start the threads of the local backend: {0}")]
+    Threads(#[from] std::io::Error),
+}
+
+/// A running Kinesis and DynamoDB. Stops when it is dropped or shut down.
+#[derive(Debug)]
+pub struct LocalBackend {
+    kinesis: Kinesis,
+    faults: Faults,
+    kinesis_addr: SocketAddr,
+    dynamodb_addr: SocketAddr,
+    stop: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl LocalBackend {
+    /// Starts both services; they answer when this returns.
+    ///
+    /// Can be called inside a tokio runtime or outside of one.
+    ///
+    /// # Errors
+    /// A port is taken; the data directory cannot be used; no threads.
+    pub fn start(options: Options) -> Result<Self, Error> {
+        let (kinesis_listener, kinesis_addr) = bind("Kinesis", options.kinesis_port)?;
+        let (dynamodb_listener, dynamodb_addr) = bind("DynamoDB", options.dynamodb_port)?;
+        let model = Arc::new(Model::new(ModelConfig {
+            limits: options.limits,
+            iterator_ttl: millis(options.iterator_ttl),
+            subscription_life: millis(options.subscription_life),
+            state_delay: millis(options.state_delay),
+            region: options.region,
+        }));
+        let kinesis = Kinesis::new(model, options.clock);
+        let faults = Faults::default();
+        let (stop, stopped) = watch::channel(false);
+        let threads = vec![
+            dynamodb::spawn(dynamodb_listener, options.data_dir, stopped.clone())?,
+            http::spawn(kinesis_listener, kinesis.clone(), faults.clone(), stopped)?,
+        ];
+        Ok(Self { kinesis, faults, kinesis_addr, dynamodb_addr, stop, threads })
+    }
+
+    /// Where Kinesis listens.
+    pub fn kinesis_addr(&self) -> SocketAddr {
+        self.kinesis_addr
+    }
+
+    /// Where DynamoDB listens.
+    pub fn dynamodb_addr(&self) -> SocketAddr {
+        self.dynamodb_addr
+    }
+
+    /// Kinesis's URL, for an SDK's endpoint setting.
+    pub fn kinesis_endpoint(&self) -> String {
+        format!("http://{}", self.kinesis_addr)
+    }
+
+    /// DynamoDB's URL, for an SDK's endpoint setting.
+    pub fn dynamodb_endpoint(&self) -> String {
+        format!("http://{}", self.dynamodb_addr)
+    }
+
+    /// The streams, past HTTP.
+    pub fn kinesis(&self) -> &Kinesis {
+        &self.kinesis
+    }
+
+    /// The faults that Kinesis's HTTP front injects.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Stops both services and waits for their threads. Connections that are open are cut.
+    pub fn shutdown(mut self) {
+        self.stop_threads();
+    }
+
+    fn stop_threads(&mut self) {
+        self.stop.send_replace(true);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the local backend panicked");
+            }
+        }
+    }
+}
+
+impl Drop for LocalBackend {
+    fn drop(&mut self) {
+        self.stop_threads();
+    }
+}
+
+fn bind(service: &'static str, port: u16) -> Result<(TcpListener, SocketAddr), Error> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let bound = || {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    };
+    bound().map_err(|source| Error::Bind { service, address, source })
+}
+
+fn millis(duration: Duration) -> model::Millis {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
