@@ -105,7 +105,7 @@ pub enum Wire {
     Json,
 }
 
-/// Settings of the AWS clients of one system, named after the Java SDK's ClientConfiguration. `None`: the AWS SDK's
+/// Settings of the AWS clients of one system, named after the Java SDK's ClientConfiguration. `None`: the client's
 /// own default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientSettings {
@@ -115,8 +115,6 @@ pub struct ClientSettings {
     pub socket_timeout: Option<Duration>,
     /// One attempt of a call.
     pub request_timeout: Option<Duration>,
-    /// A call with all its retries.
-    pub execution_timeout: Option<Duration>,
     /// Retries after the first attempt of a call.
     pub max_error_retry: Option<u32>,
 }

@@ -2,6 +2,7 @@
 //! What `check` has reported is not reported again: a value of the wrong type counts as its default here, the result
 //! is thrown away anyhow.
 
+mod access;
 mod input;
 mod position;
 mod systems;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use super::check::nearest_name;
 use super::job::{BatchLimits, Job, Limits, Retry};
-use super::keys::{self, Key};
+use super::keys::{self, Disposition, Key};
 use super::problem::{Code, Origin, Problem, Report};
 use super::secret;
 use super::source::Entry;
@@ -147,9 +148,9 @@ impl<'a> Settings<'a> {
     fn text_in(&mut self, name: &'static str, place: Place<'_>) -> Option<String> {
         let key = keys::row(name);
         let candidates = candidates(key, place);
-        if let Some(found) = candidates.iter().find(|candidate| self.entries.contains_key(*candidate)) {
-            self.used.extend(candidates.iter().cloned());
-            let entry = &self.entries[found];
+        let entries = self.entries;
+        if let Some((found, entry)) = candidates.iter().find_map(|candidate| entries.get_key_value(candidate)) {
+            self.used.extend(candidates);
             self.record(found, &entry.value, entry.origin.clone());
             let good = key.kind.check(&entry.value).is_ok();
             return if good { Some(entry.value.trim().to_owned()) } else { key.default.map(str::to_owned) };
@@ -218,6 +219,18 @@ impl<'a> Settings<'a> {
         self.int_in(name, place).and_then(|n| u32::try_from(n).ok()).unwrap_or_default()
     }
 
+    /// The key under which `name` is set at `place`.
+    fn find(&self, name: &'static str, place: Place<'_>) -> Option<String> {
+        candidates(keys::row(name), place).into_iter().find(|key| self.entries.contains_key(key))
+    }
+
+    /// A notice at the entry of `key`.
+    fn remark(&mut self, code: Code, message: String, key: &str) {
+        if let Some(entry) = self.entries.get(key) {
+            self.report.notice(code, message, Some(key), &entry.origin);
+        }
+    }
+
     /// Reports `problem` at the entry of `key`, if it was set, with its value.
     fn blame(&mut self, problem: Problem, key: &str) {
         let problem = match self.entries.get(key) {
@@ -235,23 +248,25 @@ impl<'a> Settings<'a> {
     fn tell_unused(&mut self, job: &Job) {
         for (key, entry) in self.entries {
             let Some(hit) = keys::find(key) else { continue };
-            let Some(system) = hit.system.filter(|_| hit.key.disposition == keys::Disposition::Works) else { continue };
-            if self.used.contains(key) {
+            let Some(system) = hit.system else { continue };
+            if self.used.contains(key) || hit.key.disposition != Disposition::Works {
                 continue;
             }
-            let (what, nearest) = match hit.stream {
+            let (why, nearest) = match hit.stream {
                 Some(stream) => {
                     let names = job.inputs.iter().filter(|input| input.system == system);
                     let nearest = nearest_name(&stream, names.map(|input| input.stream.as_str()));
-                    (format!("{system}.{stream}"), nearest.map(|nearest| format!("{system}.{nearest}")))
+                    let nearest = nearest.map(|nearest| format!("{system}.{nearest}"));
+                    (format!("`{system}.{stream}` is not read by the job"), nearest)
                 }
                 None => {
                     let nearest = nearest_name(&system, job.inputs.iter().map(|input| input.system.as_str()));
-                    (system, nearest)
+                    let nearest = nearest.filter(|nearest| *nearest != system);
+                    (format!("nothing the job does with the system `{system}` asks for it"), nearest)
                 }
             };
             let guess = nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
-            let message = format!("`{key}` has no effect: the job does not use `{what}` for it{guess}");
+            let message = format!("`{key}` has no effect: {why}{guess}");
             self.report.notice(Code::NoEffect, message, Some(key), &entry.origin);
         }
     }
@@ -270,3 +285,6 @@ fn candidates(key: &Key, place: Place<'_>) -> Vec<String> {
     }
     candidates
 }
+
+#[cfg(test)]
+mod tests;

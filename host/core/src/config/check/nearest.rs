@@ -1,6 +1,7 @@
 //! What was probably meant: the known key nearest to an unknown one, the known name nearest to another.
 
 use crate::config::keys::{self, Disposition, Key};
+use crate::config::secret::SENSITIVE;
 
 /// The nearest known key, with the user's own system and stream in it, or nothing when nothing is near.
 pub(super) fn nearest_key(unknown: &str) -> Option<String> {
@@ -30,12 +31,15 @@ fn fill(pattern: &str, written: &[&str]) -> Option<String> {
     if pattern.ends_with('}') {
         return None;
     }
-    let masked = usize::from(pattern.starts_with("sensitive.") && written.first() != Some(&"sensitive"));
+    // With the prefix on one side only, the user's segments stand one place off the pattern's.
+    let prefix = SENSITIVE.trim_end_matches('.');
+    let own = usize::from(written.first().is_some_and(|first| near_enough(first, prefix).is_some()));
+    let masked = usize::from(pattern.starts_with(SENSITIVE));
     let segments = pattern.split('.').enumerate().map(|(at, segment)| {
         if !segment.starts_with('{') {
             return Some(segment);
         }
-        at.checked_sub(masked).and_then(|at| written.get(at)).copied().filter(|own| !own.is_empty())
+        (at + own).checked_sub(masked).and_then(|at| written.get(at)).copied().filter(|own| !own.is_empty())
     });
     segments.collect::<Option<Vec<_>>>().map(|segments| segments.join("."))
 }

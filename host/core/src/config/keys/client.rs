@@ -21,11 +21,11 @@ const OBJECT: &str = "Java objects cannot be written in a properties file; Samza
 const SIZE: Kind = Kind::Int(0, i32::MAX as i64);
 
 static KEYS: &[Key] = &[
-    Key::system("aws.clientConfig.ConnectionTimeout", Kind::Millis(1), "until a connection is open"),
-    Key::system("aws.clientConfig.SocketTimeout", Kind::Millis(1), "until the first byte of an answer"),
-    Key::system("aws.clientConfig.RequestTimeout", Kind::Millis(0), "for one attempt of a call; 0 is no limit of its own"),
-    Key::system("aws.clientConfig.ClientExecutionTimeout", Kind::Millis(0), "for a call with all its retries; 0 is no limit of its own"),
-    Key::system("aws.clientConfig.MaxErrorRetry", Kind::Int(0, 100), "retries of a call inside the client"),
+    Key::system("aws.clientConfig.ConnectionTimeout", Kind::Millis(1), "until a connection is open; otherwise the client's own limit"),
+    Key::system("aws.clientConfig.SocketTimeout", Kind::Millis(1), "until the first byte of an answer; otherwise the client's own limit"),
+    Key::system("aws.clientConfig.RequestTimeout", Kind::Millis(0), "for one attempt of a call; without it, or at 0, the client's own limit holds"),
+    Key::system("aws.clientConfig.ClientExecutionTimeout", Kind::Millis(0), "for a call with all its retries").no_meaning("RequestTimeout bounds each attempt and MaxErrorRetry their number"),
+    Key::system("aws.clientConfig.MaxErrorRetry", Kind::Int(0, 100), "retries of a call after its first attempt; otherwise the client's own number"),
     Key::system("aws.clientConfig.ProxyHost", Kind::Text, "host of an HTTP proxy").rejected(PROXY),
     Key::system("aws.clientConfig.ProxyPort", Kind::Int(0, 65535), "its port").rejected(PROXY),
     Key::system("aws.clientConfig.ProxyUsername", Kind::Text, "user at the proxy").rejected(PROXY),

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::systems::System;
-use super::{Place, Settings, position};
+use super::{Place, Settings, access, position};
 use crate::config::check::nearest_name;
-use crate::config::job::{BillingMode, ClientSettings, Input, StaticCredentials, Wire};
+use crate::config::job::{BillingMode, Input, Wire};
+use crate::config::keys;
 use crate::config::problem::{Code, Origin, Problem};
 use crate::config::value::{self, Kind};
-use crate::config::{Secret, keys};
 
 const INPUTS: &str = "task.inputs";
 
@@ -53,7 +53,7 @@ fn stream(settings: &mut Settings<'_>, word: &str) -> Option<Stream> {
         Some((system, stream)) => (system.to_owned(), stream.to_owned()),
         None => (system_of_id(settings, word)?, physical_name(settings, word)),
     };
-    if system.is_empty() || !Kind::Name.check(&name).is_ok() {
+    if system.is_empty() || Kind::Name.check(&name).is_err() {
         let problem = Problem::new(Code::BadValue, format!("`{word}` in `{INPUTS}` names no stream"));
         let problem = problem.expected("`system.stream` with letters, digits, `.`, `-` and `_`");
         settings.blame(problem, INPUTS);
@@ -140,11 +140,13 @@ fn input(settings: &mut Settings<'_>, stream: Stream, job_name: &str, job_id: &s
     let Stream { system, name, aliases } = stream;
     let at = Place { system: &system, streams: &aliases };
     let application_name = format!("{job_name}-{job_id}-{name}");
+    let (kinesis_endpoint, dynamodb_endpoint) = access::endpoints(settings, at);
+    let region = access::region(settings, at, kinesis_endpoint.is_some());
     Input {
-        region: region(settings, at),
-        credentials: credentials(settings, at),
-        kinesis_endpoint: endpoint(settings, at, "aws.kcl.KinesisEndpoint", "AWS_ENDPOINT_URL_KINESIS"),
-        dynamodb_endpoint: endpoint(settings, at, "aws.kcl.DynamoDBEndpoint", "AWS_ENDPOINT_URL_DYNAMODB"),
+        region,
+        credentials: access::credentials(settings, at),
+        kinesis_endpoint,
+        dynamodb_endpoint,
         table_name: table_name(settings, at, &application_name),
         billing_mode: billing_mode(settings, at),
         worker_id: settings.text_in("aws.kcl.WorkerId", at),
@@ -161,75 +163,11 @@ fn input(settings: &mut Settings<'_>, stream: Stream, job_name: &str, job_id: &s
         max_leases_for_worker: settings.size_in("aws.kcl.MaxLeasesForWorker", at),
         max_cache_bytes: settings.size_in("aws.kcl.MaxCacheByteSize", at),
         max_cache_records: settings.size_in("aws.kcl.MaxRecordsCount", at),
-        client: client(settings, at),
+        client: access::client(settings, at),
         application_name,
         system: system.clone(),
         stream: name,
     }
-}
-
-fn region(settings: &mut Settings<'_>, at: Place<'_>) -> Option<String> {
-    let own = settings.text_in("aws.region", at);
-    let kcl = settings.text_in("aws.kcl.RegionName", at);
-    if let (Some(own), Some(kcl)) = (&own, &kcl)
-        && own != kcl
-    {
-        let message = format!(
-            "`aws.region` ({own}) and `aws.kcl.RegionName` ({kcl}) of `{}.{}` differ",
-            at.system, at.streams[0]
-        );
-        settings.report.problem(Problem::new(Code::Conflict, message).hint("keep `aws.region` only"));
-    }
-    own.or(kcl)
-}
-
-fn credentials(settings: &mut Settings<'_>, at: Place<'_>) -> Option<StaticCredentials> {
-    let access_key = settings.text_in("aws.accessKey", at);
-    let secret_key = settings.text_in("aws.secretKey", at);
-    let session_token = settings.text_in("aws.sessionToken", at);
-    if let (Some(access_key), Some(secret_key)) = (&access_key, secret_key.as_ref()) {
-        let session_token = session_token.map(Secret::new);
-        return Some(StaticCredentials {
-            access_key: access_key.clone(),
-            secret_key: Secret::new(secret_key),
-            session_token,
-        });
-    }
-    let stem = format!("systems.{}.streams.{}", at.system, at.streams[0]);
-    let (access, secret) = (format!("{stem}.aws.accessKey"), format!("sensitive.{stem}.aws.secretKey"));
-    let (there, missing) = match (access_key.is_some(), secret_key.is_some(), session_token.is_some()) {
-        (true, false, _) => (access, secret),
-        (false, true, _) => (secret, access),
-        (false, false, true) => (format!("sensitive.{stem}.aws.sessionToken"), access),
-        _ => return None,
-    };
-    // A secret key without its prefix has been reported, with the key to write.
-    if settings.entries.contains_key(missing.trim_start_matches("sensitive.")) {
-        return None;
-    }
-    let problem = Problem::new(Code::IncompleteCredentials, format!("`{there}` is set and `{missing}` is not"));
-    let problem = problem.expected("access key and secret key, or neither: then the AWS default chain is asked");
-    settings.blame(problem.nearest(None).hint(format!("add a line {missing}=..., or remove {there}")), &there);
-    None
-}
-
-/// The key, else the service's own variable, else that of all services, as the AWS SDKs have it.
-fn endpoint(settings: &mut Settings<'_>, at: Place<'_>, name: &'static str, variable: &str) -> Option<String> {
-    if let Some(url) = settings.text_in(name, at) {
-        return Some(url);
-    }
-    let set = |variable: &str| settings.env.get(variable).filter(|url| !url.trim().is_empty());
-    let (variable, url) = [variable, "AWS_ENDPOINT_URL"].into_iter().find_map(|v| Some((v, set(v)?.trim())))?;
-    let key = format!("systems.{}.streams.{}.{name}", at.system, at.streams[0]);
-    let origin = Origin::Environment(variable.to_owned());
-    if let Err(mismatch) = Kind::Url.check(url) {
-        let message = format!("the environment variable {variable} is no address");
-        let problem = Problem::new(Code::BadValue, message).place(&origin).value(variable, url);
-        settings.report.problem(problem.expected(mismatch.expected).hint("correct or unset it"));
-        return None;
-    }
-    settings.record(&key, url, origin);
-    Some(url.to_owned())
 }
 
 fn table_name(settings: &mut Settings<'_>, at: Place<'_>, application_name: &str) -> String {
@@ -265,20 +203,14 @@ fn table(settings: &mut Settings<'_>, inputs: &[Input], input: &Input) {
 fn billing_mode(settings: &mut Settings<'_>, at: Place<'_>) -> BillingMode {
     let read = settings.number_in("aws.kcl.InitialLeaseTableReadCapacity", at);
     let write = settings.number_in("aws.kcl.InitialLeaseTableWriteCapacity", at);
-    match settings.text_in("aws.kcl.BillingMode", at) {
-        Some(mode) if mode.eq_ignore_ascii_case("PROVISIONED") => BillingMode::Provisioned { read, write },
-        _ => BillingMode::PayPerRequest,
+    let mode = settings.text_in("aws.kcl.BillingMode", at).unwrap_or_default();
+    if mode.eq_ignore_ascii_case("PROVISIONED") {
+        return BillingMode::Provisioned { read, write };
     }
-}
-
-fn client(settings: &mut Settings<'_>, at: Place<'_>) -> ClientSettings {
-    ClientSettings {
-        connection_timeout: settings.maybe_millis_in("aws.clientConfig.ConnectionTimeout", at),
-        socket_timeout: settings.maybe_millis_in("aws.clientConfig.SocketTimeout", at),
-        request_timeout: settings.maybe_millis_in("aws.clientConfig.RequestTimeout", at),
-        execution_timeout: settings.maybe_millis_in("aws.clientConfig.ClientExecutionTimeout", at),
-        max_error_retry: settings
-            .int_in("aws.clientConfig.MaxErrorRetry", at)
-            .and_then(|retries| u32::try_from(retries).ok()),
+    for name in ["aws.kcl.InitialLeaseTableReadCapacity", "aws.kcl.InitialLeaseTableWriteCapacity"] {
+        let Some(key) = settings.find(name, at) else { continue };
+        let message = format!("`{key}` has an effect with BillingMode=PROVISIONED only");
+        settings.remark(Code::NoEffect, message, &key);
     }
+    BillingMode::PayPerRequest
 }

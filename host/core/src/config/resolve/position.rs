@@ -52,7 +52,7 @@ fn at_timestamp(settings: &mut Settings<'_>, at: Place<'_>) -> InitialPosition {
     }
     let key = format!("systems.{}.streams.{}.{TIMESTAMP}", at.system, at.streams[0]);
     // A value of the wrong type has been reported.
-    if candidates(keys::row(TIMESTAMP), at).iter().all(|key| !settings.entries.contains_key(key)) {
+    if settings.find(TIMESTAMP, at).is_none() {
         let message = format!("`{}.{}` starts AT_TIMESTAMP, and `{key}` is missing", at.system, at.streams[0]);
         let problem = Problem::new(Code::MissingKey, message).key(&key).expected("the moment to start at");
         settings.report.problem(problem.hint(format!("add a line {key}=2026-01-31T12:00:00Z")));

@@ -1,0 +1,64 @@
+//! That what the table says works is really read, so that no key is a promise without a reader.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::keys::{self, Disposition, Key};
+use crate::config::value::Kind;
+use crate::config::{Source, load, render_problems};
+
+/// A value for the key that is not its default, and goes together with those of all others.
+fn sample(key: &Key) -> &'static str {
+    match key.name {
+        "samza.factory" => "kinesis",
+        "task.inputs" => "s.x, id",
+        "job.default.system" | "streams.{id}.samza.system" => "s",
+        "streams.{id}.samza.physical.name" => "physical",
+        "job.systemstreampartition.grouper.factory" => key.default.expect("the only choice"),
+        "aws.kcl.InitialPositionInStream" => "AT_TIMESTAMP",
+        "aws.kcl.BillingMode" => "PROVISIONED",
+        "aws.wire.protocol" => "json",
+        "aws.region" | "aws.kcl.RegionName" => "eu-central-1",
+        _ => match key.kind {
+            Kind::Timestamp => "2026-01-31T12:00:00Z",
+            Kind::Url => "http://127.0.0.1:1",
+            Kind::Bool => "true",
+            Kind::Int(..) | Kind::Millis(_) | Kind::MillisOrNever => "7",
+            _ => "text",
+        },
+    }
+}
+
+/// Every key that works, at the most specific place it may stand at.
+fn everything() -> BTreeMap<String, String> {
+    let works = keys::all().filter(|key| key.disposition == Disposition::Works);
+    let mut all: BTreeMap<String, String> = works.map(|key| (place(key), sample(key).to_owned())).collect();
+    all.insert("systems.out.samza.factory".to_owned(), "file".to_owned());
+    all
+}
+
+fn place(key: &Key) -> String {
+    let pattern = key.patterns().remove(0);
+    let system = if key.name == "file.path" { "out" } else { "s" };
+    let pattern = pattern.replace("{system}", system).replace("{stream}", "x");
+    pattern.replace("{id}", "id").replace("{name}", "name")
+}
+
+fn resolved(settings: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let text = settings.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+    let source = Source::File { name: "all.properties".to_owned(), text };
+    let loaded = load(&[source], &BTreeMap::new(), false);
+    let loaded = loaded.unwrap_or_else(|errors| panic!("{}", render_problems(&errors)));
+    loaded.resolved.into_iter().map(|resolved| resolved.key).collect()
+}
+
+#[test]
+fn every_key_that_works_is_read() {
+    let all = everything();
+    let mut read = resolved(&all);
+    // What wins over another key is taken away once, so that the other is read.
+    let mut without = all.clone();
+    without.retain(|key, _| !key.starts_with("app.") && key != "streams.id.samza.system");
+    read.extend(resolved(&without));
+    let unread: Vec<&String> = all.keys().filter(|key| !read.contains(*key)).collect();
+    assert!(unread.is_empty(), "{unread:#?}");
+}
