@@ -1,8 +1,21 @@
-//! Builds the sample tasks for tests. Owns the call of cargo; knows nothing of what the tests do with them.
+//! Builds the sample tasks for tests. Owns the calls of their build tools; knows nothing of what tests do with them.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// What a sample's `build.sh` exits with when its language's tools cannot be had (`EX_UNAVAILABLE`).
+const TOOLS_UNAVAILABLE: i32 = 69;
+/// Longest time for getting the tools of a language and building with them.
+const BUILD_TIMEOUT: Duration = Duration::from_secs(240);
+
+/// The directory of the sample tasks.
+#[must_use]
+pub fn samples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../sample-tasks")
+}
 
 /// The component of a Rust sample, such as `word-count`. The first call in a process builds them all.
 ///
@@ -17,10 +30,21 @@ pub fn rust_guest(name: &str) -> PathBuf {
     component
 }
 
-/// The directory of the sample tasks.
-#[must_use]
-pub fn samples() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../sample-tasks")
+/// The component of a sample in another language: `javascript` or `python`. The reason, if its tools are not at hand.
+///
+/// # Panics
+/// When the tools are there and the sample does not build, with what they said.
+pub fn scripted_guest(language: &str) -> Result<PathBuf, String> {
+    let directory = samples().join(format!("{language}-filter"));
+    let target = samples().join("target").join(language);
+    let mut build = Command::new("sh");
+    build.arg(directory.join("build.sh")).arg(&target);
+    let (status, said) = run(&mut build, BUILD_TIMEOUT)?;
+    if status.code() == Some(TOOLS_UNAVAILABLE) {
+        return Err(said);
+    }
+    assert!(status.success(), "the {language} sample does not build:\n{said}");
+    Ok(target.join(format!("{language}_filter.wasm")))
 }
 
 fn build_rust_guests() -> PathBuf {
@@ -42,4 +66,33 @@ fn build_rust_guests() -> PathBuf {
         String::from_utf8_lossy(&output.stderr)
     );
     target.join("wasm32-wasip2/release")
+}
+
+/// Runs a command to its end, with what it wrote to standard output and error.
+fn run(command: &mut Command, timeout: Duration) -> Result<(ExitStatus, String), String> {
+    let (mut reader, writer) = std::io::pipe().map_err(|error| error.to_string())?;
+    let both = writer.try_clone().map_err(|error| error.to_string())?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .stderr(both)
+        .spawn()
+        .map_err(|error| format!("{command:?}: {error}"))?;
+    // The command's ends of the pipe go with it.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let output = std::thread::spawn(move || {
+        let mut said = Vec::new();
+        reader.read_to_end(&mut said).map(|_| String::from_utf8_lossy(&said).into_owned())
+    });
+    let deadline = Instant::now() + timeout;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
+            let said = output.join().map_err(|_| "the reader panicked".to_owned())?;
+            return Ok((status, said.map_err(|error| error.to_string())?));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    child.kill().map_err(|error| error.to_string())?;
+    child.wait().map_err(|error| error.to_string())?;
+    Err(format!("{command:?} took longer than {timeout:?}"))
 }

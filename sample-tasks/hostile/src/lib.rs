@@ -1,0 +1,168 @@
+//! Misbehaves on demand, for the tests of the sandbox. The first word of a message says how, the rest is its argument;
+//! the configuration keys `init`, `window` and `before-stop` do the same for those calls.
+//!
+//! Whatever it finds out it sends as a message to `out.log`, or puts into an error.
+
+use std::cell::Cell;
+use std::hint::black_box;
+use std::time::Duration;
+
+use exports::shardmill::task::processor::{Envelope, TaskError};
+use exports::shardmill::task::{lifecycle, processor, windowing};
+use shardmill::task::log::Level;
+use shardmill::task::{collector, config, context, coordinator, log};
+
+wit_bindgen::generate!({
+    path: "../../wit/shardmill-task-0.1.0",
+    inline: "
+        package samples:hostile;
+        world hostile {
+            include shardmill:task/task@0.1.0;
+            export shardmill:task/lifecycle@0.1.0;
+            export shardmill:task/windowing@0.1.0;
+        }
+    ",
+    world: "samples:hostile/hostile",
+    generate_all,
+});
+
+struct Hostile;
+
+export!(Hostile);
+
+thread_local! {
+    static CALLS: Cell<u32> = const { Cell::new(0) };
+}
+
+impl lifecycle::Guest for Hostile {
+    fn init() -> Result<(), String> {
+        config::get("init").map_or(Ok(()), |order| act(&order).map_err(|error| format!("{error:?}")))
+    }
+
+    fn before_stop() -> Result<(), String> {
+        config::get("before-stop").map_or(Ok(()), |order| act(&order).map_err(|error| format!("{error:?}")))
+    }
+}
+
+impl windowing::Guest for Hostile {
+    fn window(start_ms: u64, end_ms: u64) -> Result<(), TaskError> {
+        send(format!("window {start_ms} {end_ms}"))?;
+        config::get("window").map_or(Ok(()), |order| act(&order))
+    }
+}
+
+impl processor::Guest for Hostile {
+    fn process(envelope: Envelope) -> Result<(), TaskError> {
+        CALLS.set(CALLS.get() + 1);
+        let order = str::from_utf8(&envelope.message).map_err(|error| TaskError::Reject(error.to_string()))?;
+        if order == "describe" { describe(&envelope) } else { act(order) }
+    }
+}
+
+/// Sends the envelope and the context as text.
+fn describe(envelope: &Envelope) -> Result<(), TaskError> {
+    let Envelope { source, sequence, sub_sequence, key, arrival_ms, .. } = envelope;
+    let at = context::source(*source).map(|at| format!("{}.{}.{}", at.system, at.stream_name, at.partition));
+    send(format!("{at:?} {sequence} {sub_sequence} {key:?} {arrival_ms}"))?;
+    let job = format!("{}-{} {}", context::job_name(), context::job_id(), context::task_name());
+    send(format!("{job} attempt {} {:?}", context::attempt(), context::attribute(0, "none")))?;
+    send(format!("{} {:?}", context::module_id(), context::source(1_000_000).is_none()))
+}
+
+fn act(order: &str) -> Result<(), TaskError> {
+    let (order, argument) = order.split_once(' ').unwrap_or((order, ""));
+    match order {
+        "send" => return send(argument),
+        "calls" => return send(CALLS.get().to_string()),
+        "log" => log::log(Level::Error, argument),
+        "print" => println!("{argument}"),
+        "eprint" => eprintln!("{argument}"),
+        "commit" => coordinator::commit(),
+        "shutdown" => coordinator::shutdown(argument),
+        "retry" => return Err(TaskError::Retry(argument.parse().ok())),
+        "reject" => return Err(TaskError::Reject(argument.into())),
+        "fatal" => return Err(TaskError::Fatal(argument.into())),
+        "other" => return Err(TaskError::Other(argument.into())),
+        "send-then" => {
+            send("sent before")?;
+            coordinator::commit();
+            coordinator::shutdown("before");
+            return act(argument);
+        }
+        "trap" => core::arch::wasm32::unreachable(),
+        "panic" => panic!("{argument}"),
+        "exit" => std::process::exit(3),
+        "spin" => loop {
+            black_box(());
+        },
+        "sleep" => std::thread::sleep(Duration::from_secs(3600)),
+        "recurse" => drop(black_box(recurse(0))),
+        "memory-bomb" => memory_bomb(),
+        flood if flood.ends_with("-flood") => return self::flood(flood, argument),
+        probe => return self::probe(probe, argument),
+    }
+    Ok(())
+}
+
+/// Floods, until refused or for as long as it is asked to.
+fn flood(what: &str, argument: &str) -> Result<(), TaskError> {
+    let big = || "x".repeat(argument.parse().unwrap_or(0));
+    match what {
+        "count-flood" => while send("").is_ok() {},
+        "bytes-flood" => {
+            let message = big();
+            while send(&message).is_ok() {}
+        }
+        "giant-flood" => return send(big()),
+        "key-flood" => return collector::send(output()?, Some(&big()), b"").map_err(refused),
+        "log-flood" => (0..100_000).for_each(|line| log::log(Level::Info, &format!("line {line}"))),
+        "line-flood" => log::log(Level::Info, &big()),
+        "print-flood" => (0..100_000).for_each(|line| println!("line {line}")),
+        "eprint-flood" => eprint!("{}", big()),
+        "reason-flood" => coordinator::shutdown(&big()),
+        "name-flood" => {
+            let name = |index: u32| collector::output(&format!("out.{index}"));
+            let error = (0..).find_map(|index| name(index).err().map(|error| (index, error)));
+            return Err(TaskError::Other(format!("{error:?}")));
+        }
+        unknown => return Err(TaskError::Fatal(format!("no flood {unknown}"))),
+    }
+    Ok(())
+}
+
+/// Tries something that is not allowed and tells what came of it.
+fn probe(what: &str, argument: &str) -> Result<(), TaskError> {
+    send(match what {
+        "files" => format!("{:?} {:?}", std::fs::read(argument).err(), std::fs::write("x", "y").err()),
+        "network" => format!("{:?}", std::net::TcpStream::connect(argument).err()),
+        "environment" => format!("{:?} {:?}", std::env::vars().count(), std::env::args().count()),
+        "stdin" => format!("{:?}", std::io::read_to_string(std::io::stdin())),
+        "output" => format!("{:?}", collector::output(argument)),
+        "send-to" => format!("{:?}", collector::send(argument.parse().unwrap_or(0), None, b"")),
+        unknown => return Err(TaskError::Fatal(format!("no behaviour {unknown}"))),
+    })
+}
+
+fn output() -> Result<u32, TaskError> {
+    collector::output("out.log").map_err(refused)
+}
+
+fn send(message: impl AsRef<[u8]>) -> Result<(), TaskError> {
+    collector::send(output()?, None, message.as_ref()).map_err(refused)
+}
+
+fn refused(error: collector::SendError) -> TaskError {
+    TaskError::Other(format!("refused: {error:?}"))
+}
+
+#[expect(unconditional_recursion, reason = "that is the point")]
+fn recurse(depth: u64) -> u64 {
+    black_box(recurse(black_box(depth + 1)) + 1)
+}
+
+fn memory_bomb() {
+    let mut hoard = Vec::new();
+    loop {
+        hoard.push(black_box(vec![1_u8; 1 << 20]));
+    }
+}
