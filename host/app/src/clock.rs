@@ -23,6 +23,12 @@ impl Clock {
         self.started_ms + millis(self.started.elapsed())
     }
 
+    /// When this clock was started.
+    #[must_use]
+    pub fn started(&self) -> Millis {
+        self.started_ms
+    }
+
     /// How long it is until `at`; nothing when it has passed.
     #[must_use]
     pub fn until(&self, at: Millis) -> Duration {

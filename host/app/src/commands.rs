@@ -4,8 +4,10 @@ pub(crate) mod bench;
 pub(crate) mod build;
 pub(crate) mod config;
 pub(crate) mod demo;
+mod loader;
 pub(crate) mod local;
 pub(crate) mod run;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -132,6 +134,6 @@ fn use_local_account(input: &mut shardmill_core::config::Input) {
 pub(crate) fn load_module(engine: &Engine, path: &Path) -> Result<Module> {
     let bytes =
         std::fs::read(path).map_err(|error| BadInput(format!("cannot read module {}: {error}", path.display())))?;
-    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = path.file_stem().map(|stem| stem.to_string_lossy().replace('_', "-")).unwrap_or_default();
     engine.load(&name, &bytes).map_err(|error| BadInput(format!("{}: {error}", path.display())).into())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use shardmill::clock::Clock;
 use shardmill::job::RunningJob;
 use shardmill_core::config::Job;
@@ -11,22 +11,24 @@ use shardmill_runtime::{Engine, Module};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
-use super::{BadInput, load_job, load_module, print, runtime};
+use super::{BadInput, load_job, load_module, print, runtime, usage};
 use crate::cli::Run;
 
 /// How often a job that runs until it is caught up is looked at.
 const CAUGHT_UP_POLL: Duration = Duration::from_millis(20);
 
 /// What a run did; printed by `--json`.
-#[derive(Debug, Serialize)]
-struct Summary {
-    envelopes: u64,
-    messages_sent: u64,
-    failed_calls: u64,
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Summary {
+    pub(crate) envelopes: u64,
+    pub(crate) messages_sent: u64,
+    pub(crate) failed_calls: u64,
     /// From the start of the process to the first record received; absent when none was.
-    first_record_ms: Option<u64>,
+    pub(crate) first_record_ms: Option<u64>,
     /// From the first record received to the end.
-    since_first_record_ms: Option<u64>,
+    pub(crate) since_first_record_ms: Option<u64>,
+    pub(crate) cpu_seconds: f64,
+    pub(crate) peak_rss_mb: u64,
 }
 
 pub(crate) fn run(args: &Run) -> Result<()> {
@@ -55,7 +57,6 @@ pub(crate) fn run(args: &Run) -> Result<()> {
 async fn until_stopped(job: &Job, module: Module, clock: Clock, until_caught_up: bool) -> Result<Summary> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
-    let started = clock.now();
     let mut running = RunningJob::start(job, module, clock).await?;
     let mut stopping = false;
     loop {
@@ -84,13 +85,14 @@ async fn until_stopped(job: &Job, module: Module, clock: Clock, until_caught_up:
     }
     let end = clock.now();
     let status = running.status().snapshot();
-    let since = |at: u64| at.saturating_sub(started);
     let summary = Summary {
         envelopes: status.processed,
         messages_sent: status.sent,
         failed_calls: status.failed_calls,
-        first_record_ms: status.first_record_at.map(since),
+        first_record_ms: status.first_record_at.map(|at| at.saturating_sub(clock.started())),
         since_first_record_ms: status.first_record_at.map(|at| end.saturating_sub(at)),
+        cpu_seconds: usage::cpu_seconds(),
+        peak_rss_mb: usage::peak_rss_mb(),
     };
     info!(envelopes = summary.envelopes, sent = summary.messages_sent, "stopped");
     Ok(summary)
