@@ -30,7 +30,7 @@ fn known(key: &str, entry: &Entry, hit: &Hit, told: &mut BTreeSet<&'static str>,
         return;
     }
     if let Err(mismatch) = hit.key.kind.check(value) {
-        let message = format!("the value of `{key}` is not of its type");
+        let message = format!("`{key}` cannot have this value");
         let mut problem = Problem::new(Code::BadValue, message).at(key, origin).value(key, value);
         problem = problem.expected(mismatch.expected);
         problem.hint = mismatch.hint.filter(|_| !secret::is_secret(key));
@@ -41,7 +41,7 @@ fn known(key: &str, entry: &Entry, hit: &Hit, told: &mut BTreeSet<&'static str>,
         Disposition::Works => placeholder(key, entry, report),
         Disposition::Only(only, _) if value.trim().eq_ignore_ascii_case(only) => {}
         Disposition::Only(only, reason) => {
-            let message = format!("this value of `{key}` is not supported");
+            let message = format!("`{key}` is not supported with this value");
             let problem = Problem::new(Code::NotSupported, message).at(key, origin).value(key, value);
             report.problem(problem.expected(format!("`{only}`")).hint(reason));
         }

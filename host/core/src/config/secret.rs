@@ -46,5 +46,9 @@ pub(super) fn is_secret(key: &str) -> bool {
 /// `value` as it may be shown: masked when `key` holds a secret, or when it is an address with a login in it.
 pub(super) fn shown(key: &str, value: &str) -> String {
     let login_in_address = value.contains("://") && value.contains('@');
-    if is_secret(key) || login_in_address { REDACTED.to_owned() } else { value.to_owned() }
+    match value {
+        "" => "(empty)".to_owned(),
+        _ if is_secret(key) || login_in_address => REDACTED.to_owned(),
+        _ => value.to_owned(),
+    }
 }

@@ -35,6 +35,7 @@ fn summary(loaded: &Loaded) -> String {
     let job = &loaded.job;
     let inputs: Vec<String> = job.inputs.iter().map(|input| format!("{}.{}", input.system, input.stream)).collect();
     let outputs: Vec<&str> = job.outputs.keys().map(String::as_str).collect();
-    let outputs = if outputs.is_empty() { "nothing".to_owned() } else { outputs.join(", ") };
-    format!("job {}-{} runs {} on {}, output to {outputs}", job.name, job.id, job.task_class, inputs.join(", "))
+    let outputs =
+        if outputs.is_empty() { "without outputs".to_owned() } else { format!("output to {}", outputs.join(", ")) };
+    format!("job {}-{} runs {} on {}, {outputs}", job.name, job.id, job.task_class, inputs.join(", "))
 }

@@ -6,11 +6,11 @@ use super::systems::System;
 use super::{Place, Settings, access, position};
 use crate::config::check::nearest_name;
 use crate::config::job::{BillingMode, Input, Wire};
-use crate::config::keys;
 use crate::config::problem::{Code, Origin, Problem};
 use crate::config::value::{self, Kind};
 
 const INPUTS: &str = "task.inputs";
+const TABLE_NAME: &str = "aws.kcl.TableName";
 
 /// DynamoDB's bounds for the name of a table.
 const TABLE_NAME_BYTES: std::ops::RangeInclusive<usize> = 3..=255;
@@ -41,7 +41,7 @@ pub(super) fn read(
             continue;
         }
         let input = input(settings, stream, job_name, job_id);
-        table(settings, &inputs, &input);
+        check_table(settings, &inputs, &input);
         inputs.push(input);
     }
     inputs
@@ -130,7 +130,7 @@ fn usable(settings: &mut Settings<'_>, systems: &BTreeMap<String, System>, strea
             };
             let message = format!("the system `{system}` of input `{system}.{name}` is not defined");
             let problem = Problem::new(Code::MissingKey, message).key(&key).nearest(nearest);
-            settings.report.problem(problem.expected(keys::row("samza.factory").meaning).hint(hint));
+            settings.report.problem(problem.expected("a system with a line for its `samza.factory`").hint(hint));
         }
     }
     false
@@ -171,32 +171,34 @@ fn input(settings: &mut Settings<'_>, stream: Stream, job_name: &str, job_id: &s
 }
 
 fn table_name(settings: &mut Settings<'_>, at: Place<'_>, application_name: &str) -> String {
-    if let Some(name) = settings.text_in("aws.kcl.TableName", at) {
+    if let Some(name) = settings.text_in(TABLE_NAME, at) {
         return name;
     }
-    let key = format!("systems.{}.streams.{}.aws.kcl.TableName", at.system, at.streams[0]);
+    let key = format!("systems.{}.streams.{}.{TABLE_NAME}", at.system, at.streams[0]);
     settings.record(&key, application_name, Origin::Derived("job.name, job.id and the stream"));
     application_name.to_owned()
 }
 
 /// Two streams in one lease table would take each other's shards for their own: both have a shardId-000000000000.
-fn table(settings: &mut Settings<'_>, inputs: &[Input], input: &Input) {
-    let key = format!("systems.{}.streams.{}.aws.kcl.TableName", input.system, input.stream);
+fn check_table(settings: &mut Settings<'_>, others: &[Input], input: &Input) {
+    let own = format!("systems.{}.streams.{}.{TABLE_NAME}", input.system, input.stream);
+    let at = Place { system: &input.system, streams: std::slice::from_ref(&input.stream) };
+    let key = settings.find(TABLE_NAME, at).unwrap_or_else(|| own.clone());
     let same = |other: &&Input| {
         other.table_name == input.table_name
             && other.region == input.region
             && other.dynamodb_endpoint == input.dynamodb_endpoint
     };
-    if let Some(other) = inputs.iter().find(same) {
+    if let Some(other) = others.iter().find(same) {
         let names = [(&other.system, &other.stream), (&input.system, &input.stream)];
         let [a, b] = names.map(|(system, stream)| format!("`{system}.{stream}`"));
         let message = format!("the inputs {a} and {b} would share the lease table `{}`", input.table_name);
-        settings.conflict(message, &key, &format!("a table holds the leases of one stream: set {key}"));
+        settings.conflict(message, &key, &format!("a table holds the leases of one stream: set {own}"));
     }
     if !TABLE_NAME_BYTES.contains(&input.table_name.len()) {
         let problem = Problem::new(Code::BadValue, format!("`{}` cannot be the name of a table", input.table_name));
         let problem = problem.expected("3 to 255 characters, a rule of DynamoDB");
-        settings.blame(problem.hint(format!("set {key}")), &key);
+        settings.blame(problem.hint(format!("set {own} to another name")), &key);
     }
 }
 

@@ -43,7 +43,9 @@ fn factory(settings: &mut Settings<'_>, system: &str) -> System {
     if let Some((_, system)) = FACTORIES.iter().find(|(name, _)| *name == class) {
         return *system;
     }
-    let nearest = nearest_name(&class, FACTORIES.iter().map(|(name, _)| *name));
+    // A whole class name is meant as it stands; all of them are near to each other.
+    let slip = !class.ends_with("SystemFactory");
+    let nearest = nearest_name(&class, FACTORIES.iter().map(|(name, _)| *name)).filter(|_| slip);
     let key = format!("systems.{system}.{FACTORY}");
     let problem = Problem::new(Code::NotSupported, format!("`{key}` names no system that is known here"));
     let problem =
