@@ -211,3 +211,107 @@ async fn probe_credentials(credentials: &SharedCredentialsProvider, limit: Durat
         ),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_config::meta::region::future;
+    use aws_credential_types::provider::error::CredentialsError;
+    use aws_credential_types::provider::future::ProvideCredentials as Provided;
+
+    use super::*;
+
+    /// Too short for a provider that never answers, long enough for one that does at once.
+    const SOON: Duration = Duration::from_millis(1);
+
+    #[derive(Debug)]
+    enum Source {
+        Empty,
+        Silent,
+    }
+
+    impl ProvideRegion for Source {
+        fn region(&self) -> future::ProvideRegion<'_> {
+            match self {
+                Self::Empty => future::ProvideRegion::ready(None),
+                Self::Silent => future::ProvideRegion::new(std::future::pending()),
+            }
+        }
+    }
+
+    impl ProvideCredentials for Source {
+        fn provide_credentials<'a>(&'a self) -> Provided<'a>
+        where
+            Self: 'a,
+        {
+            match self {
+                Self::Empty => Provided::ready(Err(CredentialsError::not_loaded("the chain is empty"))),
+                Self::Silent => Provided::new(std::future::pending()),
+            }
+        }
+    }
+
+    fn local() -> ClientSettings {
+        let credentials = StaticCredentials {
+            access_key_id: "AKIDEXAMPLE".to_owned(),
+            secret_access_key: "wJalrXUtnFEMI".to_owned(),
+            session_token: Some("FwoGZXIvYXdzE".to_owned()),
+        };
+        ClientSettings {
+            region: Some("eu-west-1".to_owned()),
+            endpoint: Some("http://127.0.0.1:4567".to_owned()),
+            credentials: Some(credentials),
+            ..ClientSettings::default()
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_in_debug_output() {
+        let shown = format!("{:?}", local());
+        assert!(shown.contains("AKIDEXAMPLE"), "{shown}");
+        assert!(!shown.contains("wJalrXUtnFEMI") && !shown.contains("FwoGZXIvYXdzE"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn what_is_set_is_not_looked_for() {
+        let (config, _) = local().resolve().await.unwrap();
+        assert_eq!(config.region(), Some(&Region::new("eu-west-1")));
+        assert_eq!(config.endpoint_url(), Some("http://127.0.0.1:4567"));
+        let credentials = config.credentials_provider().unwrap().provide_credentials().await.unwrap();
+        assert_eq!(credentials.session_token(), Some("FwoGZXIvYXdzE"));
+        assert_eq!(config.timeout_config().unwrap().operation_attempt_timeout(), Some(Duration::from_secs(30)));
+        assert_eq!(config.retry_config().unwrap().max_attempts(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_is_no_url_is_refused() {
+        for endpoint in ["localhost:4567", "tcp://localhost:4567", "http://", ""] {
+            let settings = ClientSettings { endpoint: Some(endpoint.to_owned()), ..local() };
+            let error = settings.resolve().await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Invalid);
+            let expected =
+                format!("endpoint: `{endpoint}` is not an endpoint: expected http://HOST:PORT or https://HOST");
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_region_says_where_to_set_it() {
+        for source in [Source::Empty, Source::Silent] {
+            let error = find_region(source, SOON).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Invalid);
+            let expected =
+                "region: no AWS region found: set it in the configuration, in AWS_REGION or in the AWS profile";
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn missing_credentials_say_where_to_set_them() {
+        for (source, why) in [(Source::Empty, "the chain is empty"), (Source::Silent, "nothing answered within 0 s")] {
+            let error = probe_credentials(&SharedCredentialsProvider::new(source), SOON).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Denied);
+            assert!(error.message.contains(why), "{error}");
+            assert!(error.message.contains("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"), "{error}");
+        }
+    }
+}

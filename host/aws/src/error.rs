@@ -123,3 +123,88 @@ fn credentials_kind(error: &CredentialsError) -> ErrorKind {
         _ => ErrorKind::Unavailable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_kinesis::operation::get_records::GetRecordsError;
+    use aws_smithy_runtime_api::client::result::ConnectorError;
+    use aws_smithy_types::body::SdkBody;
+    use aws_smithy_types::error::ErrorMetadata;
+
+    use super::*;
+
+    type Failure = SdkError<GetRecordsError, HttpResponse>;
+
+    fn kind(error: &Failure) -> ErrorKind {
+        Destination::new("http://127.0.0.1:1").failure("GetRecords", error).kind
+    }
+
+    fn answered(status: u16, code: Option<&str>) -> Failure {
+        let mut metadata = ErrorMetadata::builder();
+        if let Some(code) = code {
+            metadata = metadata.code(code).message("why");
+        }
+        let raw = HttpResponse::new(status.try_into().unwrap(), SdkBody::empty());
+        SdkError::service_error(GetRecordsError::generic(metadata.build()), raw)
+    }
+
+    #[test]
+    fn the_services_codes_name_what_the_caller_can_do() {
+        use ErrorKind::*;
+        let cases = [
+            ("ProvisionedThroughputExceededException", Throttled),
+            ("LimitExceededException", Throttled),
+            ("KMSThrottlingException", Throttled),
+            ("ThrottlingException", Throttled),
+            ("InternalServerError", Unavailable),
+            ("ServiceUnavailable", Unavailable),
+            ("ExpiredIteratorException", ExpiredIterator),
+            ("ResourceNotFoundException", NotFound),
+            ("ResourceInUseException", InUse),
+            ("AccessDeniedException", Denied),
+            ("UnrecognizedClientException", Denied),
+            ("InvalidSignatureException", Denied),
+            ("ExpiredTokenException", Denied),
+            ("KMSDisabledException", Denied),
+            ("ValidationException", Invalid),
+            ("UnknownOperationException", Invalid),
+        ];
+        for (code, expected) in cases {
+            assert_eq!(kind(&answered(400, Some(code))), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn without_a_code_that_we_know_the_status_decides() {
+        let cases = [
+            (500, None, ErrorKind::Unavailable),
+            (503, Some("SomethingNew"), ErrorKind::Unavailable),
+            (429, None, ErrorKind::Throttled),
+            (403, None, ErrorKind::Denied),
+            (400, None, ErrorKind::Invalid),
+        ];
+        for (status, code, expected) in cases {
+            assert_eq!(kind(&answered(status, code)), expected, "{status} {code:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_says_what_the_service_said_or_whom_we_could_not_reach() {
+        let failure = |error| Destination::new("http://127.0.0.1:1").failure("GetRecords", &error).to_string();
+        assert_eq!(failure(answered(400, Some("SomeException"))), "GetRecords: SomeException: why");
+        assert_eq!(failure(answered(502, None)), "GetRecords: status 502: no message");
+        let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "connection refused");
+        assert_eq!(
+            failure(SdkError::dispatch_failure(ConnectorError::io(refused.into()))),
+            "GetRecords: no usable answer from http://127.0.0.1:1: dispatch failure: io error: connection refused"
+        );
+    }
+
+    #[test]
+    fn credentials_that_are_gone_need_a_person_but_a_slow_provider_does_not() {
+        let failure = |error: CredentialsError| SdkError::dispatch_failure(ConnectorError::other(error.into(), None));
+        assert_eq!(kind(&failure(CredentialsError::not_loaded("none"))), ErrorKind::Denied);
+        let slow = CredentialsError::provider_timed_out(std::time::Duration::from_secs(5));
+        assert_eq!(kind(&failure(slow)), ErrorKind::Unavailable);
+    }
+}

@@ -194,7 +194,8 @@ fn date_time(ms: u64) -> DateTime {
     DateTime::from_millis(i64::try_from(ms).unwrap_or(i64::MAX))
 }
 
-/// Milliseconds since 1970; what lies before is 0.
+/// Milliseconds since 1970; what lies before is 0. Rounded, because a JSON time is a float of seconds that may fall short
+/// of its millisecond.
 fn millis(time: &DateTime) -> u64 {
-    time.to_millis().map_or(0, |ms| ms.max(0).unsigned_abs())
+    u64::try_from((time.as_nanos() + 500_000).div_euclid(1_000_000)).unwrap_or(0)
 }

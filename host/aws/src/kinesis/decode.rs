@@ -280,3 +280,6 @@ fn unsigned(number: Number) -> u64 {
         Number::Float(value) => value as u64,
     }
 }
+
+#[cfg(test)]
+mod tests;

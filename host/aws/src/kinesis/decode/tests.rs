@@ -1,0 +1,396 @@
+//! Bodies written by an encoder of our own, which can say everything in each way that CBOR allows.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+/// A map's keys, and what writes the values.
+type Entries<'a> = Vec<(&'a str, Box<dyn Fn(&mut Style) + 'a>)>;
+
+/// How the next things are written: taken in turn, again and again.
+struct Style {
+    choices: Vec<u8>,
+    next: usize,
+    out: Vec<u8>,
+}
+
+impl Style {
+    fn new(choices: Vec<u8>) -> Self {
+        Self { choices, next: 0, out: Vec::new() }
+    }
+
+    fn plain() -> Self {
+        Self::new(vec![0])
+    }
+
+    fn choice(&mut self) -> u8 {
+        self.next += 1;
+        self.choices[self.next % self.choices.len()]
+    }
+
+    /// A head of the shortest width, or of one that is wider than it need be.
+    fn head(&mut self, major: u8, argument: u64) {
+        let widest = self.choice() % 8 == 7;
+        let major = major << 5;
+        match argument {
+            _ if widest => {
+                self.out.push(major | 27);
+                self.out.extend(argument.to_be_bytes());
+            }
+            0..24 => self.out.push(major | argument as u8),
+            24..=0xff => self.out.extend([major | 24, argument as u8]),
+            0x100..=0xffff => {
+                self.out.push(major | 25);
+                self.out.extend((argument as u16).to_be_bytes());
+            }
+            0x1_0000..=0xffff_ffff => {
+                self.out.push(major | 26);
+                self.out.extend((argument as u32).to_be_bytes());
+            }
+            _ => {
+                self.out.push(major | 27);
+                self.out.extend(argument.to_be_bytes());
+            }
+        }
+    }
+
+    fn string(&mut self, major: u8, bytes: &[u8]) {
+        if self.choice() % 4 != 3 {
+            self.head(major, bytes.len() as u64);
+            return self.out.extend_from_slice(bytes);
+        }
+        self.out.push(major << 5 | 31);
+        for chunk in bytes.chunks(3) {
+            self.head(major, chunk.len() as u64);
+            self.out.extend_from_slice(chunk);
+        }
+        self.out.push(0xff);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.string(3, text.as_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.string(2, bytes);
+    }
+
+    fn list<T>(&mut self, items: &[T], mut write: impl FnMut(&mut Self, &T)) {
+        let definite = self.choice().is_multiple_of(2);
+        if definite {
+            self.head(4, items.len() as u64)
+        } else {
+            self.out.push(0x9f)
+        }
+        items.iter().for_each(|item| write(self, item));
+        if !definite {
+            self.out.push(0xff);
+        }
+    }
+
+    /// A map of the entries that are given, perhaps with one more that nobody knows.
+    fn map(&mut self, entries: Entries<'_>) {
+        let unknown = self.choice() % 4 == 1;
+        let definite = self.choice().is_multiple_of(2);
+        let len = entries.len() as u64 + u64::from(unknown);
+        if definite {
+            self.head(5, len)
+        } else {
+            self.out.push(0xbf)
+        }
+        if unknown {
+            self.text("SomethingNew");
+            // [1(-1), {"a": null}, 1.5, (_ h'01')]
+            self.out.extend([0x84, 0xc1, 0x20, 0xa1, 0x61, b'a', 0xf6, 0xf9, 0x3e, 0x00, 0x5f, 0x41, 1, 0xff]);
+        }
+        for (key, write) in entries {
+            self.text(key);
+            write(self);
+        }
+        if !definite {
+            self.out.push(0xff);
+        }
+    }
+
+    fn integer(&mut self, value: u64) {
+        self.head(0, value);
+    }
+
+    /// Milliseconds under tag 1, or bare, or as a float of seconds.
+    fn time(&mut self, ms: u64) {
+        match self.choice() % 4 {
+            2 => self.integer(ms),
+            3 => {
+                self.head(6, 1);
+                self.out.push(0xfb);
+                self.out.extend((ms as f64 / 1000.0).to_be_bytes());
+            }
+            _ => {
+                self.head(6, 1);
+                self.integer(ms);
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct TestRecord {
+    sequence: String,
+    key: Option<String>,
+    data: Vec<u8>,
+    arrival_ms: u64,
+}
+
+#[derive(Clone, Debug)]
+struct TestAnswer {
+    records: Vec<TestRecord>,
+    next: Option<String>,
+    children: Vec<ChildShard>,
+    behind: u64,
+}
+
+fn write(answer: &TestAnswer, style: &mut Style) -> Bytes {
+    let mut entries: Entries<'_> = vec![
+        ("Records", Box::new(|style| style.list(&answer.records, write_record))),
+        ("MillisBehindLatest", Box::new(|style| style.integer(answer.behind))),
+        ("ChildShards", Box::new(|style| style.list(&answer.children, write_child))),
+    ];
+    match &answer.next {
+        Some(next) => entries.push(("NextShardIterator", Box::new(|style| style.text(next)))),
+        None => entries.push(("NextShardIterator", Box::new(|style| style.out.push(0xf6)))),
+    }
+    style.map(entries);
+    std::mem::take(&mut style.out).into()
+}
+
+fn write_record(style: &mut Style, record: &TestRecord) {
+    let mut entries: Entries<'_> = vec![
+        ("Data", Box::new(|style| style.bytes(&record.data))),
+        ("SequenceNumber", Box::new(|style| style.text(&record.sequence))),
+        ("ApproximateArrivalTimestamp", Box::new(|style| style.time(record.arrival_ms))),
+    ];
+    if let Some(key) = &record.key {
+        entries.push(("PartitionKey", Box::new(|style| style.text(key))));
+    }
+    style.map(entries);
+}
+
+fn write_child(style: &mut Style, child: &ChildShard) {
+    let range = &child.hash_range;
+    style.map(vec![
+        ("ShardId", Box::new(|style| style.text(&child.id))),
+        ("ParentShards", Box::new(|style| style.list(&child.parents, |style, parent| style.text(parent)))),
+        (
+            "HashKeyRange",
+            Box::new(|style| {
+                style.map(vec![
+                    ("StartingHashKey", Box::new(|style| style.text(&range.start.to_string()))),
+                    ("EndingHashKey", Box::new(|style| style.text(&range.end.to_string()))),
+                ]);
+            }),
+        ),
+    ]);
+}
+
+fn records() -> impl Strategy<Value = TestRecord> {
+    let key = proptest::option::of("\\PC{0,12}");
+    // Times that a stream may have; a float of seconds holds them to the millisecond.
+    (("[0-9]{1,56}", key, vec(any::<u8>(), 0..300)), 1_400_000_000_000u64..4_000_000_000_000)
+        .prop_map(|((sequence, key, data), arrival_ms)| TestRecord { sequence, key, data, arrival_ms })
+}
+
+fn answers() -> impl Strategy<Value = TestAnswer> {
+    let range = (any::<u128>(), any::<u128>()).prop_map(|(start, end)| HashRange { start, end });
+    let child = ("[a-z0-9-]{1,20}", vec("[a-z0-9-]{1,20}".prop_map(String::from), 0..3), range)
+        .prop_map(|(id, parents, hash_range)| ChildShard { id, parents, hash_range });
+    let rest = (proptest::option::of("[A-Za-z0-9+/=]{1,40}"), vec(child, 0..3), 0..u64::from(u32::MAX));
+    (vec(records(), 0..8), rest).prop_map(|(records, (next, children, behind))| TestAnswer {
+        records,
+        next,
+        children,
+        behind,
+    })
+}
+
+fn read_back(decoded: &Records) -> Vec<TestRecord> {
+    let record = |envelope: Envelope<'_>| TestRecord {
+        sequence: envelope.sequence.to_owned(),
+        key: envelope.key.map(str::to_owned),
+        data: envelope.message.to_vec(),
+        arrival_ms: envelope.arrival_ms,
+    };
+    decoded.batch.envelopes(0..decoded.batch.len()).map(record).collect()
+}
+
+fn without_leading_zeros(record: &TestRecord) -> TestRecord {
+    let digits = record.sequence.trim_start_matches('0');
+    TestRecord { sequence: if digits.is_empty() { "0" } else { digits }.to_owned(), ..record.clone() }
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_in_any_way_is_read_back(answer in answers(), choices in vec(any::<u8>(), 1..40)) {
+        let body = write(&answer, &mut Style::new(choices));
+        prop_assert!(looks_like_cbor(&body));
+        let decoded = decode_response(&body).unwrap();
+        let expected: Vec<_> = answer.records.iter().map(without_leading_zeros).collect();
+        prop_assert_eq!(read_back(&decoded), expected);
+        prop_assert_eq!(decoded.next_iterator, answer.next);
+        prop_assert_eq!(decoded.children, answer.children);
+        prop_assert_eq!(decoded.millis_behind_latest, answer.behind);
+        prop_assert_eq!(decoded.body_bytes, body.len());
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(body in vec(any::<u8>(), 0..400)) {
+        let body = Bytes::from(body);
+        // Most are refused; whatever is let through must be readable.
+        if let Ok(decoded) = decode_response(&body) {
+            read_back(&decoded);
+        }
+        drop(decode_error(&body));
+    }
+
+    #[test]
+    fn damaged_answers_never_panic(
+        answer in answers(),
+        choices in vec(any::<u8>(), 1..40),
+        damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut body = write(&answer, &mut Style::new(choices)).to_vec();
+        prop_assert!(decode_response(&Bytes::copy_from_slice(&body[..cut.index(body.len())])).is_err());
+        for (at, byte) in damage {
+            let at = at.index(body.len());
+            body[at] = byte;
+        }
+        if let Ok(decoded) = decode_response(&body.into()) {
+            read_back(&decoded);
+        }
+    }
+}
+
+fn one(record: TestRecord) -> TestAnswer {
+    TestAnswer { records: vec![record], next: None, children: Vec::new(), behind: 0 }
+}
+
+fn plain_record() -> TestRecord {
+    TestRecord { sequence: "17".into(), key: Some("k".into()), data: vec![7; 100], arrival_ms: 1_700_000_000_123 }
+}
+
+#[test]
+fn records_of_a_definite_body_are_slices_of_it() {
+    let body = write(&one(plain_record()), &mut Style::plain());
+    let decoded = decode_response(&body).unwrap();
+    let message = decoded.batch.envelope(0).message;
+    assert!(body.as_ptr_range().contains(&message.as_ptr()));
+}
+
+#[test]
+fn times_come_in_milliseconds_whatever_the_endpoint_sends() {
+    let cases = [
+        (Number::Integer(1_700_000_000_123), 1_700_000_000_123),
+        (Number::Float(1_700_000_000_123.0), 1_700_000_000_123),
+        (Number::Integer(1_700_000_000), 1_700_000_000_000),
+        (Number::Float(1_700_000_000.123), 1_700_000_000_123),
+        (Number::Float(1.7e9), 1_700_000_000_000),
+        (Number::Integer(0), 0),
+        (Number::Integer(-5), 0),
+        (Number::Integer(i64::MIN), 0),
+        (Number::Float(f64::NAN), 0),
+        (Number::Float(f64::INFINITY), u64::MAX),
+    ];
+    for (sent, expected) in cases {
+        assert_eq!(millis(sent), expected, "{sent:?}");
+    }
+}
+
+#[test]
+fn a_record_needs_a_sequence_number_of_digits() {
+    for sequence in ["", "-1", "12a", "١"] {
+        let body = write(&one(TestRecord { sequence: sequence.into(), ..plain_record() }), &mut Style::plain());
+        let error = decode_response(&body).unwrap_err();
+        assert_eq!(error.to_string(), "record 0 has no sequence number of decimal digits", "{sequence:?}");
+    }
+}
+
+#[test]
+fn a_huge_announcement_makes_no_huge_room() {
+    // {"Records": [2^40 records, of which none follows
+    let mut body = vec![0xa1, 0x67];
+    body.extend(b"Records\x9b\x00\x00\x01\x00\x00\x00\x00\x00");
+    let error = decode_response(&body.into()).unwrap_err();
+    assert_eq!(error.to_string(), "malformed CBOR: it ends at byte 18, inside a value");
+}
+
+#[test]
+fn unknown_values_may_nest_but_not_without_end() {
+    let nested = |depth: usize| {
+        let mut body = vec![0xa1, 0x61, b'x'];
+        body.extend(std::iter::repeat_n(0x81, depth));
+        body.push(0xf6);
+        decode_response(&body.into()).map(|_| ()).map_err(|e| e.to_string())
+    };
+    assert_eq!(nested(32), Ok(()));
+    assert_eq!(nested(33), Err("malformed CBOR: values nest deeper than 32 at byte 36".to_owned()));
+    let tags = Bytes::from(vec![0xc1; 100_000]);
+    assert!(decode_response(&tags).unwrap_err().to_string().contains("deeper"));
+}
+
+#[test]
+fn what_stands_in_the_wrong_place_is_named() {
+    // {"Records": "x"}
+    let body = Bytes::from_static(b"\xa1\x67Records\x61x");
+    assert_eq!(
+        decode_response(&body).unwrap_err().to_string(),
+        "malformed CBOR: expected an array at byte 9, found 0x61"
+    );
+    let body = Bytes::from_static(b"\xa0\xa0");
+    assert_eq!(
+        decode_response(&body).unwrap_err().to_string(),
+        "malformed CBOR: expected the end at byte 1, found 0xa0"
+    );
+}
+
+#[test]
+fn json_is_not_taken_for_cbor() {
+    for body in [&b"{}"[..], b" {\"a\": 1}", b"\n{", b"", b"<html>"] {
+        assert!(!looks_like_cbor(body));
+    }
+    // A map of two, one without an announced end, and the tag that some encoders begin with.
+    for body in [&b"\xa2"[..], b"\xbf", b"\xd9\xd9\xf7\xa0"] {
+        assert!(looks_like_cbor(body));
+    }
+}
+
+#[test]
+fn the_request_is_a_map_of_iterator_and_limit() {
+    let request = encode_request(&"i".repeat(300), 10_000);
+    let mut cursor = Cursor::new(&request);
+    let mut entries = cursor.map().unwrap();
+    let mut keys = Vec::new();
+    while cursor.next(&mut entries).unwrap() {
+        keys.push(String::from_utf8(cursor.text().unwrap().into_owned()).unwrap());
+        match keys.len() {
+            1 => assert_eq!(cursor.text().unwrap().len(), 300),
+            _ => assert_eq!(cursor.number().unwrap(), Number::Integer(10_000)),
+        }
+    }
+    assert_eq!(keys, ["ShardIterator", "Limit"]);
+    cursor.end().unwrap();
+}
+
+#[test]
+fn an_error_body_tells_code_and_message() {
+    let mut style = Style::plain();
+    style.map(vec![
+        ("message", Box::new(|style| style.text("Iterator expired"))),
+        ("__type", Box::new(|style| style.text("ExpiredIteratorException"))),
+    ]);
+    assert_eq!(
+        decode_error(&style.out),
+        Ok((Some("ExpiredIteratorException".to_owned()), Some("Iterator expired".to_owned())))
+    );
+    assert_eq!(decode_error(b"\xa0"), Ok((None, None)));
+}

@@ -1,0 +1,8 @@
+//! The adapters against services: the local backend, and answers that no well-behaved service gives.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod canned;
+mod harness;
+mod leases;
+mod streams;
