@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shardmill_core::envelope::{self, Batch};
 use wasmtime::Store;
@@ -254,8 +254,12 @@ impl Instance {
         }
         begin(&mut self.store, timeout, at);
         let answer = guest(&mut self.store);
-        let journal = &self.store.data().journal;
+        let State { journal, call, .. } = self.store.data();
         journal.end();
+        let answer = match call.gives_up_at {
+            Some(at) if Instant::now() >= at => Err(wasmtime::Trap::Interrupt.into()),
+            _ => answer,
+        };
         answer.map_err(|error| {
             let error = error::trap(&error, &journal.stderr_tail());
             self.ended = if let CallError::Trap { reason, .. } = &error { Some(*reason) } else { None };
@@ -272,6 +276,7 @@ fn begin(store: &mut Store<State>, timeout: Duration, at: At<'_>) {
     store.set_epoch_deadline(ticks(timeout));
     let State { call, journal, sources, .. } = store.data_mut();
     call.timeout = timeout;
+    call.gives_up_at = None;
     journal.begin(at.and_then(|(source, envelope)| {
         Some((sources.get(source as usize)?, envelope.sequence, envelope.sub_sequence))
     }));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -66,8 +66,9 @@ pub(crate) struct Call {
     /// How many streams the job had named when this call last looked.
     pub(crate) streams: u32,
     pub(crate) attempt: u32,
-    /// The longest that a host function may wait.
     pub(crate) timeout: Duration,
+    /// Set by a wait that was to be longer than the time-out: when that wait is over, so is the call.
+    pub(crate) gives_up_at: Option<Instant>,
     pub(crate) commit: bool,
     pub(crate) shutdown: Option<String>,
 }

@@ -1,19 +1,17 @@
 //! `wasi:clocks/monotonic-clock` with a bound on waiting. A guest that sleeps is in a host function, where the engine's
-//! epochs cannot end its call; so no single wait is longer than the call's time-out.
+//! epochs cannot end its call. So no single wait is longer than the call's time-out, and a call that has waited that long
+//! has timed out, whatever it returns.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use wasmtime::component::{HasData, Linker, Resource};
-use wasmtime_wasi::clocks::{WasiClocksCtxView, WasiClocksView};
+use wasmtime_wasi::clocks::WasiClocksView;
 use wasmtime_wasi::p2::DynPollable;
 use wasmtime_wasi::p2::bindings::clocks::monotonic_clock::{self, Host};
 
 use crate::state::State;
 
-struct BoundedClock<'a> {
-    clock: WasiClocksCtxView<'a>,
-    longest: Duration,
-}
+struct BoundedClock<'a>(&'a mut State);
 
 struct Bounded;
 
@@ -24,21 +22,18 @@ impl HasData for Bounded {
 /// Replaces the clock that is linked already.
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
-    monotonic_clock::add_to_linker::<State, Bounded>(linker, |state| BoundedClock {
-        longest: state.call.timeout,
-        clock: state.clocks(),
-    })?;
+    monotonic_clock::add_to_linker::<State, Bounded>(linker, |state| BoundedClock(state))?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
 impl Host for BoundedClock<'_> {
     fn now(&mut self) -> wasmtime::Result<u64> {
-        self.clock.now()
+        self.0.clocks().now()
     }
 
     fn resolution(&mut self) -> wasmtime::Result<u64> {
-        self.clock.resolution()
+        self.0.clocks().resolution()
     }
 
     fn subscribe_instant(&mut self, when: u64) -> wasmtime::Result<Resource<DynPollable>> {
@@ -47,7 +42,11 @@ impl Host for BoundedClock<'_> {
     }
 
     fn subscribe_duration(&mut self, wait: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        let longest = u64::try_from(self.longest.as_nanos()).unwrap_or(u64::MAX);
-        self.clock.subscribe_duration(wait.min(longest))
+        let call = &mut self.0.call;
+        let longest = u64::try_from(call.timeout.as_nanos()).unwrap_or(u64::MAX);
+        if wait > longest && call.gives_up_at.is_none() {
+            call.gives_up_at = Instant::now().checked_add(call.timeout);
+        }
+        self.0.clocks().subscribe_duration(wait.min(longest))
     }
 }

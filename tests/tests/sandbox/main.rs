@@ -1,0 +1,11 @@
+//! The sandbox holds: whatever a component does, the host gets an error that names the reason, nothing of the failed
+//! call leaves, and the next instance works.
+
+#![allow(clippy::unwrap_used, reason = "a test panics")]
+
+mod admission;
+mod atomic;
+mod closed;
+mod damaged;
+mod limits;
+mod wat;

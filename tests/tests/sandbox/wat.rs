@@ -1,0 +1,40 @@
+//! Components in text form, where no compiler would make such a thing.
+
+/// A task whose `process` has this body, and whose core module has these further parts. The body's locals are the
+/// flattened envelope; its result is the address of the call's result: 0 for "ok", 16 is free to be written to.
+pub(crate) fn task(body: &str, parts: &str) -> Vec<u8> {
+    assemble(&format!(
+        r#"(component
+            (core module $code
+                (memory (export "memory") 1)
+                (global $next (mut i32) (i32.const 1024))
+                (func (export "realloc") (param $old i32) (param $size i32) (param $align i32) (param $new i32)
+                    (result i32) (local $at i32)
+                    ;; Begins anew when the page is full: no test looks at what was before.
+                    (if (i32.gt_u (i32.add (global.get $next) (local.get $new)) (i32.const 65000))
+                        (then (global.set $next (i32.const 1024))))
+                    (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
+                    (global.set $next (i32.add (local.get $at) (local.get $new)))
+                    (local.get $at))
+                {parts}
+                (func (export "process") (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i64) (result i32) {body}))
+            (core instance $code (instantiate $code))
+            (type $envelope (record (field "source" u32) (field "sequence" string) (field "sub-sequence" u32)
+                (field "key" (option string)) (field "message" (list u8)) (field "arrival-ms" u64)))
+            (type $error (variant (case "retry" (option u32)) (case "reject" string) (case "fatal" string)
+                (case "other" string)))
+            (func $process (param "envelope" $envelope) (result (result (error $error)))
+                (canon lift (core func $code "process") (memory (core memory $code "memory"))
+                    (realloc (func $code "realloc"))))
+            (instance $processor
+                (export "envelope" (type $envelope))
+                (export "task-error" (type $error))
+                (export "process" (func $process)))
+            (export "shardmill:task/processor@0.1.0" (instance $processor)))"#
+    ))
+}
+
+/// The binary form.
+pub(crate) fn assemble(text: &str) -> Vec<u8> {
+    ::wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"))
+}
