@@ -1,0 +1,54 @@
+//! Configuration as a user meets it: the page of Samza's Kinesis connector works as printed, what holds is shown with
+//! its origin, secrets are never shown, and the reference page is that of the code. Bad configurations are in `bad`.
+
+#[path = "config/bad.rs"]
+mod bad;
+#[path = "config/good.rs"]
+mod good;
+#[path = "config/secrets.rs"]
+mod secrets;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use shardmill_core::config::{self, Errors, Loaded, Source};
+
+/// A whole job, and nothing more than it needs.
+const JOB: &str = "\
+job.name=orders
+task.class=word-count
+task.inputs=kinesis.input0
+systems.kinesis.samza.factory=kinesis
+";
+
+fn file(name: &str, text: &str) -> Source {
+    Source::File { name: name.to_owned(), text: text.to_owned() }
+}
+
+fn load(sources: &[Source]) -> Result<Loaded, Errors> {
+    config::load(sources, &BTreeMap::new(), false)
+}
+
+/// The job with these lines over it.
+fn job_with(lines: &str) -> Loaded {
+    let loaded = load(&[file("job.properties", JOB), file("more.properties", lines)]);
+    loaded.unwrap_or_else(|errors| panic!("{}", config::render_problems(&errors)))
+}
+
+fn environment(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn the_reference_page_is_that_of_the_code() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/CONFIGURATION.md");
+    let page = config::reference_markdown();
+    if std::env::var_os("UPDATE_CONFIGURATION").is_some() {
+        std::fs::write(&path, &page).expect("the page is written");
+    }
+    let written = std::fs::read_to_string(&path).expect("the page is read");
+    assert!(
+        written == page,
+        "host/CONFIGURATION.md differs from the table of keys; its head says how to write it anew"
+    );
+}

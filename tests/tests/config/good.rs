@@ -1,0 +1,320 @@
+//! Configurations that work: what they come to, and what is said about them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use insta::assert_snapshot;
+use shardmill_core::config::{
+    self, BillingMode, InitialPosition, Input, Output, Source, Wire, render_check, render_show,
+};
+
+use super::{JOB, environment, file, job_with, load};
+
+/// The first block of Samza's page on its Kinesis connector, as printed, prose and all.
+const PAGE: &str = "\
+# define a kinesis system factory with your identifier. eg: kinesis-system
+systems.kinesis-system.samza.factory=org.apache.samza.system.eventhub.KinesisSystemFactory
+
+# kinesis system consumer works with only AllSspToSingleTaskGrouperFactory
+job.systemstreampartition.grouper.factory=org.apache.samza.container.grouper.stream.AllSspToSingleTaskGrouperFactory
+
+# define your streams
+task.inputs=kinesis-system.input0
+
+# define required properties for your streams
+systems.kinesis-system.streams.input0.aws.region=YOUR-STREAM-REGION
+systems.kinesis-system.streams.input0.aws.accessKey=YOUR-ACCESS_KEY
+sensitive.systems.kinesis-system.streams.input0.aws.secretKey=YOUR-SECRET-KEY
+
+The tuple required to access the Kinesis data stream must be provided, namely the fields `YOUR-STREAM-REGION`, `YOUR-ACCESS-KEY`, `YOUR-SECRET-KEY`.
+";
+
+fn page() -> config::Loaded {
+    let named = ["job.name=orders", "task.class=word-count"].map(|argument| Source::Override(argument.to_owned()));
+    let [name, class] = named;
+    load(&[file("page.properties", PAGE), name, class]).expect("the page works as printed")
+}
+
+fn input(lines: &str) -> Input {
+    job_with(lines).job.inputs.remove(0)
+}
+
+#[test]
+fn the_page_of_samza_works_as_printed() {
+    assert_snapshot!(render_check(&page()), @r"
+    notice[placeholder]: the value of `systems.kinesis-system.streams.input0.aws.region` still is the placeholder of the documentation (page.properties:11)
+    notice[placeholder]: the value of `systems.kinesis-system.streams.input0.aws.accessKey` still is the placeholder of the documentation (page.properties:12)
+    notice[placeholder]: the value of `sensitive.systems.kinesis-system.streams.input0.aws.secretKey` still is the placeholder of the documentation (page.properties:13)
+    notice[prose-line]: a line without `=` or `:` is taken for prose and ignored; start it with `#` (page.properties:15)
+    ok: job orders-1 runs word-count on kinesis-system.input0, without outputs
+    ");
+}
+
+#[test]
+fn what_holds_is_shown_with_its_origin() {
+    assert_snapshot!(render_show(&page()), @r"
+    --config                                 job.name=orders
+    default                                  job.id=1
+    --config                                 task.class=word-count
+    page.properties:5                        job.systemstreampartition.grouper.factory=org.apache.samza.container.grouper.stream.AllSspToSingleTaskGrouperFactory
+    page.properties:2                        systems.kinesis-system.samza.factory=org.apache.samza.system.eventhub.KinesisSystemFactory
+    page.properties:8                        task.inputs=kinesis-system.input0
+    page.properties:11                       systems.kinesis-system.streams.input0.aws.region=YOUR-STREAM-REGION
+    page.properties:12                       systems.kinesis-system.streams.input0.aws.accessKey=YOUR-ACCESS_KEY
+    page.properties:13                       sensitive.systems.kinesis-system.streams.input0.aws.secretKey=********
+    made of job.name, job.id and the stream  systems.kinesis-system.streams.input0.aws.kcl.TableName=orders-1-input0
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.InitialLeaseTableReadCapacity=10
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.InitialLeaseTableWriteCapacity=10
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.BillingMode=PAY_PER_REQUEST
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.InitialPositionInStream=LATEST
+    default                                  systems.kinesis-system.aws.wire.protocol=cbor
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.FailoverTimeMillis=10000
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.MaxRecords=10000
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.IdleTimeBetweenReadsInMillis=1000
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.ParentShardPollIntervalMillis=10000
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.ShardSyncIntervalMillis=60000
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.MaxLeasesForWorker=2147483647
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.MaxCacheByteSize=8388608
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.MaxRecordsCount=30000
+    default                                  task.commit.ms=60000
+    default                                  task.window.ms=-1
+    default                                  task.call.timeout.ms=10000
+    default                                  task.init.timeout.ms=30000
+    default                                  task.memory.max.mb=256
+    default                                  task.output.max.bytes=33554432
+    default                                  task.output.max.count=100000
+    default                                  task.log.max.bytes=65536
+    default                                  task.batch.max.records=1000
+    default                                  task.batch.max.bytes=1048576
+    default                                  task.retry.max.attempts=3
+    default                                  task.retry.backoff.ms=200
+    default                                  task.retry.backoff.max.ms=10000
+    default                                  task.shutdown.ms=30000
+    ");
+}
+
+#[test]
+fn the_page_gives_region_and_credentials() {
+    let input = page().job.inputs.remove(0);
+    assert_eq!(input.region.as_deref(), Some("YOUR-STREAM-REGION"));
+    let credentials = input.credentials.expect("credentials");
+    assert_eq!(credentials.access_key, "YOUR-ACCESS_KEY");
+    assert_eq!(credentials.secret_key.expose(), "YOUR-SECRET-KEY");
+}
+
+#[test]
+fn the_least_job_has_samzas_and_the_kcls_defaults() {
+    let job = job_with("").job;
+    assert_eq!((job.name.as_str(), job.id.as_str(), job.task_class.as_str()), ("orders", "1", "word-count"));
+    assert_eq!((job.commit, job.window), (Some(Duration::from_secs(60)), None));
+    assert_eq!(job.shutdown_timeout, Duration::from_secs(30));
+    assert_eq!(job.limits.memory_max_bytes, 256 * 1024 * 1024);
+    let input = &job.inputs[0];
+    assert_eq!((input.system.as_str(), input.stream.as_str()), ("kinesis", "input0"));
+    assert_eq!((input.application_name.as_str(), input.table_name.as_str()), ("orders-1-input0", "orders-1-input0"));
+    assert_eq!(input.initial_position, InitialPosition::Latest);
+    assert_eq!((input.failover, input.max_records), (Duration::from_secs(10), 10_000));
+    assert_eq!((input.wire, input.billing_mode), (Wire::Cbor, BillingMode::PayPerRequest));
+    assert_eq!((&input.region, &input.credentials, &input.worker_id), (&None, &None, &None));
+}
+
+#[test]
+fn the_later_source_wins_and_the_host_may_give_settings_too() {
+    let host = Source::Host {
+        key: "task.class".to_owned(),
+        value: "filter.wasm".to_owned(),
+        why: "task directory".to_owned(),
+    };
+    let sources = [
+        file("base.properties", JOB),
+        file("job.properties", "job.name=billing\ntask.commit.ms=0\n"),
+        host,
+        Source::Override("job.name=audit".to_owned()),
+    ];
+    let loaded = load(&sources).expect("a good configuration");
+    assert_eq!((loaded.job.name.as_str(), loaded.job.task_class.as_str()), ("audit", "filter"));
+    assert_eq!(loaded.job.commit, None);
+    let origins = |key: &str| loaded.resolved.iter().find(|it| it.key == key).map(|it| it.origin.to_string());
+    assert_eq!(origins("job.name").as_deref(), Some("--config"));
+    assert_eq!(origins("task.class").as_deref(), Some("task directory"));
+    assert_eq!(origins("task.commit.ms").as_deref(), Some("job.properties:2"));
+    assert_eq!(origins("task.window.ms").as_deref(), Some("default"));
+}
+
+#[test]
+fn a_streams_setting_wins_over_its_systems() {
+    let loaded = job_with(
+        "task.inputs=kinesis.input0, kinesis.b.c\n\
+         systems.kinesis.aws.region=eu-central-1\n\
+         systems.kinesis.streams.b.c.aws.region=us-east-1\n\
+         systems.kinesis.aws.kcl.MaxRecords=500\n\
+         systems.kinesis.streams.input0.aws.kcl.MaxRecords=700\n",
+    );
+    let seen: Vec<_> = loaded.job.inputs.iter().map(|it| (&*it.stream, it.region.as_deref(), it.max_records)).collect();
+    assert_eq!(seen, [("input0", Some("eu-central-1"), 700), ("b.c", Some("us-east-1"), 500)]);
+}
+
+#[test]
+fn inputs_may_be_ids_of_streams() {
+    let input = input(
+        "task.inputs=clicks\n\
+         streams.clicks.samza.system=kinesis\n\
+         streams.clicks.samza.physical.name=clicks-v2\n\
+         systems.kinesis.streams.clicks.aws.region=eu-central-1\n\
+         systems.kinesis.streams.clicks-v2.aws.kcl.TableName=clicks\n",
+    );
+    assert_eq!((input.stream.as_str(), input.application_name.as_str()), ("clicks-v2", "orders-1-clicks-v2"));
+    assert_eq!((input.region.as_deref(), input.table_name.as_str()), (Some("eu-central-1"), "clicks"));
+}
+
+#[test]
+fn ids_without_a_system_are_of_the_default_system() {
+    let input = input("task.inputs=clicks\njob.default.system=kinesis\n");
+    assert_eq!((input.system.as_str(), input.stream.as_str()), ("kinesis", "clicks"));
+}
+
+#[test]
+fn the_application_keys_of_samza_win_over_the_job_keys() {
+    let job = job_with("app.name=shop\napp.id=7\n").job;
+    assert_eq!((job.name.as_str(), job.id.as_str()), ("shop", "7"));
+    assert_eq!(job.inputs[0].table_name, "shop-7-input0");
+}
+
+#[test]
+fn the_initial_position_is_read_as_the_kcl_means_it() {
+    const STREAM: &str = "systems.kinesis.streams.input0.aws.kcl";
+    const SYSTEM: &str = "systems.kinesis.aws.kcl";
+    let at = InitialPosition::AtTimestamp(1_700_000_000_000);
+    let (position, moment) = ("InitialPositionInStream", "TimestampAtInitialPositionInStream=1700000000");
+    for (lines, meant) in [
+        (format!("{STREAM}.{position}=trim_horizon"), InitialPosition::TrimHorizon),
+        (format!("{SYSTEM}.{position}=TRIM_HORIZON\n{STREAM}.{position}=LATEST"), InitialPosition::Latest),
+        (format!("{STREAM}.{position}=AT_TIMESTAMP\n{STREAM}.{moment}"), at),
+        (format!("{STREAM}.{position}=At_Timestamp\n{SYSTEM}.{moment}"), at),
+        (format!("{STREAM}.{moment}"), at),
+        (format!("{SYSTEM}.{position}=LATEST\n{STREAM}.{moment}"), at),
+        (format!("{SYSTEM}.{moment}\n{STREAM}.{position}=TRIM_HORIZON"), InitialPosition::TrimHorizon),
+    ] {
+        assert_eq!(input(&lines).initial_position, meant, "{lines}");
+    }
+}
+
+#[test]
+fn endpoints_come_from_the_key_then_the_services_variable_then_the_common_one() {
+    let env = environment(&[
+        ("AWS_ENDPOINT_URL", "http://all:1"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", "http://dynamodb:2"),
+        ("AWS_ENDPOINT_URL_S3", "no address"),
+    ]);
+    let loaded = config::load(&[file("job.properties", JOB)], &env, false).expect("good");
+    let input = &loaded.job.inputs[0];
+    assert_eq!(input.kinesis_endpoint.as_deref(), Some("http://all:1"));
+    assert_eq!(input.dynamodb_endpoint.as_deref(), Some("http://dynamodb:2"));
+    let over = "systems.kinesis.aws.kcl.KinesisEndpoint=http://own:3";
+    let loaded = config::load(&[file("job.properties", JOB), file("more", over)], &env, false).expect("good");
+    assert_eq!(loaded.job.inputs[0].kinesis_endpoint.as_deref(), Some("http://own:3"));
+}
+
+#[test]
+fn outputs_are_systems_with_the_factories_of_outputs() {
+    let job = job_with(
+        "systems.out.samza.factory=console\n\
+         systems.log.samza.factory=file\n\
+         systems.log.file.path=/var/log/orders.jsonl\n",
+    )
+    .job;
+    let file = Output::File { path: PathBuf::from("/var/log/orders.jsonl") };
+    assert_eq!(
+        job.outputs.into_iter().collect::<Vec<_>>(),
+        [("log".to_owned(), file), ("out".to_owned(), Output::Console)]
+    );
+}
+
+#[test]
+fn the_task_sees_its_own_settings_as_they_stand() {
+    let job = job_with("task.config.greeting=  good day \\u2600 \ntask.config.a.b=\n").job;
+    let seen: Vec<_> = job.task_config.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(seen, [("a.b", ""), ("greeting", "good day \u{2600} ")]);
+}
+
+#[test]
+fn settings_of_the_aws_clients_are_those_of_the_java_sdk() {
+    let input = input(
+        "systems.kinesis.aws.clientConfig.ConnectionTimeout=1500\n\
+         systems.kinesis.aws.clientConfig.SocketTimeout=2500\n\
+         systems.kinesis.aws.clientConfig.RequestTimeout=0\n\
+         systems.kinesis.aws.clientConfig.MaxErrorRetry=5\n\
+         systems.kinesis.aws.wire.protocol=JSON\n\
+         systems.kinesis.aws.kcl.BillingMode=PROVISIONED\n\
+         systems.kinesis.aws.kcl.InitialLeaseTableReadCapacity=4\n",
+    );
+    assert_eq!(input.client.connection_timeout, Some(Duration::from_millis(1500)));
+    assert_eq!(input.client.socket_timeout, Some(Duration::from_millis(2500)));
+    assert_eq!((input.client.request_timeout, input.client.max_error_retry), (None, Some(5)));
+    assert_eq!((input.wire, input.billing_mode), (Wire::Json, BillingMode::Provisioned { read: 4, write: 10 }));
+}
+
+/// A Samza job's file from a YARN cluster: the keys without a meaning are told once each.
+#[test]
+fn keys_of_a_cluster_are_told_and_ignored() {
+    let loaded = job_with(
+        "job.factory.class=org.apache.samza.job.yarn.YarnJobFactory\n\
+         yarn.package.path=hdfs://x/y.tar.gz\n\
+         yarn.container.memory.mb=1024\n\
+         systems.kinesis.aws.kcl.MetricsLevel=none\n\
+         systems.kinesis.aws.kcl.CleanupLeasesUponShardCompletion=true\n\
+         systems.kinesis.streams.input0.samza.bootstrap=false\n\
+         metrics.reporters=jmx\n",
+    );
+    assert_snapshot!(render_check(&loaded), @r"
+    notice[no-meaning]: `job.factory.class` has no meaning here: processes are started by your platform, and share the shards through the lease table (more.properties:1)
+    notice[no-meaning]: `yarn.container.memory.mb` has no meaning here: processes are started by your platform, and share the shards through the lease table (more.properties:3)
+    notice[no-meaning]: `systems.kinesis.aws.kcl.MetricsLevel` has no meaning here: no CloudWatch metrics are written (more.properties:4)
+    notice[not-yet]: `systems.kinesis.aws.kcl.CleanupLeasesUponShardCompletion` has no effect yet: leases of finished shards are kept for now (more.properties:5)
+    notice[no-meaning]: `metrics.reporters` has no meaning here: there are no metrics reporters yet (more.properties:7)
+    ok: job orders-1 runs word-count on kinesis.input0, without outputs
+    ");
+}
+
+#[test]
+fn what_is_probably_not_meant_is_told() {
+    let loaded = job_with(
+        "systems.kinesis.streams.imput0.aws.region=eu-central-1\n\
+         systems.kinesis.aws.region=Frankfurt\n\
+         systems.kinesys.aws.region=eu-central-1\n\
+         systems.kinesis.aws.kcl.InitialLeaseTableReadCapacity=5\n\
+         task.commit.ms=1000\n\
+         task.commit.ms=2000\n\
+         a line of prose\n",
+    );
+    assert_snapshot!(render_check(&loaded), @r"
+    notice[no-effect]: `systems.kinesis.streams.imput0.aws.region` has no effect: `kinesis.imput0` is not read by the job; did you mean `kinesis.input0`? (more.properties:1)
+    notice[suspicious]: `Frankfurt` does not look like an AWS region such as eu-central-1 (more.properties:2)
+    notice[no-effect]: `systems.kinesys.aws.region` has no effect: nothing the job does with the system `kinesys` asks for it; did you mean `kinesis`? (more.properties:3)
+    notice[no-effect]: `systems.kinesis.aws.kcl.InitialLeaseTableReadCapacity` has an effect with BillingMode=PROVISIONED only (more.properties:4)
+    notice[duplicate-key]: `task.commit.ms` stands on line 5 as well; the later line wins, as in Java (more.properties:6)
+    notice[prose-line]: a line without `=` or `:` is taken for prose and ignored; start it with `#` (more.properties:7)
+    ok: job orders-1 runs word-count on kinesis.input0, without outputs
+    ");
+}
+
+#[test]
+fn a_local_kinesis_with_its_leases_at_aws_is_told() {
+    let loaded = job_with("systems.kinesis.aws.kcl.KinesisEndpoint=http://127.0.0.1:4567");
+    assert_snapshot!(render_check(&loaded), @r"
+    notice[suspicious]: `systems.kinesis.aws.kcl.KinesisEndpoint` is on this machine, and the lease table is at AWS: DynamoDBEndpoint is not set (more.properties:1)
+    ok: job orders-1 runs word-count on kinesis.input0, without outputs
+    ");
+}
+
+#[test]
+fn lenient_ignores_unknown_keys_with_a_notice() {
+    let sources = [file("job.properties", JOB), file("more.properties", "task.comit.ms=5\nlog.level=debug\n")];
+    let loaded = config::load(&sources, &environment(&[]), true).expect("lenient");
+    assert_eq!(loaded.job.commit, Some(Duration::from_secs(60)));
+    assert_snapshot!(render_check(&loaded), @r"
+    notice[unknown-key]: `task.comit.ms` is not a known key and is ignored; the nearest known key is `task.commit.ms` (more.properties:1)
+    notice[unknown-key]: `log.level` is not a known key and is ignored (more.properties:2)
+    ok: job orders-1 runs word-count on kinesis.input0, without outputs
+    ");
+}

@@ -1,0 +1,85 @@
+//! Secrets are in no text that anything here can make, whatever key they stand under and whatever else is wrong.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use shardmill_core::config::{self, Source};
+
+use super::{JOB, file};
+
+/// Keys that people put secrets under: right, misspelt, in the wrong place.
+const KEYS: [&str; 14] = [
+    "sensitive.systems.kinesis.streams.input0.aws.secretKey",
+    "sensitive.systems.kinesis.streams.input0.aws.sessionToken",
+    "systems.kinesis.streams.input0.aws.secretKey",
+    "systems.kinesis.streams.input0.aws.sessionToken",
+    "sensitve.systems.kinesis.streams.input0.aws.secretKey",
+    "sensitive.systems.kinesis.streams.input0.aws.secretkey",
+    "sensitive.systems.kinesis.streams.other.aws.secretKey",
+    "sensitive.systems.kinesis.aws.secretKey",
+    "systems.kinesis.streams.input0.aws.scretKy",
+    "systems.kinesis.aws.clientConfig.ProxyPassword",
+    "sensitive.systems.kinesis.aws.clientConfig.ProxyPassword",
+    "sensitive.task.config.key",
+    "sensitive.job.name",
+    "some.key",
+];
+
+/// Everything that a configuration can be turned into as text.
+fn texts(sources: &[Source], env: &BTreeMap<String, String>, lenient: bool) -> String {
+    match config::load(sources, env, lenient) {
+        Ok(loaded) => {
+            let check = config::render_check(&loaded);
+            format!("{check}{}{}{loaded:?}", config::render_show(&loaded), config::render_notices(&loaded.notices))
+        }
+        Err(errors) => format!("{}{errors}{errors:?}", config::render_problems(&errors)),
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_holds_a_secret(
+        secret in "[a-zA-Z0-9/+]{16,40}",
+        key in prop::sample::select(KEYS.as_slice()),
+        separator in prop::sample::select(["=", ":", " = ", " "].as_slice()),
+        other in prop::sample::select(["", "task.commit.ms=soon\n", "systems.kinesis.streams.input0.aws.accessKey=AK\n"].as_slice()),
+        by_argument: bool,
+        lenient: bool,
+    ) {
+        let line = format!("{key}{separator}{secret}");
+        let argument = if by_argument { format!("{key}={secret}") } else { "job.id=2".to_owned() };
+        let more = format!("{other}{}", if by_argument { "" } else { &line });
+        let sources = [file("job.properties", JOB), file("more.properties", &more), Source::Override(argument)];
+        prop_assert!(!texts(&sources, &BTreeMap::new(), lenient).contains(&secret));
+    }
+
+    #[test]
+    fn no_text_holds_what_stands_on_a_broken_line(secret in "[a-zA-Z0-9/+]{16,40}") {
+        let lines = format!("{secret}\nsensitive.x={secret}\\u00\n={secret}\n");
+        let sources = [file("job.properties", JOB), file("more.properties", &lines), Source::Override(secret.clone())];
+        prop_assert!(!texts(&sources, &BTreeMap::new(), false).contains(&secret));
+    }
+
+    #[test]
+    fn no_text_holds_the_login_of_an_address(secret in "[a-zA-Z0-9]{16,40}") {
+        let address = format!("http://user:{secret}@host:1");
+        let line = format!("systems.kinesis.aws.kcl.KinesisEndpoint={address}");
+        let env = BTreeMap::from([("AWS_ENDPOINT_URL".to_owned(), address)]);
+        let sources = [file("job.properties", JOB), file("more.properties", &line)];
+        prop_assert!(!texts(&sources, &env, false).contains(&secret));
+        prop_assert!(!texts(&sources[..1], &env, false).contains(&secret));
+    }
+}
+
+/// The other side of the property: a secret that is set does arrive.
+#[test]
+fn secrets_arrive() {
+    let lines = "systems.kinesis.streams.input0.aws.accessKey=AK\n\
+                 sensitive.systems.kinesis.streams.input0.aws.secretKey=one\n\
+                 sensitive.systems.kinesis.streams.input0.aws.sessionToken=two\n";
+    let loaded = super::job_with(lines);
+    let credentials = loaded.job.inputs[0].credentials.as_ref().expect("credentials");
+    let token = credentials.session_token.as_ref().expect("a token");
+    assert_eq!((credentials.secret_key.expose(), token.expose()), ("one", "two"));
+    assert_eq!(format!("{} {:?}", credentials.secret_key, token), "******** ********");
+}
