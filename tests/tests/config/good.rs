@@ -119,16 +119,10 @@ fn the_least_job_has_samzas_and_the_kcls_defaults() {
 }
 
 #[test]
-fn the_later_source_wins_and_the_host_may_give_settings_too() {
-    let host = Source::Host {
-        key: "task.class".to_owned(),
-        value: "filter.wasm".to_owned(),
-        why: "task directory".to_owned(),
-    };
+fn the_later_source_wins() {
     let sources = [
         file("base.properties", JOB),
-        file("job.properties", "job.name=billing\ntask.commit.ms=0\n"),
-        host,
+        file("job.properties", "job.name=billing\ntask.class=filter.wasm\ntask.commit.ms=0\n"),
         Source::Override("job.name=audit".to_owned()),
     ];
     let loaded = load(&sources).expect("a good configuration");
@@ -136,9 +130,8 @@ fn the_later_source_wins_and_the_host_may_give_settings_too() {
     assert_eq!(loaded.job.commit, None);
     let origins = |key: &str| loaded.resolved.iter().find(|it| it.key == key).map(|it| it.origin.to_string());
     assert_eq!(origins("job.name").as_deref(), Some("--config"));
-    assert_eq!(origins("task.class").as_deref(), Some("task directory"));
-    assert_eq!(origins("task.commit.ms").as_deref(), Some("job.properties:2"));
-    assert_eq!(origins("task.window.ms").as_deref(), Some("default"));
+    assert_eq!(origins("task.class").as_deref(), Some("job.properties:2"));
+    assert_eq!(origins("task.shutdown.ms").as_deref(), Some("default"));
 }
 
 #[test]

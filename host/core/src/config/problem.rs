@@ -75,8 +75,6 @@ pub enum Origin {
     },
     /// `--config key=value`.
     Override,
-    /// Set by the host itself; says on whose behalf.
-    Host(String),
     /// An environment variable.
     Environment(String),
     /// Made of other settings; says which.
@@ -89,7 +87,6 @@ impl fmt::Display for Origin {
         match self {
             Self::File { name, line } => write!(f, "{name}:{line}"),
             Self::Override => f.write_str("--config"),
-            Self::Host(why) => f.write_str(why),
             Self::Environment(variable) => write!(f, "environment variable {variable}"),
             Self::Derived(from) => write!(f, "made of {from}"),
             Self::Default => f.write_str("default"),

@@ -14,8 +14,6 @@ pub enum Source {
     File { name: String, text: String },
     /// The argument of one `--config key=value`.
     Override(String),
-    /// A setting of the host's own making; `why` says on whose behalf, for messages and `config show`.
-    Host { key: String, value: String, why: String },
 }
 
 /// A key as it was set. It has no `Debug`: its value may be a secret.
@@ -31,9 +29,6 @@ pub(super) fn merge(sources: &[Source], report: &mut Report) -> BTreeMap<String,
         match source {
             Source::File { name, text } => read_file(name, text, &mut entries, report),
             Source::Override(argument) => read_override(argument, &mut entries, report),
-            Source::Host { key, value, why } => {
-                entries.insert(key.clone(), Entry { value: value.clone(), origin: Origin::Host(why.clone()) });
-            }
         }
     }
     entries

@@ -14,7 +14,7 @@ const COUNT: Kind = Kind::Int(1, i32::MAX as i64);
 const TIME: Kind = Kind::Millis(1);
 
 const CLOUDWATCH: &str = "no CloudWatch metrics are written";
-const SYNC: &str = "shards are listed again and checked for gaps at each ShardSyncIntervalMillis";
+const SYNC: &str = "shards are listed at the start, and new ones found at the end of their parents";
 const CLEANUP: &str = "leases of finished shards are kept for now";
 const ASSIGNMENT: &str = "leases are taken and balanced as KCL 1.x and 2.x do it, not by worker load";
 const FAN_OUT: &str = "streams are read by polling for now";
@@ -33,7 +33,7 @@ static KEYS: &[Key] = &[
     Key::either("aws.kcl.MaxRecords", Kind::Int(1, 10_000), "records of one GetRecords call").default("10000"),
     Key::either("aws.kcl.IdleTimeBetweenReadsInMillis", TIME, "pause between reads of a shard that is caught up").default("1000"),
     Key::either("aws.kcl.ParentShardPollIntervalMillis", TIME, "how often a child shard asks whether its parents are done").default("10000"),
-    Key::either("aws.kcl.ShardSyncIntervalMillis", TIME, "how often shards are listed and leases created for new ones").default("60000"),
+    Key::either("aws.kcl.ShardSyncIntervalMillis", TIME, "how often shards are listed and leases created for new ones").default("60000").not_yet(SYNC),
     Key::either("aws.kcl.MaxLeasesForWorker", COUNT, "shards that this process reads at most").default("2147483647"),
     Key::either("aws.kcl.MaxCacheByteSize", COUNT, "bytes of one shard that may wait between reader and task").default("8388608"),
     Key::either("aws.kcl.MaxRecordsCount", COUNT, "records of one shard that may wait between reader and task").default("30000"),
@@ -49,9 +49,9 @@ static KEYS: &[Key] = &[
     Key::either("aws.kcl.CompletedLeaseCleanupThresholdMillis", TIME, "lease cleanup").not_yet(CLEANUP),
     Key::either("aws.kcl.GarbageLeaseCleanupThresholdMillis", TIME, "lease cleanup").not_yet(CLEANUP),
     Key::either("aws.kcl.IgnoreUnexpectedChildShards", Kind::Bool, "go on when shards and leases disagree").not_yet("such shards are an error for now"),
-    Key::either("aws.kcl.LeasesRecoveryAuditorExecutionFrequencyMillis", TIME, "gap check").no_meaning(SYNC),
-    Key::either("aws.kcl.LeasesRecoveryAuditorInconsistencyConfidenceThreshold", COUNT, "gap check").no_meaning(SYNC),
-    Key::either("aws.kcl.ShardSyncStrategyType", Kind::OneOf(&["SHARD_END", "PERIODIC"]), "when shards are listed").no_meaning(SYNC),
+    Key::either("aws.kcl.LeasesRecoveryAuditorExecutionFrequencyMillis", TIME, "gap check").not_yet(SYNC),
+    Key::either("aws.kcl.LeasesRecoveryAuditorInconsistencyConfidenceThreshold", COUNT, "gap check").not_yet(SYNC),
+    Key::either("aws.kcl.ShardSyncStrategyType", Kind::OneOf(&["SHARD_END", "PERIODIC"]), "when shards are listed").not_yet(SYNC),
     Key::either("aws.kcl.SkipShardSyncAtStartupIfLeasesExist", Kind::Bool, "no listing of shards at start").no_meaning("listing the shards costs one call at start"),
     Key::either("aws.kcl.SkipShardSyncAtWorkerInitializationIfLeasesExist", Kind::Bool, "no listing of shards at start").no_meaning("listing the shards costs one call at start"),
     Key::either("aws.kcl.CallProcessRecordsEvenForEmptyRecordList", Kind::Bool, "calls without records").no_meaning("a task is called with envelopes only"),

@@ -35,7 +35,7 @@ static KEYS: &[Key] = &[
     Key::job("job.default.system", Kind::Name, "the system of stream ids that name none"),
     Key::job("job.systemstreampartition.grouper.factory", Kind::Text, "which task instance gets which shards; one instance for all is the only choice for now").default("org.apache.samza.container.grouper.stream.AllSspToSingleTaskGrouperFactory"),
     Key::job("task.commit.ms", Kind::MillisOrNever, "time between commits; the job also commits when it stops, at the end of a shard and when the task asks").default("60000"),
-    Key::job("task.window.ms", Kind::MillisOrNever, "time between calls of the task's window").default("-1"),
+    Key::job("task.window.ms", Kind::MillisOrNever, "time between calls of the task's window").default("-1").not_yet("the task's window is not called"),
     Key::job("task.shutdown.ms", Kind::Millis(1), "time for a graceful stop").default("30000"),
     Key::system("samza.factory", Kind::Text, "what the system is: Kinesis for inputs (`org.apache.samza.system.kinesis.KinesisSystemFactory`, `org.apache.samza.system.eventhub.KinesisSystemFactory` or `kinesis`), `console` or `file` for outputs").required(),
     Key::either("aws.region", Kind::Text, "AWS region; otherwise the AWS default chain decides"),
