@@ -1,0 +1,94 @@
+//! Sends every message on, with its key, after the place that it came from: `shard sequence message`.
+//!
+//! A message may end in an order, after a `!`: `retry`, `reject`, `fatal`, `trap`, `spin`, `flood`, `sleep` or `commit`,
+//! and a number. `sleep` and `commit` are obeyed always (the number is milliseconds of sleep), the others while fewer
+//! than so many attempts were made before, or always without a number.
+//!
+//! Configuration: `output`, where the messages go, `console.echo` unless set; `pause.ms`, how long each takes, 0 unless
+//! set.
+
+use std::cell::Cell;
+use std::hint::black_box;
+use std::time::Duration;
+
+use exports::shardmill::task::{lifecycle, processor};
+use processor::{Envelope, TaskError};
+use shardmill::task::{collector, config, context, coordinator};
+
+wit_bindgen::generate!({
+    path: "../../wit/shardmill-task-0.1.0",
+    inline: "
+        package samples:echo;
+        world echo {
+            include shardmill:task/task@0.1.0;
+            export shardmill:task/lifecycle@0.1.0;
+        }
+    ",
+    world: "samples:echo/echo",
+    generate_all,
+});
+
+struct Echo;
+
+export!(Echo);
+
+thread_local! {
+    static OUTPUT: Cell<u32> = const { Cell::new(0) };
+    static PAUSE: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+impl lifecycle::Guest for Echo {
+    fn init() -> Result<(), String> {
+        let name = config::get("output").unwrap_or_else(|| "console.echo".to_owned());
+        OUTPUT.set(collector::output(&name).map_err(|error| format!("no output `{name}`: {error:?}"))?);
+        let pause = config::get("pause.ms").unwrap_or_else(|| "0".to_owned());
+        PAUSE.set(Duration::from_millis(pause.parse().map_err(|error| format!("pause.ms: {error}"))?));
+        Ok(())
+    }
+
+    fn before_stop() -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl processor::Guest for Echo {
+    fn process(envelope: Envelope) -> Result<(), TaskError> {
+        let text = str::from_utf8(&envelope.message).map_err(|error| TaskError::Reject(error.to_string()))?;
+        send(&envelope, text)?;
+        let pause = PAUSE.get();
+        if !pause.is_zero() {
+            std::thread::sleep(pause);
+        }
+        text.split_once('!').map_or(Ok(()), |(_, order)| obey(order))
+    }
+}
+
+fn send(envelope: &Envelope, text: &str) -> Result<(), TaskError> {
+    let source = context::source(envelope.source).ok_or_else(|| TaskError::Fatal("an unknown source".into()))?;
+    let message = format!("{} {} {text}", source.partition, envelope.sequence);
+    collector::send(OUTPUT.get(), envelope.key.as_deref(), message.as_bytes())
+        .map_err(|error| TaskError::Other(format!("cannot send: {error:?}")))
+}
+
+fn obey(order: &str) -> Result<(), TaskError> {
+    let (order, number) = order.trim_end().split_once(' ').unwrap_or((order, ""));
+    let number: Option<u32> = number.parse().ok();
+    match order {
+        "sleep" => std::thread::sleep(Duration::from_millis(number.unwrap_or(0).into())),
+        "commit" => coordinator::commit(),
+        _ if number.is_some_and(|attempts| context::attempt() > attempts) => {}
+        "retry" => return Err(TaskError::Retry(Some(1))),
+        "reject" => return Err(TaskError::Reject("as told".into())),
+        "fatal" => return Err(TaskError::Fatal("as told".into())),
+        "trap" => core::arch::wasm32::unreachable(),
+        "spin" => loop {
+            black_box(());
+        },
+        "flood" => loop {
+            collector::send(OUTPUT.get(), None, &[b'x'; 1000])
+                .map_err(|error| TaskError::Reject(format!("flooded: {error:?}")))?;
+        },
+        unknown => return Err(TaskError::Fatal(format!("no order {unknown}"))),
+    }
+    Ok(())
+}
