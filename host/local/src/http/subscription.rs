@@ -22,6 +22,8 @@ const EVENT_BYTES: u64 = 512 * 1024;
 const BYTES_PER_SECOND: f64 = 2.0 * 1024.0 * 1024.0;
 /// At the tip, events are not closer than this: single records do not become single events.
 const PACE: Duration = Duration::from_millis(10);
+/// Between the last event and a cut: an error at once would take what is buffered with it.
+const CUT_DELAY: Duration = Duration::from_millis(5);
 /// An event goes out this often even if it is empty, so that the client knows it is connected.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
@@ -49,6 +51,8 @@ enum State {
     Pausing,
     /// For records, or the heartbeat.
     Waiting,
+    /// The connection is to be cut by a fault.
+    Cutting,
     Done,
 }
 
@@ -79,9 +83,14 @@ impl Events {
         if self.state == State::Done || self.life.as_mut().poll(cx).is_ready() {
             return Poll::Ready(None);
         }
-        if self.drop_after == Some(0) {
-            self.state = State::Done;
-            return Poll::Ready(Some(Err(Cut)));
+        if self.drop_after == Some(0) && self.state != State::Cutting {
+            self.wait(State::Cutting, CUT_DELAY);
+        }
+        if self.state == State::Cutting {
+            return self.timer.as_mut().poll(cx).map(|()| {
+                self.state = State::Done;
+                Some(Err(Cut))
+            });
         }
         if self.state == State::Pausing {
             if self.timer.as_mut().poll(cx).is_pending() {

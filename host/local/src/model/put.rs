@@ -116,7 +116,7 @@ impl Model {
         log.wake();
         Ok(Written {
             shard_id: names::shard_id(shard.index),
-            sequence_number: digits.iter().map(|d| char::from(*d)).collect(),
+            sequence_number: String::from_utf8_lossy(&digits).into_owned(),
         })
     }
 }

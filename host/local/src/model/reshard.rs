@@ -170,19 +170,19 @@ fn follows(first: HashRange, second: HashRange) -> bool {
 
 fn split(state: &mut StreamState, now: Millis, parent: u32, key: u128) -> u32 {
     let range = state.shards[parent as usize].range;
-    state.close_shard(now, parent);
-    let left = HashRange { end: key - 1, ..range };
-    let right = HashRange { start: key, ..range };
-    state.add_shard(now, left, &[parent]);
-    state.add_shard(now, right, &[parent])
+    let at = state.end_of([parent], now);
+    state.close_shard(at, parent);
+    state.add_shard(at, HashRange { end: key - 1, ..range }, &[parent]);
+    state.add_shard(at, HashRange { start: key, ..range }, &[parent])
 }
 
 fn merge(state: &mut StreamState, now: Millis, first: u32, second: u32) -> u32 {
     let (a, b) = (state.shards[first as usize].range, state.shards[second as usize].range);
-    state.close_shard(now, first);
-    state.close_shard(now, second);
+    let at = state.end_of([first, second], now);
+    state.close_shard(at, first);
+    state.close_shard(at, second);
     let range = HashRange { start: a.start.min(b.start), end: a.end.max(b.end) };
-    state.add_shard(now, range, &[first, second])
+    state.add_shard(at, range, &[first, second])
 }
 
 /// Splits at every border of the wanted ranges, then merges what lies in one of them: as Kinesis does it, with

@@ -171,12 +171,18 @@ impl StreamState {
         index
     }
 
-    /// Closes a shard for writing; its readers learn of it.
-    pub(crate) fn close_shard(&mut self, now: Millis, index: u32) {
+    /// When shards that are closed now end: after they began, or a listing of the shards open at some moment could
+    /// miss a shard with records that began and ended in one millisecond.
+    pub(crate) fn end_of<const N: usize>(&self, shards: [u32; N], now: Millis) -> Millis {
+        shards.iter().map(|i| self.shards[*i as usize].created + 1).fold(now, Millis::max)
+    }
+
+    /// Closes a shard for writing; its readers learn of it. Its children begin at the same time.
+    pub(crate) fn close_shard(&mut self, at: Millis, index: u32) {
         self.open.retain(|i| *i != index);
         let shard = &mut self.shards[index as usize];
         let mut log = super::lock(&shard.log);
-        shard.closed = Some(Closed { at: now, ending: shard.space.number(log.tip() + 1, now) });
+        shard.closed = Some(Closed { at, ending: shard.space.number(log.tip() + 1, at) });
         log.wake();
     }
 

@@ -1,7 +1,17 @@
-//! The local backend's conformance suite: one binary, one module per concern.
+//! The local backend's conformance suite: one binary, one module per concern, one case per promise.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod client;
 mod dynamodb;
+mod fanout;
+mod faults;
 mod http;
+mod listing;
+mod properties;
+mod put;
+mod read;
+mod reshard;
+mod streams;
+mod tailing;
+mod world;
