@@ -7,6 +7,8 @@ pub(crate) mod event_stream;
 pub(crate) mod json;
 mod params;
 pub(crate) mod records;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use crate::model::Error;

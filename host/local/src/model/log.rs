@@ -14,8 +14,6 @@ use super::{Millis, record};
 
 /// Bytes after which a chunk is frozen.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// Waiting readers kept; beyond it all are woken and ask again.
-const WAITERS_MAX: usize = 256;
 
 pub(crate) const WRITE_BYTES_PER_SECOND: u64 = 1024 * 1024;
 pub(crate) const WRITE_RECORDS_PER_SECOND: u64 = 1000;
@@ -224,13 +222,11 @@ impl Log {
         run
     }
 
-    /// Registers a reader that has caught up.
+    /// Registers a reader that has caught up. Bounded by the subscriptions in force: each new one wakes all, which
+    /// empties the list.
     pub(crate) fn wait(&mut self, waker: &Waker) {
         if self.waiters.iter().any(|w| w.will_wake(waker)) {
             return;
-        }
-        if self.waiters.len() >= WAITERS_MAX {
-            self.wake();
         }
         self.waiters.push(waker.clone());
     }

@@ -1,7 +1,7 @@
 //! Operations on records.
 
 use super::{Reply, stream, word};
-use crate::model::{Error, ErrorKind, Millis, Model, Position, PutEntry};
+use crate::model::{Error, ErrorKind, Millis, Model, Position, PutEntry, Written};
 use crate::protocol::{Params, Value};
 
 pub(super) fn put_record(model: &Model, now: Millis, params: &Params<'_>) -> Result<Reply, Error> {
@@ -40,7 +40,7 @@ pub(super) fn put_records(model: &Model, now: Millis, params: &Params<'_>) -> Re
     let results = model.put_records(now, &stream(params)?, &entries)?;
     let failed = results.iter().filter(|result| result.is_err()).count();
     let result = |result| match result {
-        Ok(crate::model::Written { shard_id, sequence_number }) => {
+        Ok(Written { shard_id, sequence_number }) => {
             Value::map([("SequenceNumber", Value::from(sequence_number)), ("ShardId", shard_id.into())])
         }
         Err(Error { kind, message }) => {

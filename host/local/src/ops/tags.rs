@@ -1,4 +1,5 @@
-//! Operations on tags, by stream and by resource ARN.
+//! Operations on tags, by stream and by resource ARN. Consumers have no tags of their own here: a consumer's ARN
+//! means its stream.
 
 use std::collections::BTreeMap;
 

@@ -104,7 +104,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, value: &Value<'_>) {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
         Value::Int(value) => out.extend_from_slice(value.to_string().as_bytes()),
-        Value::Float(value) => out.extend_from_slice(value.to_string().as_bytes()),
+        Value::Float(value) => out.extend_from_slice(format!("{value:?}").as_bytes()),
         Value::Timestamp(millis) => timestamp(out, *millis),
         Value::Str(value) => text(out, value),
         Value::Bytes(value) => blob(out, value),

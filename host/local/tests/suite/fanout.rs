@@ -22,7 +22,7 @@ fn a_consumer_is_registered_found_listed_and_removed() {
     let by_arn = model.describe_consumer(START, ConsumerRef::Arn(&consumer.arn)).unwrap();
     let by_name = model.describe_consumer(START, ConsumerRef::Named(&consumer.stream_arn, "app")).unwrap();
     assert_eq!((&by_arn, &by_name), (&consumer, &consumer));
-    assert_eq!(model.consumers(START, &stream).unwrap(), [consumer.clone()]);
+    assert_eq!(model.consumers(START, &stream).unwrap(), std::slice::from_ref(&consumer));
     assert_eq!(model.describe(START, &stream).unwrap().consumers, 1);
 
     let delete = model.delete_stream(START, &stream, false);
