@@ -1,4 +1,9 @@
 //! What the end-to-end tests share.
 
+pub mod account;
+pub mod echoes;
 pub mod guests;
 pub mod instances;
+pub mod process;
+pub mod properties;
+pub mod wait;

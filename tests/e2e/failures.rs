@@ -1,0 +1,186 @@
+//! Calls that fail: what is tried again, what stops the job, and that nothing is ever skipped.
+
+use std::time::{Duration, Instant};
+
+use shardmill_core::position::{Checkpoint, compare_sequence};
+use shardmill_local::Record;
+use shardmill_tests::account::Account;
+use shardmill_tests::echoes::{
+    self, Echo, Producer, assert_each_at_least_once, assert_each_once, assert_keys_in_order, assert_shards_in_order,
+};
+use shardmill_tests::properties::Properties;
+use shardmill_tests::wait::until;
+
+use crate::job::Job;
+
+/// A stream of one shard with 20 records, then one with an order for the task, then 20 more.
+fn account_with(order: &str) -> (Account, Record) {
+    let account = Account::new();
+    account.stream("lines", 1);
+    let mut producer = Producer::new(1);
+    producer.put(account.kinesis(), "lines", 20);
+    producer.put_with(account.kinesis(), "lines", 1, order);
+    producer.put(account.kinesis(), "lines", 20);
+    let bad = account.records("lines").swap_remove(20);
+    (account, bad)
+}
+
+/// The reason with which the job stops, after which nothing from `bad` on has left and the checkpoint is before it.
+async fn poisoned(account: &Account, properties: &Properties, bad: &Record) -> String {
+    let reason = Job::start(properties).await.failure().await;
+
+    let name = "shard shardId-000000000000 of kinesis.lines: sequence number";
+    assert!(reason.starts_with(&format!("{name} {} failed after ", bad.sequence_number)), "{reason}");
+    let records = account.records("lines");
+    let echoes = echoes::read(&account.output());
+    assert_each_at_least_once(&echoes, &records[..20]);
+    let row = account.leases("lines").await.swap_remove(0);
+    if let Checkpoint::At(position) = &row.checkpoint {
+        let order = compare_sequence(position.sequence.as_str(), &bad.sequence_number);
+        assert!(order.is_lt(), "the checkpoint {position} is not before the record that failed");
+    }
+    assert_eq!(row.owner, None, "the lease is released at a failure, too");
+    reason
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_asks_for_a_retry_gets_it() {
+    let (account, _) = account_with("!retry 2");
+    let job = Job::start(&account.properties(&["lines"])).await;
+    job.processed(41).await;
+    assert_eq!(job.status().failed_calls, 2);
+    job.stop().await;
+
+    let echoes = echoes::read(&account.output());
+    assert_each_once(&echoes, &account.records("lines"));
+    assert_shards_in_order(&echoes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_record_stops_the_job_at_once_and_is_never_skipped() {
+    let (account, bad) = account_with("!reject");
+    let properties = account.properties(&["lines"]);
+    for run in 1..=2 {
+        let reason = poisoned(&account, &properties, &bad).await;
+        assert!(reason.contains("after 1 attempt:") && reason.contains("as told"), "{reason}");
+        assert_each_once(&echoes::read(&account.output()), &account.records("lines")[..20]);
+        let row = account.leases("lines").await.swap_remove(0);
+        let before = &account.records("lines")[19];
+        assert_eq!(row.checkpoint.sequence_text(), before.sequence_number, "run {run}: all before it is committed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_fails_each_time_stops_the_job_after_its_attempts() {
+    for (order, cause) in [
+        ("!retry", "the task asks for a retry"),
+        ("!trap", "the task trapped (unreachable"),
+        ("!flood", "flooded: SendError::Limit"),
+    ] {
+        let (account, bad) = account_with(order);
+        let reason = poisoned(&account, &account.properties(&["lines"]), &bad).await;
+        let attempts = if order == "!flood" { "1 attempt" } else { "3 attempts" };
+        assert!(reason.contains(&format!("after {attempts}:")), "{order}: {reason}");
+        assert!(reason.contains(cause), "{order}: {reason}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_takes_all_memory_stops_the_job_and_not_the_host() {
+    let account = Account::new();
+    account.stream("lines", 1);
+    account.kinesis().put_record("lines", "key", b"send first").unwrap();
+    account.kinesis().put_record("lines", "key", b"memory-bomb").unwrap();
+    let bad = account.records("lines").swap_remove(1);
+    let properties = account.properties(&["lines"]).set("task.class", "hostile").set("task.memory.max.mb", "16");
+    let reason = Job::start(&properties).await.failure().await;
+
+    assert!(reason.contains(&bad.sequence_number) && reason.contains("after 3 attempts: "), "{reason}");
+    assert!(reason.contains("memory"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_that_does_not_come_again_repeats_what_is_not_committed_and_nothing_else() {
+    let account = Account::new();
+    account.stream("lines", 1);
+    let mut producer = Producer::new(1);
+    producer.put(account.kinesis(), "lines", 20);
+    let job = Job::start(&account.properties(&["lines"])).await;
+    let committed = account.records("lines").swap_remove(19).sequence_number;
+    until("the first records are committed", async || {
+        let row = account.leases("lines").await.pop()?;
+        (row.checkpoint.sequence_text() == committed).then_some(())
+    })
+    .await;
+    producer.put(account.kinesis(), "lines", 10);
+    producer.put_with(account.kinesis(), "lines", 1, "!trap 1");
+    producer.put(account.kinesis(), "lines", 10);
+    let records = account.records("lines");
+    let done = |record: &Record| echoes::read(&account.output()).contains(&Echo::from(record));
+    until("the last record is processed", async || done(&records[40]).then_some(())).await;
+    assert_eq!(job.status().failed_calls, 1);
+    job.stop().await;
+
+    let echoes = echoes::read(&account.output());
+    assert_each_at_least_once(&echoes, &records);
+    assert_each_once(&echoes[..20], &records[..20]);
+    let back = |pair: &[Echo]| compare_sequence(&pair[0].sequence, &pair[1].sequence).is_ge();
+    let replay = echoes.windows(2).position(back).map_or(echoes.len(), |at| at + 1);
+    assert_shards_in_order(&echoes[..replay]);
+    assert_shards_in_order(&echoes[replay..]);
+    assert!(!echoes[replay..].iter().any(|echo| records[..20].iter().any(|r| r.sequence_number == echo.sequence)));
+    let trapped = echoes.iter().filter(|echo| echo.text.ends_with("!trap 1")).count();
+    assert_eq!(trapped, 1, "what the call that trapped had sent never left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endless_call_is_interrupted_and_costs_no_lease() {
+    let (account, _) = account_with("!spin 1");
+    // The call takes longer than a lease lasts.
+    let properties =
+        account.properties(&["lines"]).kcl("FailoverTimeMillis", "600").set("task.call.timeout.ms", "1500");
+    let job = Job::start(&properties).await;
+    let owner = until("the lease is taken", async || account.leases("lines").await.first()?.owner.clone()).await;
+    let mut seen = (0, Instant::now());
+    let mut renewed = 0;
+    until("the call is interrupted, and its record processed", async || {
+        let row = account.leases("lines").await.swap_remove(0);
+        assert_eq!(row.owner.as_ref(), Some(&owner));
+        if row.counter != seen.0 {
+            seen = (row.counter, Instant::now());
+            renewed += 1;
+        }
+        assert!(seen.1.elapsed() < Duration::from_millis(600), "the lease would have been taken by another worker");
+        (job.status().processed >= 41 && job.status().failed_calls == 1).then_some(())
+    })
+    .await;
+    assert!(renewed > 3, "{renewed} renewals in 1.5 s");
+    job.stop().await;
+
+    let echoes = echoes::read(&account.output());
+    assert_each_at_least_once(&echoes, &account.records("lines"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_asks_for_a_commit_gets_one_after_the_call() {
+    let (account, asked) = account_with("!commit");
+    let properties = account.properties(&["lines"]).set("task.commit.ms", "-1");
+    let job = Job::start(&properties).await;
+    job.processed(41).await;
+    until("the position is committed", async || {
+        let row = account.leases("lines").await.swap_remove(0);
+        (row.checkpoint.sequence_text() >= asked.sequence_number.as_str()
+            && matches!(row.checkpoint, Checkpoint::At(_)))
+        .then_some(())
+    })
+    .await;
+    let committed = echoes::read(&account.output());
+    assert!(committed.contains(&Echo::from(&asked)), "a checkpoint was written before the outputs were durable");
+    job.stop().await;
+    assert_keys_in_order_without_orders(&echoes::read(&account.output()));
+}
+
+fn assert_keys_in_order_without_orders(echoes: &[Echo]) {
+    let plain = |echo: &Echo| Echo { text: echo.text.split('!').next().unwrap_or_default().to_owned(), ..echo.clone() };
+    assert_keys_in_order(&echoes.iter().map(plain).collect::<Vec<_>>());
+}

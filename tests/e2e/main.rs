@@ -1,0 +1,15 @@
+//! The whole path over the local backend: records in, a task, messages out, positions in the lease table. One module
+//! per promise; the job runs in process, except where a process has to die.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod back_pressure;
+mod crash;
+mod failures;
+mod faults;
+mod job;
+mod lease_loss;
+mod path;
+mod positions;
+mod reshard;
+mod signals;

@@ -1,0 +1,66 @@
+//! SIGTERM and SIGINT stop a job in good order; a second one at once.
+
+use shardmill_tests::account::Account;
+use shardmill_tests::echoes::{self, Producer, assert_each_once, assert_shards_in_order};
+use shardmill_tests::process::{Process, Signal};
+use shardmill_tests::properties::Properties;
+use shardmill_tests::wait::until;
+
+use crate::crash::run;
+
+/// Commits at the stop alone, and a failover time that nobody waits for: a successor that does not get its leases by a
+/// release does not get them within this test.
+fn patient(account: &Account) -> Properties {
+    account.properties(&["lines"]).set("task.commit.ms", "-1").kcl("FailoverTimeMillis", "600000")
+}
+
+async fn stops_in_good_order(signal: Signal) {
+    let account = Account::new();
+    account.stream("lines", 2);
+    let mut producer = Producer::new(10);
+    producer.put(account.kinesis(), "lines", 400);
+    let _ = account.write(&patient(&account));
+    let mut first = run(&account, "first.log", &[]);
+    until("the first outputs", async || (!echoes::read(&account.output()).is_empty()).then_some(())).await;
+    first.signal(signal);
+    assert_eq!(first.wait().code(), Some(0), "{}", first.log());
+    let rows = account.leases("lines").await;
+    assert!(rows.iter().all(|row| row.owner.is_none()), "not released: {rows:#?}");
+
+    producer.put(account.kinesis(), "lines", 100);
+    let mut second = run(&account, "second.log", &["--until-caught-up"]);
+    assert_eq!(second.wait().code(), Some(0), "{}", second.log());
+    let echoes = echoes::read(&account.output());
+    assert_each_once(&echoes, &account.records("lines"));
+    assert_shards_in_order(&echoes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_commits_and_releases_and_a_successor_starts_at_once() {
+    stops_in_good_order(Signal::Terminate).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigint_commits_and_releases_and_a_successor_starts_at_once() {
+    stops_in_good_order(Signal::Interrupt).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_stops_at_once_whatever_the_task_is_doing() {
+    let account = Account::new();
+    account.stream("lines", 1);
+    // The call outlasts the test's patience.
+    Producer::new(1).put_with(account.kinesis(), "lines", 1, "!sleep 600000");
+    let _ = account.write(&patient(&account).set("task.call.timeout.ms", "900000"));
+    let mut process = run(&account, "run.log", &[]);
+    let says = async |process: &Process, text: &str| {
+        until(text, async || process.log().contains(text).then_some(())).await;
+    };
+    says(&process, "reading shard").await;
+    process.signal(Signal::Terminate);
+    says(&process, "a second signal stops at once").await;
+    assert!(!process.has_ended());
+    process.signal(Signal::Interrupt);
+    assert_eq!(process.wait().code(), Some(1), "{}", process.log());
+    says(&process, "stopped at once by a second signal").await;
+}
