@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use shardmill_core::config::{Errors, Job, Loaded, Notice, Secret, Source, StaticCredentials, render_problems};
 use shardmill_runtime::{Engine, Module};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
@@ -73,6 +74,29 @@ pub(crate) fn print(text: &str) {
 /// A multi-threaded runtime for everything but guest code.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("failed to start the async runtime")
+}
+
+/// What asks a command to stop: SIGINT (Ctrl-C) and SIGTERM.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From here on the signals do not end the process by themselves.
+    pub(crate) fn listen() -> Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    /// Waits for the next one. Cancel-safe.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Reads the files named.

@@ -17,7 +17,7 @@ use shardmill_core::shard::ShardId;
 use shardmill_runtime::{Module, OutputStreams, Source, TaskSpec, TracingLog};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::clock::{Clock, millis};
 use crate::lease_worker::LeaseWorker;
@@ -369,7 +369,7 @@ impl Supervisor {
     /// Stops reading; the run loop finishes what it is at, commits and says so.
     fn finish(&mut self, failure: Option<anyhow::Error>) {
         if let Some(failure) = failure {
-            error!("{failure:#}");
+            info!("stopping after a failure");
             self.failure.get_or_insert(failure);
         }
         if self.phase == Phase::Running {

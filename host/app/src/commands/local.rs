@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use shardmill_local::{LocalBackend, Options, StreamSpec};
 
-use super::{BadInput, print, runtime, say};
+use super::{BadInput, Signals, print, runtime, say};
 use crate::cli::Local;
 
 pub(crate) fn local(args: &Local) -> Result<()> {
@@ -22,7 +22,10 @@ pub(crate) fn local(args: &Local) -> Result<()> {
         backend.kinesis().create_stream(&stream.name, stream.shards).context("failed to create a stream")?;
     }
     announce(args, &backend, &streams);
-    runtime()?.block_on(async { tokio::signal::ctrl_c().await.context("failed to listen for SIGINT") })?;
+    runtime()?.block_on(async {
+        Signals::listen()?.next().await;
+        anyhow::Ok(())
+    })?;
     backend.shutdown();
     Ok(())
 }
@@ -39,7 +42,8 @@ fn announce(args: &Local, backend: &LocalBackend, streams: &[StreamSpec]) {
     print(&format!(
         "export AWS_ENDPOINT_URL_KINESIS={kinesis}\n\
          export AWS_ENDPOINT_URL_DYNAMODB={dynamodb}\n\
-         export AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local"
+         export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1\n\
+         export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local"
     ));
     say("\nCtrl-C stops it.");
 }

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use shardmill::clock::Clock;
 use shardmill::job::RunningJob;
 use shardmill_core::config::Job;
 use shardmill_runtime::{Engine, Module};
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
-use super::{BadInput, load_job, load_module, print, runtime, usage};
+use super::{BadInput, Signals, load_job, load_module, print, runtime, usage};
 use crate::cli::Run;
 
 /// How often a job that runs until it is caught up is looked at.
@@ -55,8 +54,7 @@ pub(crate) fn run(args: &Run) -> Result<()> {
 }
 
 async fn until_stopped(job: &Job, module: Module, clock: Clock, until_caught_up: bool) -> Result<Summary> {
-    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    let mut signals = Signals::listen()?;
     let mut running = RunningJob::start(job, module, clock).await?;
     let mut stopping = false;
     loop {
@@ -66,7 +64,7 @@ async fn until_stopped(job: &Job, module: Module, clock: Clock, until_caught_up:
                 result?;
                 break;
             }
-            _ = async { tokio::select! { s = terminate.recv() => s, s = interrupt.recv() => s } } => {
+            () = signals.next() => {
                 if stopping {
                     bail!("stopped at once by a second signal; what is not committed is read again by the next start");
                 }
