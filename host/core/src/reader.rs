@@ -256,7 +256,7 @@ impl Reader {
                 self.iterators_in_vain += 1;
                 if self.iterators_in_vain >= ITERATORS_IN_VAIN_MAX {
                     self.state = State::Ended;
-                    return actions.push(Action::Fail(error));
+                    actions.push(Action::Fail(error));
                 }
             }
             _ => self.failed(now, error, State::Ready { iterator }, actions),

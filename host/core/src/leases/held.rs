@@ -1,14 +1,17 @@
 //! One lease that this worker holds: which write to its row comes next, and what an answer means. At most one write is
 //! on its way, because every one of them needs the counter that the last one left.
 
+mod end;
+
 use std::collections::BTreeSet;
 
+use super::message::{Epoch, Millis};
 use super::row::{Lease, Outcome, Write};
-use super::sync;
-use super::worker::{Epoch, Millis, backoff};
+use super::worker::backoff;
 use crate::position::Checkpoint;
 use crate::service::ServiceError;
 use crate::shard::{ChildShard, Shard, ShardId};
+use end::End;
 
 /// Retries of a held lease's writes stay well below any failover time.
 const RETRY_MAX: Millis = 1_000;
@@ -27,40 +30,31 @@ pub(super) enum Op {
     Broken(String),
 }
 
+/// What becomes of the wish for a checkpoint.
+pub(super) enum Wish {
+    WillBeWritten,
+    /// The row covers it already.
+    Covered,
+    /// The shard's end was asked for before.
+    TooLate,
+}
+
 /// A lease between its taking and its release or loss.
 pub(super) struct Held {
     pub(super) lease: Lease,
     pub(super) epoch: Epoch,
-    /// When the last successful write was *sent*: expiry must not trust a slow reply.
-    pub(super) renewed_at: Millis,
-    pub(super) renew_due: bool,
     pub(super) started: bool,
-    pub(super) retry_at: Option<Millis>,
-    sent_at: Option<Millis>,
+    /// When the last successful write was *sent*: expiry must not trust a slow reply.
+    renewed_at: Millis,
+    renew_due: bool,
+    retry_at: Option<Millis>,
+    /// The write on its way and when it was sent. An answer to any other one is about an earlier holding.
+    in_flight: Option<(Write, Millis)>,
     wanted: Option<Checkpoint>,
     end: Option<End>,
     failures: u32,
-}
-
-/// The steps at a shard's end, in their order: children's leases, then their names on the parent, then SHARD_END,
-/// then the release. A crash in between leaves a state from which the next owner repeats them.
-struct End {
-    children: Vec<ChildShard>,
-    step: Step,
-}
-
-#[derive(PartialEq)]
-enum Step {
-    /// The stream's shards are needed: no child was named, or a child's other parent has no lease yet.
-    Listing {
-        not_before: Millis,
-    },
-    Creating {
-        missing: Vec<ShardId>,
-    },
-    Linking,
-    Sealing,
-    Releasing,
+    /// When the first of the failed tries of a write was sent: that one may have happened.
+    unanswered_since: Option<Millis>,
 }
 
 impl Held {
@@ -68,14 +62,15 @@ impl Held {
         Self {
             lease,
             epoch,
+            started: false,
             renewed_at: taken_at,
             renew_due: false,
-            started: false,
             retry_at: None,
-            sent_at: None,
+            in_flight: None,
             wanted: None,
             end: None,
             failures: 0,
+            unanswered_since: None,
         }
     }
 
@@ -83,9 +78,37 @@ impl Held {
         !self.started && self.end.is_none()
     }
 
-    /// Asks for a checkpoint; one that waits already is overtaken, a commit only ever moves forward.
-    pub(super) fn want_checkpoint(&mut self, checkpoint: Checkpoint) {
-        self.wanted = Some(checkpoint);
+    pub(super) fn is_ending(&self) -> bool {
+        self.end.is_some()
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        self.lease.checkpoint == Checkpoint::ShardEnd
+    }
+
+    pub(super) fn is_expired(&self, now: Millis, failover: Millis) -> bool {
+        now > self.renewed_at.saturating_add(failover)
+    }
+
+    /// When something falls due that no answer brings: a retry, or the end of the lease's time.
+    pub(super) fn wake_at(&self, failover: Millis) -> Millis {
+        self.retry_at.unwrap_or(Millis::MAX).min(self.renewed_at.saturating_add(failover + 1))
+    }
+
+    pub(super) fn renewal_due(&mut self) {
+        self.renew_due = true;
+    }
+
+    /// Asks for a checkpoint; one that waits already is overtaken.
+    pub(super) fn want_checkpoint(&mut self, checkpoint: &Checkpoint) -> Wish {
+        if *checkpoint <= self.lease.checkpoint {
+            return Wish::Covered;
+        }
+        if self.end.is_some() {
+            return Wish::TooLate;
+        }
+        self.wanted = Some(checkpoint.clone());
+        Wish::WillBeWritten
     }
 
     pub(super) fn wanted_checkpoint(&self) -> Option<Checkpoint> {
@@ -94,122 +117,85 @@ impl Held {
 
     /// The shard is committed to its end.
     pub(super) fn end(&mut self, children: Vec<ChildShard>, known: &BTreeSet<ShardId>) {
-        if self.end.is_some() {
-            return;
-        }
-        let told = !children.is_empty();
-        let parents_known = children.iter().flat_map(|child| &child.parents).all(|id| known.contains(id));
-        let step = if told && parents_known {
-            Step::Creating { missing: ids(&children) }
-        } else {
-            Step::Listing { not_before: 0 }
-        };
-        self.end = Some(End { children, step });
-    }
-
-    pub(super) fn is_ending(&self) -> bool {
-        self.end.is_some()
+        self.end.get_or_insert_with(|| End::new(children, known));
     }
 
     pub(super) fn needs_listing(&self) -> bool {
-        matches!(self.end, Some(End { step: Step::Listing { .. }, .. }))
+        self.end.as_ref().is_some_and(End::needs_listing)
     }
 
-    pub(super) fn awaits_parent(&self) -> bool {
-        matches!(self.end, Some(End { step: Step::Listing { not_before: 1.. }, .. }))
+    pub(super) fn needs_another_listing(&self) -> bool {
+        self.end.as_ref().is_some_and(End::needs_another_listing)
     }
 
-    /// The stream's shards, for an end that waits for them; looked at again at `retry_at` when a parent is awaited.
-    pub(super) fn listed(&mut self, retry_at: Millis, known: &BTreeSet<ShardId>, shards: &[Shard]) {
-        let Some(end) = self.end.as_mut() else { return };
-        if !matches!(end.step, Step::Listing { .. }) {
-            return;
-        }
-        if end.children.is_empty() {
-            end.children = sync::children_of(&self.lease.key, shards);
-        }
-        let awaited = end.children.iter().any(|child| !sync::awaited_parents(child, known, shards).is_empty());
-        end.step = match (awaited, end.children.is_empty()) {
-            (true, _) => Step::Listing { not_before: retry_at },
-            (false, true) => Step::Sealing,
-            (false, false) => Step::Creating { missing: ids(&end.children) },
-        };
+    pub(super) fn listing_asked(&mut self) {
+        self.end.iter_mut().for_each(End::listing_asked);
     }
 
-    pub(super) fn is_creating(&self, child: &str) -> bool {
-        match &self.end {
-            Some(End { step: Step::Creating { missing }, .. }) => missing.iter().any(|id| id == child),
-            _ => false,
-        }
+    pub(super) fn listing_failed(&mut self) {
+        self.end.iter_mut().for_each(End::listing_failed);
     }
 
-    /// A child's row exists now.
+    /// The stream's shards, for an end that asked for them. Returns why the shard cannot be sealed.
+    pub(super) fn listed(&mut self, known: &BTreeSet<ShardId>, shards: &[Shard]) -> Option<String> {
+        self.end.as_mut()?.listed(&self.lease.key, known, shards)
+    }
+
+    /// A child's row exists now, by whoever's hand.
     pub(super) fn child_exists(&mut self, child: &str) {
-        let Some(End { step: Step::Creating { missing }, .. }) = &mut self.end else {
-            return;
-        };
-        let before = missing.len();
-        missing.retain(|id| id != child);
-        if missing.len() < before {
-            self.sent_at = None;
+        if let Some(end) = &mut self.end {
+            end.child_exists(child);
+        }
+        if self.take_creation(child) {
             self.failures = 0;
         }
-        if missing.is_empty()
-            && let Some(end) = &mut self.end
-        {
-            end.step = Step::Linking;
+    }
+
+    pub(super) fn child_failed(&mut self, now: Millis, child: &str) {
+        if self.take_creation(child) {
+            self.retry_later(now);
         }
     }
 
-    pub(super) fn child_failed(&mut self, child: &str, retry_at: Millis) {
-        if self.is_creating(child) {
-            self.sent_at = None;
-            self.retry_at = Some(retry_at);
+    /// Whether the creation of `child` was on its way for this lease; it no longer is.
+    pub(super) fn take_creation(&mut self, child: &str) -> bool {
+        let creation = matches!(&self.in_flight, Some((Write::Create(lease), _)) if lease.key == child);
+        if creation {
+            self.in_flight = None;
         }
+        creation
     }
 
     /// The write to send now, if any.
     pub(super) fn next_write(&mut self, now: Millis, stopping: bool, worker: &str) -> Option<Write> {
-        if self.sent_at.is_some() || self.retry_at.is_some_and(|at| now < at) {
+        if self.in_flight.is_some() || self.retry_at.is_some_and(|at| now < at) {
             return None;
         }
+        self.retry_at = None;
         let write = self.due_write(stopping, worker)?;
         if matches!(write, Write::Renew { .. } | Write::Checkpoint { .. }) {
             self.renew_due = false;
         }
-        self.retry_at = None;
-        self.sent_at = Some(now);
+        self.in_flight = Some((write.clone(), now));
         Some(write)
     }
 
     fn due_write(&self, stopping: bool, worker: &str) -> Option<Write> {
         let (key, counter) = (self.lease.key.clone(), self.lease.counter);
-        let evict = || Write::Evict { key: key.clone(), owner: worker.to_owned() };
         if let Some(checkpoint) = self.wanted.clone() {
             return Some(Write::Checkpoint { key, counter, checkpoint });
         }
-        match &self.end {
-            Some(End { step: Step::Releasing, .. }) => return Some(evict()),
-            Some(_) if self.renew_due => {}
-            Some(end) => match &end.step {
-                Step::Creating { missing } => {
-                    let child = end.children.iter().find(|child| missing.first() == Some(&child.id))?;
-                    return Some(Write::Create(sync::child_lease(child)));
-                }
-                Step::Linking => {
-                    return Some(Write::Children { key, children: ids(&end.children) });
-                }
-                Step::Sealing => {
-                    return Some(Write::Checkpoint { key, counter, checkpoint: Checkpoint::ShardEnd });
-                }
-                // What is not sealed yet, the next owner seals: a stop does not wait for other shards.
-                Step::Listing { .. } if stopping => return Some(evict()),
-                Step::Listing { .. } | Step::Releasing => {}
-            },
-            None if stopping => return Some(evict()),
-            None => {}
+        let step = self.end.as_ref().and_then(|end| end.next_write(&self.lease));
+        // A stop takes the steps of an end that can be taken now. What waits, or fails, the next owner does.
+        let released =
+            self.end.as_ref().is_some_and(End::is_sealed) || (stopping && (step.is_none() || self.failures > 0));
+        if released {
+            return Some(Write::Evict { key, owner: worker.to_owned() });
         }
-        self.renew_due.then_some(Write::Renew { key, counter })
+        match self.renew_due {
+            true => Some(Write::Renew { key, counter }),
+            false => step,
+        }
     }
 
     /// Takes in the answer to a write to this lease's row.
@@ -220,13 +206,15 @@ impl Held {
         result: Result<Outcome, ServiceError>,
         worker: &str,
     ) -> Op {
-        let sent_at = self.sent_at.take().unwrap_or(now);
+        let Some((_, sent_at)) = self.in_flight.take_if(|(sent, _)| *sent == write) else {
+            return Op::Kept;
+        };
         match result {
             Ok(Outcome::Done) => self.applied(write, sent_at),
             Ok(Outcome::ConditionFailed(row)) => self.refused(write, row, sent_at, worker),
             Err(error) if error.kind.is_transient() => {
-                self.failures += 1;
-                self.retry_at = Some(now + backoff(self.failures).min(RETRY_MAX));
+                self.retry_later(now);
+                self.unanswered_since.get_or_insert(sent_at);
                 self.renew_due |= matches!(write, Write::Renew { .. });
                 Op::Kept
             }
@@ -234,8 +222,14 @@ impl Held {
         }
     }
 
+    fn retry_later(&mut self, now: Millis) {
+        self.failures += 1;
+        self.retry_at = Some(now + backoff(self.failures).min(RETRY_MAX));
+    }
+
     fn applied(&mut self, write: Write, sent_at: Millis) -> Op {
         self.failures = 0;
+        self.unanswered_since = None;
         match write {
             Write::Renew { counter, .. } => {
                 self.bump(counter + 1, sent_at);
@@ -248,9 +242,7 @@ impl Held {
             }
             Write::Children { children, .. } => {
                 self.lease.children = children;
-                if let Some(end) = &mut self.end {
-                    end.step = Step::Sealing;
-                }
+                self.end.iter_mut().for_each(End::children_named);
                 Op::Kept
             }
             Write::Evict { .. } => Op::Released,
@@ -260,14 +252,10 @@ impl Held {
 
     fn checkpointed(&mut self, checkpoint: Checkpoint) -> Op {
         if checkpoint == Checkpoint::ShardEnd {
-            if let Some(end) = &mut self.end {
-                end.step = Step::Releasing;
-            }
+            self.end.iter_mut().for_each(End::sealed);
             return Op::Sealed;
         }
-        if self.wanted.as_ref() == Some(&checkpoint) {
-            self.wanted = None;
-        }
+        self.wanted.take_if(|wanted| *wanted == checkpoint);
         Op::Checkpointed(checkpoint)
     }
 
@@ -281,12 +269,13 @@ impl Held {
                 if row.owner.as_deref() == Some(worker) && row.counter == counter + 1 => {}
             _ => return Op::Lost,
         }
+        let happened_at = self.unanswered_since.take().unwrap_or(sent_at);
         match write {
             Write::Checkpoint { checkpoint, .. } if row.checkpoint != checkpoint => {
-                self.bump(row.counter, sent_at);
+                self.bump(row.counter, happened_at);
                 Op::Kept
             }
-            write => self.applied(write, sent_at),
+            write => self.applied(write, happened_at),
         }
     }
 
@@ -294,8 +283,4 @@ impl Held {
         self.lease.counter = counter;
         self.renewed_at = sent_at;
     }
-}
-
-fn ids(children: &[ChildShard]) -> Vec<ShardId> {
-    children.iter().map(|child| child.id.clone()).collect()
 }

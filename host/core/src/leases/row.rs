@@ -62,6 +62,7 @@ impl Write {
 
 /// What became of a [`Write`] that the table answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "one is alive at a time; a box would only add an allocation")]
 pub enum Outcome {
     Done,
     /// The condition did not hold; the row as it is (absent when there is none, or it could not be read).

@@ -7,7 +7,6 @@ use crate::position::{Checkpoint, InitialPosition, SequenceNumber};
 use crate::shard::{ChildShard, HashRange, Shard, ShardFilter, ShardId};
 
 /// The filter with which an empty table lists the shards to start with.
-
 pub(super) fn bootstrap_filter(initial: InitialPosition) -> ShardFilter {
     match initial {
         InitialPosition::Latest => ShardFilter::AtLatest,
@@ -17,7 +16,6 @@ pub(super) fn bootstrap_filter(initial: InitialPosition) -> ShardFilter {
 }
 
 /// The first gap in the 128-bit hash space that the shards leave open, if any.
-
 pub(super) fn hash_range_hole(shards: &[Shard]) -> Option<HashRange> {
     let mut ranges: Vec<&HashRange> = shards.iter().map(|shard| &shard.hash_range).collect();
     ranges.sort_by_key(|range| range.start);
@@ -33,7 +31,6 @@ pub(super) fn hash_range_hole(shards: &[Shard]) -> Option<HashRange> {
 }
 
 /// The row of a shard that nobody has read yet.
-
 pub(super) fn new_lease(shard: &Shard, checkpoint: Checkpoint) -> Lease {
     Lease {
         key: shard.id.clone(),
@@ -49,7 +46,6 @@ pub(super) fn new_lease(shard: &Shard, checkpoint: Checkpoint) -> Lease {
 }
 
 /// The row of a child named at its parents' end. Always TRIM_HORIZON: its first record follows their last.
-
 pub(super) fn child_lease(child: &ChildShard) -> Lease {
     Lease {
         key: child.id.clone(),
@@ -70,13 +66,13 @@ pub(super) fn child_lease(child: &ChildShard) -> Lease {
 /// An open shard whose ancestor has a lease gets its own when that ancestor's end is reached; only what no lease
 /// leads to is created here: the shard itself for LATEST, its oldest ancestors otherwise, and likewise for the
 /// unknown second parent of a merge. A child whose parents are all at SHARD_END but which has no row gets one.
-
 pub(super) fn missing_leases(shards: &[Shard], leases: &[Lease], initial: InitialPosition) -> Vec<Lease> {
     let mut sync = Sync {
         shards: shards.iter().map(|shard| (shard.id.as_str(), shard)).collect(),
         leases: leases.iter().map(|lease| (lease.key.as_str(), lease)).collect(),
         initial,
         covered: HashMap::new(),
+        created_from: BTreeSet::new(),
         new: BTreeMap::new(),
     };
     for shard in shards.iter().filter(|shard| shard.open) {
@@ -102,6 +98,8 @@ struct Sync<'a> {
     initial: InitialPosition,
     /// Whether a lease of the shard or of an ancestor leads to it.
     covered: HashMap<&'a str, bool>,
+    /// Shards from which leases were created on already: lineages that split and merge over and over meet again.
+    created_from: BTreeSet<&'a str>,
     new: BTreeMap<&'a str, Checkpoint>,
 }
 
@@ -132,7 +130,7 @@ impl<'a> Sync<'a> {
         let at_end = |parent: &&Shard| {
             self.leases.get(parent.id.as_str()).is_some_and(|lease| lease.checkpoint == Checkpoint::ShardEnd)
         };
-        if parents.iter().all(|parent| at_end(parent)) {
+        if parents.iter().all(at_end) {
             self.new.insert(&shard.id, Checkpoint::TrimHorizon);
         }
         true
@@ -140,6 +138,9 @@ impl<'a> Sync<'a> {
 
     /// Nothing leads to `shard`: start it, or its oldest ancestors when old records are wanted.
     fn create_from(&mut self, shard: &'a Shard) {
+        if !self.created_from.insert(&shard.id) {
+            return;
+        }
         let parents = match self.initial {
             InitialPosition::Latest => Vec::new(),
             InitialPosition::TrimHorizon | InitialPosition::AtTimestamp(_) => self.parents(shard),
@@ -154,7 +155,6 @@ impl<'a> Sync<'a> {
 }
 
 /// The children that `parent` has in a listing: what a reader that reached the end without being told asks for.
-
 pub(super) fn children_of(parent: &str, shards: &[Shard]) -> Vec<ChildShard> {
     let is_child = |shard: &&Shard| shard.parents.iter().any(|id| id == parent);
     shards
@@ -170,7 +170,6 @@ pub(super) fn children_of(parent: &str, shards: &[Shard]) -> Vec<ChildShard> {
 
 /// The other parents of `child` that have no lease although their shard still exists: their lease is about to be
 /// created by whoever reads *their* parents, and the child must not overtake them.
-
 pub(super) fn awaited_parents(child: &ChildShard, leases: &BTreeSet<ShardId>, shards: &[Shard]) -> Vec<ShardId> {
     let exists = |id: &ShardId| shards.iter().any(|shard| shard.id == *id);
     child.parents.iter().filter(|id| !leases.contains(*id) && exists(id)).cloned().collect()
@@ -240,6 +239,20 @@ mod tests {
         let keys: Vec<&str> = again.iter().map(|lease| lease.key.as_str()).collect();
         assert_eq!(keys, ["10", "8", "9"]);
         assert!(again.iter().all(|lease| lease.checkpoint == Checkpoint::TrimHorizon));
+    }
+
+    /// A stream that scales up and down every day: the paths through its lineage are 2^60.
+    #[test]
+    fn a_lineage_of_many_splits_and_merges_is_walked_once() {
+        let mut shards = vec![shard(0, &[], 0, false)];
+        for round in 0..60 {
+            let (parent, child) = (3 * round, 3 * round + 1);
+            shards.push(shard(child, &[parent], child, false));
+            shards.push(shard(child + 1, &[parent], child, false));
+            shards.push(shard(child + 2, &[child, child + 1], child + 2, round == 59));
+        }
+        let created = missing_leases(&shards, &[], InitialPosition::TrimHorizon);
+        assert_eq!(created.iter().map(|lease| lease.key.as_str()).collect::<Vec<_>>(), ["0"]);
     }
 
     #[test]

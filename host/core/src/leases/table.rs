@@ -3,10 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::message::{Millis, Settings};
 use super::row::Lease;
-use super::worker::{Millis, Settings};
 use crate::position::Checkpoint;
 use crate::shard::ShardId;
+
+/// How long a write may stay invisible to scans, which read eventually consistently.
+const SCAN_LAG: Millis = 2_000;
 
 /// The table as of the last scan and this worker's own writes since.
 #[derive(Default)]
@@ -18,36 +21,43 @@ struct Row {
     lease: Lease,
     /// When the counter was last seen to change; `None` for a row that was ownerless when first seen.
     changed_at: Option<Millis>,
+    /// When an answered write told what the row is.
+    learnt_at: Option<Millis>,
 }
 
 impl Table {
-    /// Takes in a scan. A row whose counter did not change keeps its age; rows that vanished are forgotten.
-    pub(super) fn replace(&mut self, now: Millis, leases: Vec<Lease>) {
+    /// Takes in a scan that was asked for at `asked_at`. A row whose counter did not change keeps its age; rows that
+    /// vanished are forgotten; what a write told meanwhile stays.
+    pub(super) fn replace(&mut self, now: Millis, asked_at: Millis, leases: Vec<Lease>) {
         let mut old = std::mem::take(&mut self.rows);
         for lease in leases {
             let changed_at = match old.remove(&lease.key) {
+                Some(row) if row.is_newer_than_scan(asked_at) && row.lease.counter > lease.counter => {
+                    self.rows.insert(lease.key, row);
+                    continue;
+                }
                 Some(row) if row.lease.counter == lease.counter => row.changed_at,
                 None if lease.owner.is_none() => None,
                 Some(_) | None => Some(now),
             };
-            self.rows.insert(lease.key.clone(), Row { lease, changed_at });
+            self.rows.insert(lease.key.clone(), Row { lease, changed_at, learnt_at: None });
         }
+        let unseen = old.into_iter().filter(|(_, row)| row.is_newer_than_scan(asked_at));
+        self.rows.extend(unseen);
     }
 
-    /// A row that this worker just wrote.
-    pub(super) fn insert(&mut self, now: Millis, lease: Lease) {
-        self.rows.insert(lease.key.clone(), Row { lease, changed_at: Some(now) });
+    /// What an answered write told of a row.
+    pub(super) fn learn(&mut self, now: Millis, lease: Lease) {
+        let changed_at = match self.rows.get(&lease.key) {
+            Some(row) if row.lease.counter == lease.counter => row.changed_at,
+            None if lease.owner.is_none() => None,
+            Some(_) | None => Some(now),
+        };
+        self.rows.insert(lease.key.clone(), Row { lease, changed_at, learnt_at: Some(now) });
     }
 
-    /// A row that exists now, by this worker's hand or another's; what is known of it already stays.
-    pub(super) fn insert_new(&mut self, lease: Lease) {
-        self.rows.entry(lease.key.clone()).or_insert(Row { lease, changed_at: None });
-    }
-
-    pub(super) fn set_checkpoint(&mut self, key: &str, checkpoint: Checkpoint) {
-        if let Some(row) = self.rows.get_mut(key) {
-            row.lease.checkpoint = checkpoint;
-        }
+    pub(super) fn forget(&mut self, key: &str) {
+        self.rows.remove(key);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -91,6 +101,10 @@ impl Table {
 }
 
 impl Row {
+    fn is_newer_than_scan(&self, asked_at: Millis) -> bool {
+        self.learnt_at.is_some_and(|at| at + SCAN_LAG >= asked_at)
+    }
+
     fn is_available(&self, now: Millis, settings: &Settings) -> bool {
         let Some(owner) = &self.lease.owner else {
             return true;

@@ -9,21 +9,19 @@
 //! | `Stopping` | every held lease is released (or was lost) |
 //! | `Stopped` | never |
 
-use std::collections::{BTreeMap, BTreeSet};
+mod listing;
+mod startup;
 
-use super::held::{Held, Op};
+use std::collections::BTreeMap;
+
+use super::creations::Creations;
+use super::held::{Held, Op, Wish};
+use super::message::{Action, Epoch, Event, Millis, Settings};
 use super::row::{Lease, Outcome, Scan, Write};
-use super::sync;
 use super::table::Table;
-use crate::position::{Checkpoint, InitialPosition};
-use crate::service::{ErrorKind, ServiceError};
-use crate::shard::{ChildShard, Shard, ShardFilter, ShardId};
-
-/// Milliseconds on a monotonic clock.
-pub type Millis = u64;
-
-/// Tells two holdings of the same lease apart: grows with every acquisition of this worker.
-pub type Epoch = u64;
+use crate::position::Checkpoint;
+use crate::service::ServiceError;
+use crate::shard::{ChildShard, ShardId};
 
 /// How often a start-up step is tried before the job fails (the Kinesis Client Library's `maxInitializationAttempts`).
 pub const START_ATTEMPTS_MAX: u32 = 20;
@@ -32,83 +30,6 @@ const EPSILON: Millis = 25;
 /// First and longest wait before a failed call is tried again.
 const RETRY_MIN: Millis = 100;
 const RETRY_MAX: Millis = 5_000;
-/// How soon a merge child whose second parent has no lease yet is looked at again.
-const AWAITED_PARENT_POLL: Millis = 1_000;
-
-/// What a worker is told once.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The value that goes into `leaseOwner`; unique among the workers of a table.
-    pub worker: String,
-    /// A lease whose counter did not change for this long is anybody's.
-    pub failover: Millis,
-    pub initial_position: InitialPosition,
-    pub max_leases: usize,
-    /// How often a child looks whether its parents are done.
-    pub parent_poll: Millis,
-}
-
-/// What happened.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// Time passed; see [`Worker::wake_at`].
-    Tick,
-    Scanned(Result<Scan, ServiceError>),
-    Listed(Result<Vec<Shard>, ServiceError>),
-    Written {
-        write: Write,
-        result: Result<Outcome, ServiceError>,
-    },
-    /// Everything up to `checkpoint` is committed.
-    Checkpoint {
-        key: ShardId,
-        epoch: Epoch,
-        checkpoint: Checkpoint,
-    },
-    /// The shard is read and committed to its end. No children means that the reader was not told of any.
-    ShardEnded {
-        key: ShardId,
-        epoch: Epoch,
-        children: Vec<ChildShard>,
-    },
-    /// Release everything. All that can be committed has been.
-    Stop,
-}
-
-/// What the shell must do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    Scan,
-    List(ShardFilter),
-    Write(Write),
-    /// Read the shard from its checkpoint on.
-    Start {
-        key: ShardId,
-        epoch: Epoch,
-        checkpoint: Checkpoint,
-    },
-    /// Stop reading the shard and drop what is in flight: somebody else may own it now.
-    Revoke {
-        key: ShardId,
-        epoch: Epoch,
-    },
-    /// The answer to [`Event::Checkpoint`]; `false` when the lease was lost before.
-    Checkpointed {
-        key: ShardId,
-        epoch: Epoch,
-        checkpoint: Checkpoint,
-        written: bool,
-    },
-    /// The answer to [`Event::ShardEnded`]: the children's leases exist and the shard's is at SHARD_END.
-    ShardSealed {
-        key: ShardId,
-        epoch: Epoch,
-    },
-    /// The job cannot go on.
-    Fail(String),
-    /// Nothing is held any more.
-    Stopped,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -119,7 +40,7 @@ enum Phase {
 }
 
 /// Why shards are being listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Listing {
     Bootstrap,
     Complete,
@@ -132,12 +53,13 @@ pub struct Worker {
     phase: Phase,
     table: Table,
     held: BTreeMap<ShardId, Held>,
-    /// Rows on their way into the table at start-up.
-    creating: BTreeSet<ShardId>,
-    /// Take and create writes on their way, by key.
-    taking: BTreeSet<ShardId>,
-    scanning: bool,
+    creations: Creations,
+    /// Takes on their way, and when they were sent.
+    taking: BTreeMap<ShardId, Millis>,
+    /// When the scan on its way was asked for.
+    scanning: Option<Millis>,
     listing: Option<Listing>,
+    /// Scans and listings in a row that failed.
     failures: u32,
     epochs: Epoch,
     scan_at: Millis,
@@ -153,9 +75,9 @@ impl Worker {
             phase: Phase::Starting,
             table: Table::default(),
             held: BTreeMap::new(),
-            creating: BTreeSet::new(),
-            taking: BTreeSet::new(),
-            scanning: false,
+            creations: Creations::default(),
+            taking: BTreeMap::new(),
+            scanning: None,
             listing: None,
             failures: 0,
             epochs: 0,
@@ -167,6 +89,8 @@ impl Worker {
 
     /// Takes in one event and returns what to do now, in order.
     pub fn on(&mut self, now: Millis, event: Event) -> Vec<Action> {
+        // First of all: whatever came in while this process was paused finds expired leases gone.
+        self.drop_expired(now);
         match event {
             Event::Tick => {}
             Event::Scanned(result) => self.scanned(now, result),
@@ -183,14 +107,15 @@ impl Worker {
     /// When the next [`Event::Tick`] is due at the latest.
     #[must_use]
     pub fn wake_at(&self) -> Millis {
-        let retries = self.held.values().filter_map(|held| held.retry_at);
-        let timers = match self.phase {
-            Phase::Stopped => return Millis::MAX,
-            Phase::Stopping => Some(self.renew_at),
-            Phase::Starting | Phase::Running if self.may_scan() => Some(self.renew_at.min(self.scan_at)),
-            Phase::Starting | Phase::Running => Some(self.renew_at),
-        };
-        retries.chain(timers).min().unwrap_or(Millis::MAX)
+        let held = self.held.values().map(|held| held.wake_at(self.settings.failover)).min().unwrap_or(Millis::MAX);
+        match self.phase {
+            Phase::Stopped => Millis::MAX,
+            Phase::Stopping => held,
+            Phase::Starting | Phase::Running if self.may_scan() => held.min(self.renew_at).min(self.scan_at),
+            Phase::Starting | Phase::Running => {
+                held.min(self.renew_at).min(self.creations.wake_at().unwrap_or(Millis::MAX))
+            }
+        }
     }
 
     /// The shards held now and what is committed of each; for status output.
@@ -212,7 +137,11 @@ impl Worker {
     }
 
     fn may_scan(&self) -> bool {
-        !self.scanning && self.listing.is_none() && self.creating.is_empty()
+        self.scanning.is_none() && self.listing.is_none() && self.creations.is_empty()
+    }
+
+    fn scan_by(&mut self, when: Millis) {
+        self.scan_at = self.scan_at.min(when);
     }
 
     fn renew_interval(&self) -> Millis {
@@ -220,134 +149,76 @@ impl Worker {
     }
 
     fn take_interval(&self) -> Millis {
-        2 * (self.settings.failover + EPSILON)
+        self.settings.failover.saturating_add(EPSILON).saturating_mul(2)
     }
 
     /// Everything that is due without an event asking for it.
     fn advance(&mut self, now: Millis) {
-        match self.phase {
+        let stopping = match self.phase {
             Phase::Stopped => return,
+            Phase::Stopping => true,
             Phase::Starting | Phase::Running => {
-                if now >= self.scan_at && self.may_scan() {
-                    self.scanning = true;
-                    self.actions.push(Action::Scan);
-                }
+                self.advance_calls(now);
+                false
             }
-            Phase::Stopping => {}
-        }
-        self.drop_expired(now);
-        let renew = now >= self.renew_at;
-        if renew {
-            self.renew_at = now + self.renew_interval();
-        }
+        };
         for held in self.held.values_mut() {
-            held.renew_due |= renew;
-            if let Some(write) = held.next_write(now, self.phase == Phase::Stopping, &self.settings.worker) {
+            if let Some(write) = held.next_write(now, stopping, &self.settings.worker) {
                 self.actions.push(Action::Write(write));
             }
         }
-        if self.phase == Phase::Stopping && self.held.is_empty() && self.taking.is_empty() {
+        if stopping && self.held.is_empty() && self.taking.is_empty() {
             self.phase = Phase::Stopped;
             self.actions.push(Action::Stopped);
         }
     }
 
+    /// Scans, creations and renewals; a stopping worker needs none of them.
+    fn advance_calls(&mut self, now: Millis) {
+        if now >= self.scan_at && self.may_scan() {
+            self.scanning = Some(now);
+            self.scan_at = Millis::MAX;
+            self.actions.push(Action::Scan);
+        }
+        let creations = self.creations.next(now).into_iter();
+        self.actions.extend(creations.map(|lease| Action::Write(Write::Create(lease))));
+        if now >= self.renew_at {
+            self.renew_at = now + self.renew_interval();
+            self.held.values_mut().for_each(Held::renewal_due);
+        }
+    }
+
     fn scanned(&mut self, now: Millis, result: Result<Scan, ServiceError>) {
-        self.scanning = false;
+        let asked_at = self.scanning.take().unwrap_or(now);
         let scan = match result {
             Ok(scan) => scan,
             Err(error) => return self.call_failed(now, &error),
         };
-        self.table.replace(now, scan.leases);
-        self.scan_at = now + self.take_interval();
+        self.table.replace(now, asked_at, scan.leases);
+        self.scan_by(now + self.take_interval());
         match self.phase {
-            Phase::Starting if self.table.is_empty() => {
-                self.list(Listing::Bootstrap, sync::bootstrap_filter(self.settings.initial_position));
-            }
-            Phase::Starting => self.list(Listing::Complete, ShardFilter::All),
+            Phase::Starting => self.list_at_start(),
             Phase::Running => {
-                self.failures = 0;
                 self.take(now);
                 self.start_ready(now);
-                self.list_for_children();
+                self.list_for_children(Held::needs_another_listing);
+                if self.listing.is_none() {
+                    self.failures = 0;
+                }
             }
             Phase::Stopping | Phase::Stopped => {}
-        }
-    }
-
-    fn list(&mut self, why: Listing, filter: ShardFilter) {
-        self.listing = Some(why);
-        self.actions.push(Action::List(filter));
-    }
-
-    /// Some ended shard needs the stream's shards: to learn its children, or because a merge child may not start yet.
-    fn list_for_children(&mut self) {
-        if self.listing.is_none() && self.held.values().any(Held::needs_listing) {
-            self.list(Listing::Children, ShardFilter::All);
-        }
-    }
-
-    fn listed(&mut self, now: Millis, result: Result<Vec<Shard>, ServiceError>) {
-        let why = self.listing.take();
-        let shards = match result {
-            Ok(shards) => shards,
-            Err(error) => return self.call_failed(now, &error),
-        };
-        match why {
-            Some(Listing::Bootstrap) => self.bootstrap(now, &shards),
-            Some(Listing::Complete) => {
-                let initial = self.settings.initial_position;
-                let missing = sync::missing_leases(&shards, &self.table.leases(), initial);
-                self.create(now, missing);
-            }
-            Some(Listing::Children) => {
-                let known = self.table.keys();
-                for held in self.held.values_mut() {
-                    held.listed(now + AWAITED_PARENT_POLL, &known, &shards);
-                }
-                if self.held.values().any(Held::awaits_parent) {
-                    self.scan_at = self.scan_at.min(now + AWAITED_PARENT_POLL);
-                }
-            }
-            None => {}
-        }
-    }
-
-    fn bootstrap(&mut self, now: Millis, shards: &[Shard]) {
-        if let Some(hole) = sync::hash_range_hole(shards) {
-            let message =
-                format!("the {} shards listed leave hash keys {}..={} uncovered", shards.len(), hole.start, hole.end);
-            let error = ServiceError { kind: ErrorKind::Unavailable, operation: "ListShards", message };
-            return self.call_failed(now, &error);
-        }
-        let checkpoint = self.settings.initial_position.checkpoint();
-        let leases = shards.iter().map(|shard| sync::new_lease(shard, checkpoint.clone())).collect();
-        self.create(now, leases);
-    }
-
-    fn create(&mut self, now: Millis, leases: Vec<Lease>) {
-        self.creating = leases.iter().map(|lease| lease.key.clone()).collect();
-        self.actions.extend(leases.into_iter().map(|lease| Action::Write(Write::Create(lease))));
-        self.finish_start(now);
-    }
-
-    /// Start-up is over once every missing row is there; then the first leases are taken from a fresh scan.
-    fn finish_start(&mut self, now: Millis) {
-        if self.phase == Phase::Starting && self.creating.is_empty() {
-            self.phase = Phase::Running;
-            self.failures = 0;
-            self.scan_at = now;
         }
     }
 
     /// A scan or a listing failed: try again later, give up when a person must act or start-up does not get anywhere.
     fn call_failed(&mut self, now: Millis, error: &ServiceError) {
         self.failures += 1;
+        self.scan_by(now + backoff(self.failures));
         let give_up = self.phase == Phase::Starting && self.failures >= START_ATTEMPTS_MAX;
         if give_up || !error.kind.is_transient() {
-            return self.fail(error.to_string());
+            self.scan_at = now + RETRY_MAX;
+            self.fail(error.to_string());
         }
-        self.scan_at = now + backoff(self.failures);
     }
 
     fn fail(&mut self, reason: String) {
@@ -358,102 +229,93 @@ impl Worker {
 
     /// Takes what nobody holds, up to a fair share of all leases.
     fn take(&mut self, now: Millis) {
-        let mine = self.held.len() + self.taking.len();
+        if self.phase != Phase::Running {
+            return;
+        }
+        let mine = self.held.values().filter(|held| !held.is_sealed()).count() + self.taking.len();
         let wanted = self.table.fair_share(now, &self.settings, mine).saturating_sub(mine);
-        let free = self.table.available(now, &self.settings);
-        let candidates = free.into_iter().filter(|lease| !self.held.contains_key(&lease.key));
-        let chosen: Vec<Lease> =
-            candidates.filter(|lease| !self.taking.contains(&lease.key)).take(wanted).cloned().collect();
+        let free = self.table.available(now, &self.settings).into_iter();
+        let candidates =
+            free.filter(|lease| !self.held.contains_key(&lease.key) && !self.taking.contains_key(&lease.key));
+        let chosen: Vec<Lease> = candidates.take(wanted).cloned().collect();
         for seen in chosen {
-            self.taking.insert(seen.key.clone());
+            self.taking.insert(seen.key.clone(), now);
             self.actions.push(Action::Write(Write::Take { seen, worker: self.settings.worker.clone() }));
         }
     }
 
     fn written(&mut self, now: Millis, write: Write, result: Result<Outcome, ServiceError>) {
+        if let Ok(Outcome::ConditionFailed(Some(row))) = &result {
+            self.table.learn(now, row.clone());
+        }
         match write {
             Write::Create(lease) => self.created(now, lease, result),
             Write::Take { seen, .. } => self.taken(now, seen, result),
-            Write::Renew { ref key, .. }
-            | Write::Evict { ref key, .. }
-            | Write::Checkpoint { ref key, .. }
-            | Write::Children { ref key, .. } => {
-                let key = key.clone();
-                let Some(held) = self.held.get_mut(&key) else {
-                    return;
-                };
-                match held.settle(now, write, result, &self.settings.worker) {
-                    Op::Kept => {}
-                    Op::Checkpointed(checkpoint) => {
-                        let epoch = held.epoch;
-                        self.actions.push(Action::Checkpointed { key, epoch, checkpoint, written: true });
-                    }
-                    Op::Sealed => {
-                        self.table.set_checkpoint(&key, Checkpoint::ShardEnd);
-                        self.actions.push(Action::ShardSealed { key, epoch: held.epoch });
-                        self.start_ready(now);
-                        self.scan_at = now;
-                    }
-                    Op::Released => drop(self.held.remove(&key)),
-                    Op::Lost => self.lose(&key),
-                    Op::Broken(reason) => self.fail(format!("lease {key}: {reason}")),
-                }
-            }
+            write => self.settle(now, write, result),
         }
     }
 
-    fn created(&mut self, now: Millis, lease: Lease, result: Result<Outcome, ServiceError>) {
-        match result {
-            Ok(_) => {
-                self.creating.remove(&lease.key);
-                self.table.insert_new(lease.clone());
-                for held in self.held.values_mut() {
-                    held.child_exists(&lease.key);
-                }
-                self.finish_start(now);
+    /// An answer to a write to a row that this worker holds, or held.
+    fn settle(&mut self, now: Millis, write: Write, result: Result<Outcome, ServiceError>) {
+        let key = write.key().clone();
+        let Some(held) = self.held.get_mut(&key) else {
+            return;
+        };
+        let (epoch, op) = (held.epoch, held.settle(now, write, result, &self.settings.worker));
+        if !matches!(op, Op::Lost) {
+            self.table.learn(now, held.lease.clone());
+        }
+        match op {
+            Op::Kept => {}
+            Op::Checkpointed(checkpoint) => {
+                self.actions.push(Action::Checkpointed { key, epoch, checkpoint, written: true });
             }
-            Err(error) if error.kind.is_transient() => {
-                let parent = self.held.values_mut().find(|held| held.is_creating(&lease.key));
-                self.failures += 1;
-                if let Some(held) = parent {
-                    held.child_failed(&lease.key, now + backoff(self.failures));
-                } else if self.failures >= START_ATTEMPTS_MAX {
-                    self.fail(error.to_string());
-                } else {
-                    self.actions.push(Action::Write(Write::Create(lease)));
-                }
+            Op::Sealed => {
+                self.actions.push(Action::ShardSealed { key, epoch });
+                // The children are known by this worker's own writes; the scan finds those of other parents.
+                self.take(now);
+                self.start_ready(now);
+                self.scan_by(now);
             }
-            Err(error) => self.fail(error.to_string()),
+            Op::Released => drop(self.held.remove(&key)),
+            Op::Lost => self.lose(&key),
+            Op::Broken(reason) => {
+                self.fail(format!("lease {key}: {reason}"));
+                self.lose(&key);
+            }
         }
     }
 
     fn taken(&mut self, now: Millis, seen: Lease, result: Result<Outcome, ServiceError>) {
-        self.taking.remove(&seen.key);
-        let lost_reply =
-            |row: &Lease| row.owner.as_ref() == Some(&self.settings.worker) && row.counter == seen.counter + 1;
-        let mine = match &result {
-            Ok(Outcome::Done) => true,
-            Ok(Outcome::ConditionFailed(row)) => row.as_ref().is_some_and(lost_reply),
-            Err(_) => false,
-        };
-        match result {
-            _ if mine => {
-                self.epochs += 1;
-                let lease = Lease {
-                    owner: Some(self.settings.worker.clone()),
-                    counter: seen.counter + 1,
-                    checkpoint_owner: None,
-                    ..seen
-                };
-                self.table.insert(now, lease.clone());
-                self.held.insert(lease.key.clone(), Held::new(lease, self.epochs, now));
-                self.start_ready(now);
+        let sent_at = self.taking.remove(&seen.key).unwrap_or(now);
+        let me = &self.settings.worker;
+        let lost_reply = |row: &Lease| row.owner.as_ref() == Some(me) && row.counter == seen.counter + 1;
+        let lease = match result {
+            Ok(Outcome::Done) => {
+                Lease { owner: Some(me.clone()), counter: seen.counter + 1, checkpoint_owner: None, ..seen }
             }
-            Err(error) if error.kind.is_transient() => self.scan_at = self.scan_at.min(now + RETRY_MIN),
-            Err(error) => self.fail(error.to_string()),
-            // Another worker was faster; the next cycle sees who.
-            Ok(_) => {}
+            Ok(Outcome::ConditionFailed(Some(row))) if lost_reply(&row) => row,
+            // It may have happened all the same. If not, the release finds another owner.
+            Err(_) if self.phase == Phase::Stopping => seen,
+            // Another worker was faster.
+            Ok(Outcome::ConditionFailed(Some(_))) => return,
+            Ok(Outcome::ConditionFailed(None)) => return self.table.forget(&seen.key),
+            Err(error) if error.kind.is_transient() => return self.scan_by(now + RETRY_MIN),
+            Err(error) => return self.fail(error.to_string()),
+        };
+        self.table.learn(now, lease.clone());
+        self.epochs += 1;
+        let held = Held::new(lease, self.epochs, sent_at);
+        if held.is_sealed() {
+            // An earlier life of this worker sealed it with its last write: there is nothing to read.
+            return self.start_ready(now);
         }
+        if held.is_expired(now, self.settings.failover) && self.phase == Phase::Running {
+            // The answer was too slow to be trusted.
+            return self.scan_by(now);
+        }
+        self.held.insert(held.lease.key.clone(), held);
+        self.start_ready(now);
     }
 
     /// Starts the held shards whose parents are done.
@@ -476,17 +338,20 @@ impl Worker {
     }
 
     fn checkpoint(&mut self, key: ShardId, epoch: Epoch, checkpoint: Checkpoint) {
-        match self.held.get_mut(&key).filter(|held| held.epoch == epoch) {
-            Some(held) => held.want_checkpoint(checkpoint),
-            None => self.actions.push(Action::Checkpointed { key, epoch, checkpoint, written: false }),
-        }
+        let held = self.held.get_mut(&key).filter(|held| held.epoch == epoch);
+        let written = match held.map(|held| held.want_checkpoint(&checkpoint)) {
+            Some(Wish::WillBeWritten) => return,
+            Some(Wish::Covered) => true,
+            Some(Wish::TooLate) | None => false,
+        };
+        self.actions.push(Action::Checkpointed { key, epoch, checkpoint, written });
     }
 
     fn shard_ended(&mut self, key: &ShardId, epoch: Epoch, children: Vec<ChildShard>) {
         let known = self.table.keys();
         if let Some(held) = self.held.get_mut(key).filter(|held| held.epoch == epoch) {
             held.end(children, &known);
-            self.list_for_children();
+            self.list_for_children(Held::needs_listing);
         }
     }
 
@@ -497,10 +362,13 @@ impl Worker {
     }
 
     fn drop_expired(&mut self, now: Millis) {
-        let failover = self.settings.failover;
-        let expired = |held: &&Held| now.saturating_sub(held.renewed_at) > failover;
+        let expired = |held: &&Held| held.is_expired(now, self.settings.failover);
         let keys: Vec<ShardId> = self.held.values().filter(expired).map(|held| held.lease.key.clone()).collect();
-        keys.iter().for_each(|key| self.lose(key));
+        for key in keys {
+            self.lose(&key);
+            // Perhaps nobody noticed, and it is taken again at once.
+            self.scan_by(now);
+        }
     }
 
     fn lose(&mut self, key: &ShardId) {

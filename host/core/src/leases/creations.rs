@@ -1,0 +1,67 @@
+//! Rows on their way into the table at start-up: in their order, a few at a time, and again with a wait when the table
+//! refuses them.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::message::Millis;
+use super::row::Lease;
+use super::worker::{START_ATTEMPTS_MAX, backoff};
+use crate::shard::ShardId;
+
+/// Creations on their way at a time: enough to hide the round trips of a large stream, few enough for a small table.
+const AT_ONCE_MAX: usize = 10;
+
+#[derive(Default)]
+pub(super) struct Creations {
+    waiting: VecDeque<Lease>,
+    under_way: BTreeSet<ShardId>,
+    /// Rounds of failures in a row.
+    failures: u32,
+    retry_at: Millis,
+}
+
+impl Creations {
+    pub(super) fn new(leases: Vec<Lease>) -> Self {
+        Self { waiting: leases.into(), ..Self::default() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.under_way.is_empty()
+    }
+
+    /// What to send now.
+    pub(super) fn next(&mut self, now: Millis) -> Vec<Lease> {
+        if now < self.retry_at {
+            return Vec::new();
+        }
+        let free = AT_ONCE_MAX.saturating_sub(self.under_way.len()).min(self.waiting.len());
+        let next: Vec<Lease> = self.waiting.drain(..free).collect();
+        self.under_way.extend(next.iter().map(|lease| lease.key.clone()));
+        next
+    }
+
+    pub(super) fn created(&mut self, key: &str) {
+        if self.under_way.remove(key) {
+            self.failures = 0;
+        }
+    }
+
+    /// A creation failed and may succeed later; `false` when that was tried often enough. Failures of calls that were
+    /// on their way together count as one.
+    pub(super) fn failed(&mut self, now: Millis, lease: Lease) -> bool {
+        if !self.under_way.remove(&lease.key) {
+            return true;
+        }
+        self.waiting.push_front(lease);
+        if now >= self.retry_at {
+            self.failures += 1;
+            self.retry_at = now + backoff(self.failures);
+        }
+        self.failures < START_ATTEMPTS_MAX
+    }
+
+    /// When [`Creations::next`] has something, unless an answer comes first.
+    pub(super) fn wake_at(&self) -> Option<Millis> {
+        (!self.waiting.is_empty() && self.under_way.len() < AT_ONCE_MAX).then_some(self.retry_at)
+    }
+}

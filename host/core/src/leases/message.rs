@@ -1,0 +1,90 @@
+//! What goes into a [`Worker`](super::Worker) and what comes out of it.
+
+use super::row::{Outcome, Scan, Write};
+use crate::position::{Checkpoint, InitialPosition};
+use crate::service::ServiceError;
+use crate::shard::{ChildShard, Shard, ShardFilter, ShardId};
+
+/// Milliseconds on a monotonic clock.
+pub type Millis = u64;
+
+/// Tells two holdings of the same lease apart: grows with every acquisition of this worker.
+pub type Epoch = u64;
+
+/// What a worker is told once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The value that goes into `leaseOwner`; unique among the workers of a table.
+    pub worker: String,
+    /// A lease whose counter did not change for this long is anybody's.
+    pub failover: Millis,
+    pub initial_position: InitialPosition,
+    pub max_leases: usize,
+    /// How often a child looks whether its parents are done.
+    pub parent_poll: Millis,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "one is alive at a time; a box would only add an allocation")]
+pub enum Event {
+    /// Time passed; see [`Worker::wake_at`](super::Worker::wake_at).
+    Tick,
+    Scanned(Result<Scan, ServiceError>),
+    Listed(Result<Vec<Shard>, ServiceError>),
+    Written {
+        write: Write,
+        result: Result<Outcome, ServiceError>,
+    },
+    /// Everything up to `checkpoint` is committed. One that waits to be written is overtaken by the next, and then not
+    /// answered on its own.
+    Checkpoint {
+        key: ShardId,
+        epoch: Epoch,
+        checkpoint: Checkpoint,
+    },
+    /// The shard is read and committed to its end. No children means that the reader was not told of any.
+    ShardEnded {
+        key: ShardId,
+        epoch: Epoch,
+        children: Vec<ChildShard>,
+    },
+    /// Release everything. All that can be committed has been.
+    Stop,
+}
+
+/// What the shell must do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    Scan,
+    List(ShardFilter),
+    Write(Write),
+    /// Read the shard from its checkpoint on.
+    Start {
+        key: ShardId,
+        epoch: Epoch,
+        checkpoint: Checkpoint,
+    },
+    /// Stop reading the shard and drop what is in flight: somebody else may own it now.
+    Revoke {
+        key: ShardId,
+        epoch: Epoch,
+    },
+    /// The answer to [`Event::Checkpoint`]: whether the row covers it. `false` when the lease was lost before.
+    Checkpointed {
+        key: ShardId,
+        epoch: Epoch,
+        checkpoint: Checkpoint,
+        written: bool,
+    },
+    /// The answer to [`Event::ShardEnded`]: the children's leases exist and the shard's is at SHARD_END. It may take as
+    /// long as other shards need, and after [`Event::Stop`] it may not come at all.
+    ShardSealed {
+        key: ShardId,
+        epoch: Epoch,
+    },
+    /// The job cannot go on.
+    Fail(String),
+    /// Nothing is held any more.
+    Stopped,
+}

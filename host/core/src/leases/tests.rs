@@ -1,0 +1,32 @@
+//! The lease machine against a model of the table and of the stream: named cases here, a fleet under faults in
+//! simulated time in `fleet`. Numbers such as (7) are the items of the conformance list for workers that share a table
+//! with the Kinesis Client Library.
+
+mod fleet;
+mod model;
+mod reshard;
+mod rows;
+mod solo;
+mod start;
+mod stop;
+
+use super::{Millis, Settings};
+use crate::position::{Checkpoint, InitialPosition};
+
+const FAILOVER: Millis = 10_000;
+/// Longer than it takes to find an expired lease: its age, and the time between two scans.
+const TAKE_OVER: Millis = 31_000;
+
+fn settings(worker: &str) -> Settings {
+    Settings {
+        worker: worker.to_owned(),
+        failover: FAILOVER,
+        initial_position: InitialPosition::TrimHorizon,
+        max_leases: usize::MAX,
+        parent_poll: 10_000,
+    }
+}
+
+fn at(sequence: u64) -> Checkpoint {
+    Checkpoint::from_row(&sequence.to_string(), 0).unwrap()
+}

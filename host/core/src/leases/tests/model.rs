@@ -1,0 +1,203 @@
+//! The two services as the machine sees them: a lease table that carries out [`Write`]s under exactly their
+//! conditions, and a stream whose shards split and merge.
+
+use std::collections::BTreeMap;
+
+use crate::leases::{Action, Event, Lease, Outcome, Scan, Write};
+use crate::position::Checkpoint;
+use crate::shard::{ChildShard, HashRange, Shard, ShardFilter, ShardId};
+
+/// A lease table. It checks of itself that a counter never falls.
+#[derive(Default)]
+pub(super) struct Rows {
+    pub(super) rows: BTreeMap<ShardId, Lease>,
+}
+
+impl Rows {
+    pub(super) fn apply(&mut self, write: &Write) -> Outcome {
+        let Some(row) = self.rows.get_mut(write.key()) else {
+            return match write {
+                Write::Create(lease) => {
+                    assert!(lease.owner.is_none() && lease.counter == 0, "a new row is nobody's: {lease:?}");
+                    self.rows.insert(lease.key.clone(), lease.clone());
+                    Outcome::Done
+                }
+                _ => Outcome::ConditionFailed(None),
+            };
+        };
+        let before = row.clone();
+        let holds = match write {
+            Write::Create(_) => false,
+            Write::Renew { counter, .. } | Write::Checkpoint { counter, .. } => row.counter == *counter,
+            Write::Take { seen, .. } => row.counter == seen.counter,
+            Write::Evict { owner, .. } => row.owner.as_ref() == Some(owner),
+            Write::Children { .. } => true,
+        };
+        if !holds {
+            return Outcome::ConditionFailed(Some(before));
+        }
+        match write {
+            Write::Create(_) | Write::Renew { .. } => {}
+            Write::Take { seen, worker } => {
+                row.owner_switches += u64::from(seen.owner.as_ref().is_some_and(|owner| owner != worker));
+                row.owner = Some(worker.clone());
+                row.checkpoint_owner = None;
+            }
+            Write::Evict { .. } => row.owner = None,
+            Write::Checkpoint { checkpoint, .. } => {
+                row.checkpoint = checkpoint.clone();
+                row.owner_switches = 0;
+            }
+            Write::Children { children, .. } => row.children.clone_from(children),
+        }
+        row.counter += u64::from(!matches!(write, Write::Children { .. }));
+        Outcome::Done
+    }
+
+    pub(super) fn row(&self, key: &str) -> &Lease {
+        &self.rows[key]
+    }
+
+    pub(super) fn owner(&self, key: &str) -> Option<&str> {
+        self.row(key).owner.as_deref()
+    }
+
+    pub(super) fn keys(&self) -> Vec<&str> {
+        self.rows.keys().map(String::as_str).collect()
+    }
+
+    pub(super) fn is_at_end(&self, key: &str) -> bool {
+        self.rows.get(key).is_some_and(|row| row.checkpoint == Checkpoint::ShardEnd)
+    }
+}
+
+/// A shard and how many records it has: their sequence numbers are `first..first + records`.
+pub(super) struct ModelShard {
+    pub(super) shard: Shard,
+    pub(super) records: u64,
+    children: Vec<ShardId>,
+}
+
+impl ModelShard {
+    /// The sequence number of the record at `index`; the number `first` itself is the shard's start and no record's.
+    pub(super) fn sequence(&self, index: u64) -> u64 {
+        self.shard.starting_sequence.parse::<u64>().unwrap() + 1 + index
+    }
+
+    /// How many records a checkpoint covers.
+    pub(super) fn covered_by(&self, checkpoint: &Checkpoint) -> u64 {
+        match checkpoint {
+            Checkpoint::At(position) => position.sequence.as_str().parse::<u64>().unwrap() - self.sequence(0) + 1,
+            Checkpoint::ShardEnd => self.records,
+            _ => 0,
+        }
+    }
+}
+
+/// A stream.
+#[derive(Default)]
+pub(super) struct Stream {
+    pub(super) shards: BTreeMap<ShardId, ModelShard>,
+    created: u64,
+}
+
+impl Stream {
+    /// Shards `s00`, `s01`, ... that share the hash space.
+    pub(super) fn of(shards: u128) -> Self {
+        let mut stream = Self::default();
+        let width = u128::MAX / shards;
+        for index in 0..shards {
+            let end = if index + 1 == shards { u128::MAX } else { width * (index + 1) - 1 };
+            stream.open(&[], HashRange { start: width * index, end });
+        }
+        stream
+    }
+
+    fn open(&mut self, parents: &[&str], hash_range: HashRange) -> ShardId {
+        let id = format!("s{:02}", self.created);
+        let starting_sequence = (self.created * 1_000_000).to_string();
+        self.created += 1;
+        let parents: Vec<ShardId> = parents.iter().map(|&id| id.to_owned()).collect();
+        for parent in &parents {
+            let parent = self.shards.get_mut(parent).unwrap();
+            parent.shard.open = false;
+            parent.children.push(id.clone());
+        }
+        let shard = Shard { id: id.clone(), parents, hash_range, starting_sequence, open: true };
+        self.shards.insert(id.clone(), ModelShard { shard, records: 0, children: Vec::new() });
+        id
+    }
+
+    pub(super) fn split(&mut self, id: &str) {
+        let HashRange { start, end } = self.shards[id].shard.hash_range.clone();
+        let middle = start + (end - start) / 2;
+        self.open(&[id], HashRange { start, end: middle });
+        self.open(&[id], HashRange { start: middle + 1, end });
+    }
+
+    pub(super) fn merge(&mut self, a: &str, b: &str) {
+        let (a_range, b_range) = (self.shards[a].shard.hash_range.clone(), self.shards[b].shard.hash_range.clone());
+        let hash_range = HashRange { start: a_range.start.min(b_range.start), end: a_range.end.max(b_range.end) };
+        self.open(&[a, b], hash_range);
+    }
+
+    /// The open shards in the order of their hash ranges: neighbours may be merged.
+    pub(super) fn open_shards(&self) -> Vec<ShardId> {
+        let mut open: Vec<&Shard> = self.shards.values().map(|model| &model.shard).filter(|shard| shard.open).collect();
+        open.sort_by_key(|shard| shard.hash_range.start);
+        open.into_iter().map(|shard| shard.id.clone()).collect()
+    }
+
+    /// Retention passes: whatever closed before the shard `until` was opened is forgotten.
+    pub(super) fn expire(&mut self, until: &str) {
+        self.shards.retain(|_, model| model.children.first().is_none_or(|child| child.as_str() > until));
+    }
+
+    pub(super) fn children_of(&self, id: &str) -> Vec<ChildShard> {
+        let children = self.shards[id].children.iter().map(|child| &self.shards[child].shard);
+        children
+            .map(|child| ChildShard {
+                id: child.id.clone(),
+                parents: child.parents.clone(),
+                hash_range: child.hash_range.clone(),
+            })
+            .collect()
+    }
+
+    fn list(&self, filter: ShardFilter) -> Vec<Shard> {
+        let shards = self.shards.values().map(|model| model.shard.clone());
+        let oldest = |shard: &Shard| !shard.parents.iter().any(|id| self.shards.contains_key(id));
+        shards
+            .filter(|shard| match filter {
+                ShardFilter::All => true,
+                ShardFilter::AtLatest => shard.open,
+                ShardFilter::AtTrimHorizon | ShardFilter::AtTimestamp(_) => oldest(shard),
+            })
+            .collect()
+    }
+}
+
+/// Both.
+pub(super) struct Services {
+    pub(super) table: Rows,
+    pub(super) stream: Stream,
+}
+
+impl Services {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { table: Rows::default(), stream }
+    }
+
+    /// Carries out a call and answers it.
+    pub(super) fn serve(&mut self, call: &Action) -> Event {
+        match call {
+            Action::Scan => {
+                let leases = self.table.rows.values().cloned().collect();
+                Event::Scanned(Ok(Scan { leases, ..Scan::default() }))
+            }
+            Action::List(filter) => Event::Listed(Ok(self.stream.list(*filter))),
+            Action::Write(write) => Event::Written { write: write.clone(), result: Ok(self.table.apply(write)) },
+            told => panic!("{told:?} is not a call"),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! From an empty or incomplete table to the first reading.
+
+use super::model::{Services, Stream};
+use super::solo::{Solo, failed};
+use super::{at, settings};
+use crate::leases::{Action, Event, START_ATTEMPTS_MAX, Scan, Settings, Write};
+use crate::position::{Checkpoint, InitialPosition};
+use crate::service::ErrorKind;
+use crate::shard::ShardFilter;
+
+fn created(calls: impl IntoIterator<Item = Action>) -> Vec<String> {
+    let keys = calls.into_iter().filter_map(|call| match call {
+        Action::Write(Write::Create(lease)) => Some(lease.key),
+        _ => None,
+    });
+    keys.collect()
+}
+
+/// A fresh application reads all of its shards without waiting for any timer.
+#[test]
+fn a_cold_start_waits_for_nothing_but_answers() {
+    let mut services = Services::new(Stream::of(4));
+    let mut solo = Solo::new(settings("me"), 77);
+    solo.settle(&mut services);
+    assert_eq!(solo.start_keys(), ["s00", "s01", "s02", "s03"]);
+    assert_eq!(solo.now, 77);
+    assert!(services.table.rows.values().all(|row| row.counter == 1 && row.checkpoint == Checkpoint::TrimHorizon));
+}
+
+/// An empty table is filled by the shards of the initial position, at that position.
+#[test]
+fn the_initial_position_decides_which_shards_and_where() {
+    let cases = [
+        (InitialPosition::Latest, ShardFilter::AtLatest, Checkpoint::Latest),
+        (InitialPosition::TrimHorizon, ShardFilter::AtTrimHorizon, Checkpoint::TrimHorizon),
+        (InitialPosition::AtTimestamp(9), ShardFilter::AtTimestamp(9), Checkpoint::AtTimestamp),
+    ];
+    for (initial_position, filter, checkpoint) in cases {
+        let mut services = Services::new(Stream::of(2));
+        let mut solo = Solo::new(Settings { initial_position, ..settings("me") }, 0);
+        solo.answer(&mut services);
+        assert_eq!(solo.calls, [Action::List(filter)]);
+        solo.settle(&mut services);
+        let expected = ["s00", "s01"].map(|key| (key.to_owned(), checkpoint.clone()));
+        assert_eq!(solo.starts(), expected);
+    }
+}
+
+/// DynamoDB's scans may miss what was just written; a start does not wait for them to see it.
+#[test]
+fn a_scan_that_does_not_show_the_new_rows_yet_delays_nothing() {
+    let mut services = Services::new(Stream::of(4));
+    let mut solo = Solo::new(settings("me"), 0);
+    while let Some(call) = solo.calls.pop_front() {
+        match call {
+            Action::Scan => solo.event(Event::Scanned(Ok(Scan::default()))),
+            call => solo.event(services.serve(&call)),
+        }
+    }
+    assert_eq!(solo.start_keys().len(), 4);
+}
+
+/// (45) Rows are created in the order of their starting sequence numbers, and a crash after any of them heals.
+#[test]
+fn a_start_that_crashed_half_way_is_completed_by_the_next() {
+    for crash_after in 0..4 {
+        let mut stream = Stream::of(3);
+        stream.split("s00");
+        stream.merge("s04", "s01");
+        let mut services = Services::new(stream);
+        let mut dying = Solo::new(settings("me"), 0);
+        while created(dying.calls.iter().cloned()).is_empty() {
+            dying.answer(&mut services);
+        }
+        let mut order = Vec::new();
+        for _ in 0..crash_after {
+            if let Some(key) = created(dying.calls.front().cloned()).pop() {
+                order.push(key);
+                dying.answer(&mut services);
+            }
+        }
+        assert!(order.is_sorted(), "{order:?}");
+        let mut next = Solo::running(settings("next"), 0, &mut services);
+        assert_eq!(services.table.keys(), ["s00", "s01", "s02"], "the oldest shards lead to all others");
+        assert_eq!(next.start_keys().len(), 3);
+    }
+}
+
+/// A table that throttles the first writes does not fail the job, and is not hammered.
+#[test]
+fn throttled_creations_back_off_and_succeed() {
+    let mut services = Services::new(Stream::of(30));
+    let mut solo = Solo::new(settings("me"), 0);
+    let mut throttled = 0;
+    while services.table.rows.len() < 30 {
+        let Some(call) = solo.calls.pop_front() else {
+            assert!(solo.worker.wake_at() > solo.now, "a loop without a wait");
+            solo.now = solo.worker.wake_at();
+            solo.event(Event::Tick);
+            continue;
+        };
+        let is_create = matches!(call, Action::Write(Write::Create(_)));
+        if is_create && throttled < 40 {
+            throttled += 1;
+            solo.event(failed(call, ErrorKind::Throttled));
+        } else {
+            solo.event(services.serve(&call));
+        }
+    }
+    solo.settle(&mut services);
+    assert_eq!(solo.start_keys().len(), 30);
+    assert!(!solo.told.iter().any(|told| matches!(told, Action::Fail(_))));
+}
+
+/// Start-up that gets nowhere is told to the job after a bound, whatever it is that fails.
+#[test]
+fn a_start_that_never_succeeds_fails() {
+    type Fault = fn(&Action) -> bool;
+    let faults: [(&str, Fault); 3] = [
+        ("scan", |call| *call == Action::Scan),
+        ("list", |call| matches!(call, Action::List(_))),
+        ("create", |call| matches!(call, Action::Write(Write::Create(_)))),
+    ];
+    for (what, fault) in faults {
+        let mut services = Services::new(Stream::of(1));
+        let mut solo = Solo::new(settings("me"), 0);
+        let mut failures = 0;
+        while solo.told.is_empty() {
+            let Some(call) = solo.calls.pop_front() else {
+                assert!(solo.worker.wake_at() > solo.now, "{what}: a loop without a wait");
+                solo.now = solo.worker.wake_at();
+                solo.event(Event::Tick);
+                continue;
+            };
+            failures += u32::from(fault(&call));
+            solo.event(if fault(&call) { failed(call, ErrorKind::Unavailable) } else { services.serve(&call) });
+        }
+        assert!(matches!(solo.told[..], [Action::Fail(_)]), "{what}: {:?}", solo.told);
+        assert_eq!(failures, START_ATTEMPTS_MAX, "{what}");
+    }
+}
+
+/// After a call that no retry mends, the job is told once, and nothing is called in a loop.
+#[test]
+fn a_denied_scan_fails_at_once_and_does_not_loop() {
+    for running in [false, true] {
+        let mut services = Services::new(Stream::of(1));
+        let mut solo = Solo::new(settings("me"), 0);
+        if running {
+            solo.run_until(1_000, &mut services);
+            solo.take_told();
+            solo.sleep_until(60_000);
+            solo.event(Event::Tick);
+        }
+        solo.settle_unless(&mut services, |call| (*call == Action::Scan).then_some(ErrorKind::Denied));
+        let failures = solo.take_told().iter().filter(|told| matches!(told, Action::Fail(_))).count();
+        assert_eq!(failures, 1);
+        assert!(solo.worker.wake_at() > solo.now);
+    }
+}
+
+/// Two workers start on an empty table at the same time: each row exists once, each shard is read by one of them.
+#[test]
+fn two_first_workers_share_the_work() {
+    let mut services = Services::new(Stream::of(4));
+    let mut solos = ["a", "b"].map(|name| Solo::new(settings(name), 0));
+    while solos.iter().any(|solo| !solo.calls.is_empty()) {
+        for solo in &mut solos {
+            if !solo.calls.is_empty() {
+                solo.answer(&mut services);
+            }
+        }
+    }
+    let mut starts: Vec<String> = solos.iter_mut().flat_map(Solo::start_keys).collect();
+    starts.sort();
+    assert_eq!(starts, ["s00", "s01", "s02", "s03"]);
+}
+
+/// A stop that comes while the start is under way ends it: nothing is called any more.
+#[test]
+fn a_stop_during_the_start_calls_nothing_more() {
+    for answers in 0..4 {
+        let mut services = Services::new(Stream::of(2));
+        let mut solo = Solo::new(settings("me"), 0);
+        for _ in 0..answers {
+            solo.answer(&mut services);
+        }
+        let before = solo.calls.len();
+        solo.event(Event::Stop);
+        assert_eq!(solo.calls.len(), before, "after {answers} answers");
+        for _ in 0..before {
+            solo.answer(&mut services);
+        }
+        assert!(created(solo.calls.iter().cloned()).is_empty(), "after {answers} answers");
+        solo.settle(&mut services);
+        assert_eq!(solo.take_told().last(), Some(&Action::Stopped), "after {answers} answers");
+        assert!(services.table.rows.values().all(|row| row.owner.is_none()));
+    }
+}
+
+/// A worker finds the table filled: it resumes where the rows say.
+#[test]
+fn a_later_start_resumes_where_the_rows_say() {
+    let mut services = Services::new(Stream::of(2));
+    let mut first = Solo::running(settings("first"), 0, &mut services);
+    first.checkpoint("s01", at(33));
+    first.event(Event::Stop);
+    first.settle(&mut services);
+    let mut second = Solo::running(settings("second"), 0, &mut services);
+    assert_eq!(second.starts(), [("s00".to_owned(), Checkpoint::TrimHorizon), ("s01".to_owned(), at(33))]);
+}

@@ -1,0 +1,75 @@
+//! How a worker gets from the first scan to `Running`: which shards to list, and the rows that the table lacks.
+
+use super::{Listing, Phase, Worker};
+use crate::leases::creations::Creations;
+use crate::leases::message::Millis;
+use crate::leases::row::{Lease, Outcome};
+use crate::leases::sync;
+use crate::service::{ErrorKind, ServiceError};
+use crate::shard::{Shard, ShardFilter, ShardId};
+
+impl Worker {
+    /// An empty table is filled by the shards of the initial position; otherwise all shards tell what is missing.
+    pub(super) fn list_at_start(&mut self) {
+        if self.table.is_empty() {
+            self.list(Listing::Bootstrap, sync::bootstrap_filter(self.settings.initial_position));
+        } else {
+            self.list(Listing::Complete, ShardFilter::All);
+        }
+    }
+
+    pub(super) fn create_missing(&mut self, now: Millis, why: Listing, shards: &[Shard]) {
+        let initial = self.settings.initial_position;
+        let missing = match why {
+            Listing::Bootstrap => match sync::hash_range_hole(shards) {
+                Some(hole) => return self.call_failed(now, &incomplete(shards, hole.start, hole.end)),
+                None => shards.iter().map(|shard| sync::new_lease(shard, initial.checkpoint())).collect(),
+            },
+            Listing::Complete | Listing::Children => sync::missing_leases(shards, &self.table.leases(), initial),
+        };
+        self.creations = Creations::new(missing);
+        self.finish_start(now);
+    }
+
+    /// Start-up is over once every missing row is there. What this worker knows of the table by then is enough to take
+    /// the first leases without another scan, which may not even show the new rows yet.
+    fn finish_start(&mut self, now: Millis) {
+        if self.phase == Phase::Starting && self.creations.is_empty() {
+            self.phase = Phase::Running;
+            self.failures = 0;
+            self.take(now);
+        }
+    }
+
+    /// The answer to the creation of a row: one that start-up lacked, or a child of an ended shard.
+    pub(super) fn created(&mut self, now: Millis, lease: Lease, result: Result<Outcome, ServiceError>) {
+        match result {
+            Ok(outcome) => {
+                if outcome == Outcome::Done {
+                    self.table.learn(now, lease.clone());
+                }
+                self.held.values_mut().for_each(|held| held.child_exists(&lease.key));
+                self.creations.created(&lease.key);
+                self.finish_start(now);
+            }
+            Err(error) if error.kind.is_transient() => {
+                self.held.values_mut().for_each(|held| held.child_failed(now, &lease.key));
+                if !self.creations.failed(now, lease) {
+                    self.fail(error.to_string());
+                }
+            }
+            Err(error) => {
+                self.fail(error.to_string());
+                let creating =
+                    self.held.iter_mut().filter_map(|(key, held)| held.take_creation(&lease.key).then_some(key));
+                let creating: Vec<ShardId> = creating.cloned().collect();
+                creating.iter().for_each(|key| self.lose(key));
+            }
+        }
+    }
+}
+
+fn incomplete(shards: &[Shard], from: u128, to: u128) -> ServiceError {
+    let message = format!("the {} shards listed leave hash keys {from}..={to} uncovered", shards.len());
+    ServiceError { kind: ErrorKind::Unavailable, operation: "ListShards", message }
+}
