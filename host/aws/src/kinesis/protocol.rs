@@ -10,7 +10,7 @@ use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeSerializationInterceptorContextRef;
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
 use aws_smithy_runtime_api::http::{Request, Response};
-use aws_smithy_schema::codec::Codec;
+use aws_smithy_schema::codec::{Codec, DynCodec};
 use aws_smithy_schema::error_envelope::sanitize_error_code;
 use aws_smithy_schema::protocol::ClientProtocolInner;
 use aws_smithy_schema::serde::{SerdeError, SerializableStruct, ShapeDeserializer};
@@ -91,7 +91,7 @@ impl KinesisProtocol {
     }
 
     fn no_members(&self) -> Box<dyn ShapeDeserializer> {
-        Box::new(self.no_members.create_deserializer(NO_MEMBERS))
+        Box::new(Codec::create_deserializer(&self.no_members, NO_MEMBERS))
     }
 }
 
@@ -169,5 +169,68 @@ impl ClientProtocolInner for KinesisProtocol {
 
     fn update_endpoint(&self, request: &mut Request, endpoint: &Endpoint, cfg: &ConfigBag) -> Result<(), SerdeError> {
         ClientProtocolInner::update_endpoint(&self.json, request, endpoint, cfg)
+    }
+
+    fn payload_codec(&self) -> Option<&dyn DynCodec> {
+        ClientProtocolInner::payload_codec(&self.json)
+    }
+
+    fn event_stream_media_type(&self) -> Option<&str> {
+        ClientProtocolInner::event_stream_media_type(&self.json)
+    }
+
+    fn parse_event_stream_error_metadata(&self, payload: &[u8]) -> Result<ErrorMetadataBuilder, SerdeError> {
+        ClientProtocolInner::parse_event_stream_error_metadata(&self.json, payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_kinesis::config::{BehaviorVersion, Credentials, Region};
+    use aws_sdk_kinesis::types::{ShardIteratorType, StartingPosition, SubscribeToShardEventStream as Events};
+    use aws_sdk_kinesis::{Client, Config};
+    use shardmill_local::{LocalBackend, Options};
+
+    use super::*;
+
+    /// Event streams ask the protocol for more than other calls do.
+    #[tokio::test]
+    async fn a_subscription_works_through_the_protocol() {
+        let backend = LocalBackend::start(Options::default()).unwrap();
+        let config = Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(Credentials::new("local", "local", None, None, "test"))
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .endpoint_url(backend.kinesis_endpoint())
+            .protocol(KinesisProtocol::new());
+        let client = Client::from_conf(config.build());
+        client.create_stream().stream_name("s").shard_count(1).send().await.unwrap();
+        let summary = loop {
+            let answer = client.describe_stream_summary().stream_name("s").send().await.unwrap();
+            let summary = answer.stream_description_summary.unwrap();
+            if summary.stream_status.as_str() == "ACTIVE" {
+                break summary;
+            }
+        };
+        backend.kinesis().put_record("s", "k", b"hello").unwrap();
+        let register = client.register_stream_consumer().stream_arn(summary.stream_arn).consumer_name("c");
+        let arn = register.send().await.unwrap().consumer.unwrap().consumer_arn;
+        while {
+            let answer = client.describe_stream_consumer().consumer_arn(&arn).send().await.unwrap();
+            answer.consumer_description.unwrap().consumer_status.as_str() != "ACTIVE"
+        } {}
+
+        let from = StartingPosition::builder().r#type(ShardIteratorType::TrimHorizon).build().unwrap();
+        let subscribe = client.subscribe_to_shard().consumer_arn(arn).shard_id("shardId-000000000000");
+        let mut subscription = subscribe.starting_position(from).send().await.unwrap();
+        let records = loop {
+            match subscription.event_stream.recv().await.unwrap() {
+                Some(Events::SubscribeToShardEvent(event)) if !event.records.is_empty() => break event.records,
+                Some(_) => {}
+                None => panic!("the subscription ended without a record"),
+            }
+        };
+        assert_eq!(records[0].data.as_ref(), b"hello");
     }
 }
