@@ -12,9 +12,13 @@ const TOOLS_UNAVAILABLE: i32 = 69;
 const BUILD_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// The directory of the sample tasks.
+///
+/// # Panics
+/// When the crate that this is compiled into is not in the repository.
 #[must_use]
 pub fn samples() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../sample-tasks")
+    let mut above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|directory| directory.join("sample-tasks"));
+    above.find(|directory| directory.is_dir()).expect("the samples are in the root of the repository")
 }
 
 /// The component of a Rust sample, such as `word-count`. The first call in a process builds them all.

@@ -74,6 +74,39 @@ fn word_count_does_not_start_without_its_output() {
     assert!(error.to_string().contains("no output `kafka.counts`"), "{error}");
 }
 
+#[test]
+fn count_sends_what_it_counted_at_the_end_of_a_window_and_when_it_stops() {
+    let engine = Engine::new().unwrap();
+    let module = load(&engine, "count");
+    assert!(module.has_lifecycle() && module.has_windowing());
+    let spec = spec(&Arc::default(), &[]);
+    let mut instance = started(&module, &spec);
+    let mut outputs = Outputs::default();
+    process(&mut instance, ["one", "three"], &mut outputs).unwrap();
+    instance.window(0, 1000, &mut outputs).unwrap();
+    instance.window(1000, 2000, &mut outputs).unwrap();
+    process(&mut instance, ["x"], &mut outputs).unwrap();
+    instance.before_stop(&mut outputs).unwrap();
+    let counts = |json: &str| ("console.counts".to_owned(), None, json.to_owned());
+    assert_eq!(
+        sent(&outputs, &spec),
+        [
+            counts(r#"{"envelopes":2,"bytes":8}"#),
+            counts(r#"{"envelopes":0,"bytes":0}"#),
+            counts(r#"{"envelopes":1,"bytes":1}"#)
+        ]
+    );
+}
+
+#[test]
+fn count_batch_takes_everything_and_sends_nothing() {
+    let engine = Engine::new().unwrap();
+    let mut instance = started(&load(&engine, "count-batch"), &spec(&Arc::default(), &[]));
+    let mut outputs = Outputs::default();
+    assert_eq!(process(&mut instance, ["a", "b"], &mut outputs).unwrap().processed, 2);
+    assert!(outputs.is_empty());
+}
+
 /// What every filter must make of the same messages; every second envelope has no key.
 fn check_filter(module: &Module) {
     assert_eq!(module.shape(), Shape::BatchTask);

@@ -16,6 +16,13 @@ use crate::state::State;
 /// nothing, while a shorter tick would wake an idle process a thousand times a second.
 const TICK: Duration = Duration::from_millis(5);
 
+/// Ticks that never pass, and can be added to any number of ticks that has passed.
+const FOREVER: u64 = u64::MAX / 2;
+
+/// Stack of a call, in bytes: interpreters recurse. The thread that calls an instance needs about twice as much, which
+/// Rust's threads have.
+const MAX_STACK_BYTES: usize = 1 << 20;
+
 /// Compiles modules and runs instances. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
@@ -55,7 +62,7 @@ impl Engine {
 pub(crate) fn ticks(timeout: Duration) -> u64 {
     // One for rounding up and one for the tick that may come at once.
     let ticks = timeout.as_nanos() / TICK.as_nanos() + 2;
-    u64::try_from(ticks).unwrap_or(u64::MAX / 2)
+    u64::try_from(ticks).unwrap_or(u64::MAX).min(FOREVER)
 }
 
 fn config() -> Config {
@@ -65,6 +72,7 @@ fn config() -> Config {
         // No component has async exports; without the support for them a call costs a third.
         .concurrency_support(false)
         .cranelift_opt_level(OptLevel::Speed)
+        .max_wasm_stack(MAX_STACK_BYTES)
         .memory_init_cow(true);
     config
 }
@@ -94,6 +102,6 @@ mod tests {
         assert_eq!(ticks(TICK), 3);
         assert_eq!(ticks(TICK + Duration::from_nanos(1)), 3);
         assert_eq!(ticks(TICK * 2 - Duration::from_nanos(1)), 3);
-        assert_eq!(ticks(Duration::MAX), u64::try_from(Duration::MAX.as_nanos() / TICK.as_nanos()).unwrap() + 2);
+        assert_eq!(ticks(Duration::MAX), FOREVER);
     }
 }

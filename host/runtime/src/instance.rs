@@ -30,6 +30,12 @@ pub struct Instance {
     ended: Option<TrapReason>,
 }
 
+// Its owner makes it on one thread and calls it on another.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Instance>();
+};
+
 enum Guest {
     Task(processor::Guest),
     BatchTask(batch_processor::Guest),

@@ -1,6 +1,7 @@
 //! What tasks send: the flat buffer that a call fills, and the table of streams that sends may name. Owns atomicity of
 //! the buffer (marks); knows nothing of who delivers.
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Streams that one job may send to in its life. A bound against names made up per record.
@@ -120,7 +121,13 @@ pub struct OutputStream {
 #[derive(Debug)]
 pub struct OutputStreams {
     systems: Vec<String>,
-    streams: RwLock<Vec<Arc<OutputStream>>>,
+    streams: RwLock<Streams>,
+}
+
+#[derive(Debug, Default)]
+struct Streams {
+    by_index: Vec<Arc<OutputStream>>,
+    by_name: HashMap<String, u32>,
 }
 
 /// Why a name is not an output.
@@ -139,26 +146,36 @@ impl OutputStreams {
     /// The stream with this index.
     #[must_use]
     pub fn get(&self, output: u32) -> Option<Arc<OutputStream>> {
-        self.streams.read().unwrap_or_else(PoisonError::into_inner).get(output as usize).cloned()
+        self.streams.read().unwrap_or_else(PoisonError::into_inner).by_index.get(output as usize).cloned()
     }
 
     /// The index of `system.stream`. The first dot ends the system's name, as in Samza.
     pub(crate) fn resolve(&self, name: &str) -> Result<u32, Unresolved> {
+        if let Some(&index) = self.streams.read().unwrap_or_else(PoisonError::into_inner).by_name.get(name) {
+            return Ok(index);
+        }
         let (system, stream) = name.split_once('.').ok_or(Unresolved::Unknown)?;
         let known = self.systems.iter().any(|known| known == system);
         if !known || stream.is_empty() || name.len() > MAX_NAME_BYTES {
             return Err(Unresolved::Unknown);
         }
-        let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
-        let found = streams.iter().position(|known| known.system == system && known.stream == stream);
-        let index = found.unwrap_or(streams.len());
-        if index >= MAX_STREAMS {
+        self.streams.write().unwrap_or_else(PoisonError::into_inner).add(name, system, stream)
+    }
+}
+
+impl Streams {
+    fn add(&mut self, name: &str, system: &str, stream: &str) -> Result<u32, Unresolved> {
+        // Another instance may have been first.
+        if let Some(&index) = self.by_name.get(name) {
+            return Ok(index);
+        }
+        if self.by_index.len() >= MAX_STREAMS {
             return Err(Unresolved::Full);
         }
-        if found.is_none() {
-            streams.push(Arc::new(OutputStream { system: system.to_owned(), stream: stream.to_owned() }));
-        }
-        Ok(u32::try_from(index).expect("MAX_STREAMS is far below"))
+        let index = u32::try_from(self.by_index.len()).expect("MAX_STREAMS is far below");
+        self.by_index.push(Arc::new(OutputStream { system: system.to_owned(), stream: stream.to_owned() }));
+        self.by_name.insert(name.to_owned(), index);
+        Ok(index)
     }
 }
 

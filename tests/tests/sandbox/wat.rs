@@ -3,8 +3,14 @@
 /// A task whose `process` has this body, and whose core module has these further parts. The body's locals are the
 /// flattened envelope; its result is the address of the call's result: 0 for "ok", 16 is free to be written to.
 pub(crate) fn task(body: &str, parts: &str) -> Vec<u8> {
+    task_importing("", body, parts)
+}
+
+/// The same, of a component with these imports.
+pub(crate) fn task_importing(imports: &str, body: &str, parts: &str) -> Vec<u8> {
     assemble(&format!(
         r#"(component
+            {imports}
             (core module $code
                 (memory (export "memory") 1)
                 (global $next (mut i32) (i32.const 1024))
