@@ -230,7 +230,7 @@ async fn a_lost_or_late_reply_is_unavailable_and_retried_when_allowed() {
     let backend = backend();
     backend.kinesis().create_stream(STREAM, 1).unwrap();
     let endpoint = backend.kinesis_endpoint();
-    let hasty = ClientSettings { attempt_timeout: Duration::from_millis(200), ..settings(endpoint) };
+    let hasty = ClientSettings { attempt_timeout: Duration::from_secs(1), ..settings(endpoint) };
     let client = Kinesis::new(&hasty).await.unwrap();
     put(&client, &[("k", "1")]).await;
     let shard = "shardId-000000000000";
