@@ -2,7 +2,6 @@
 
 use shardmill_aws::{Billing, ClientSettings, StaticCredentials, Wire};
 use shardmill_core::config::{self, BillingMode, Input, Job};
-use shardmill_core::position::InitialPosition;
 use shardmill_core::{leases, reader, run_loop};
 use shardmill_runtime::Limits;
 
@@ -59,7 +58,7 @@ pub(crate) fn leases(input: &Input) -> leases::Settings {
     leases::Settings {
         worker: input.worker_id.clone().unwrap_or_else(new_worker),
         failover: millis(input.failover),
-        initial_position: initial_position(input),
+        initial_position: input.initial_position,
         max_leases: input.max_leases_for_worker,
         parent_poll: millis(input.parent_shard_poll),
     }
@@ -69,19 +68,11 @@ pub(crate) fn leases(input: &Input) -> leases::Settings {
 #[must_use]
 pub(crate) fn reader(input: &Input) -> reader::Settings {
     reader::Settings {
-        initial_position: initial_position(input),
+        initial_position: input.initial_position,
         max_records: input.max_records,
         idle: millis(input.idle_between_reads),
         max_unprocessed_bytes: input.max_cache_bytes,
         max_unprocessed_records: input.max_cache_records,
-    }
-}
-
-fn initial_position(input: &Input) -> InitialPosition {
-    match input.initial_position {
-        config::InitialPosition::Latest => InitialPosition::Latest,
-        config::InitialPosition::TrimHorizon => InitialPosition::TrimHorizon,
-        config::InitialPosition::AtTimestamp(ms) => InitialPosition::AtTimestamp(ms.max(0).unsigned_abs()),
     }
 }
 

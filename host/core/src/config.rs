@@ -19,10 +19,7 @@ mod value;
 
 use std::collections::BTreeMap;
 
-pub use job::{
-    BatchLimits, BillingMode, ClientSettings, InitialPosition, Input, Job, Limits, Output, Retry, StaticCredentials,
-    Wire,
-};
+pub use job::{BatchLimits, BillingMode, ClientSettings, Input, Job, Limits, Output, Retry, StaticCredentials, Wire};
 pub use problem::{Code, Errors, Notice, Origin, Problem};
 pub use reference::reference_markdown;
 pub use resolve::Resolved;

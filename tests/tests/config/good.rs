@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use insta::assert_snapshot;
-use shardmill_core::config::{
-    self, BillingMode, InitialPosition, Input, Output, Source, Wire, render_check, render_show,
-};
+use shardmill_core::config::{self, BillingMode, Input, Output, Source, Wire, render_check, render_show};
+use shardmill_core::position::InitialPosition;
 
 use super::{JOB, environment, file, job_with, load};
 

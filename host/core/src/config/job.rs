@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Secret;
+use crate::position::InitialPosition;
 
 /// One module and the configuration it runs under.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,14 +78,6 @@ pub struct StaticCredentials {
     pub access_key: String,
     pub secret_key: Secret,
     pub session_token: Option<Secret>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InitialPosition {
-    Latest,
-    TrimHorizon,
-    /// Milliseconds since 1970-01-01T00:00:00Z.
-    AtTimestamp(i64),
 }
 
 /// How a lease table that does not exist yet is created.

@@ -146,7 +146,7 @@ pub(super) fn list(text: &str) -> Vec<&str> {
 }
 
 /// Milliseconds since 1970.
-pub(super) fn timestamp(text: &str) -> Option<i64> {
+pub(super) fn timestamp(text: &str) -> Option<u64> {
     let text = text.trim();
     let moment = match text.parse::<i64>() {
         Ok(n) if n < EPOCH_SECONDS_END => n.checked_mul(1000)?,
@@ -156,7 +156,7 @@ pub(super) fn timestamp(text: &str) -> Option<i64> {
             i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).ok()?
         }
     };
-    (moment >= 0).then_some(moment)
+    u64::try_from(moment).ok()
 }
 
 pub(super) fn is_name(text: &str) -> bool {

@@ -1,10 +1,10 @@
 //! Where a stream starts: `InitialPositionInStream` and its timestamp, which may stand at the stream and at its system.
 
 use super::{Place, Settings, candidates};
-use crate::config::job::InitialPosition;
 use crate::config::keys;
 use crate::config::problem::{Code, Origin, Problem};
 use crate::config::value;
+use crate::position::InitialPosition;
 
 const POSITION: &str = "aws.kcl.InitialPositionInStream";
 const TIMESTAMP: &str = "aws.kcl.TimestampAtInitialPositionInStream";
