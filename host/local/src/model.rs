@@ -2,7 +2,7 @@
 //!
 //! Pure and deterministic: the time is an argument of every call, there is no I/O, no task, no clock, no randomness;
 //! it knows nothing of HTTP or of a wire format (a record is *kept* in one, see `model/record.rs`, because readers
-//! get it unchanged). Each operation is one method of [`Model`]; what they share is [`stream`].
+//! get it unchanged). Each operation is one method of [`Model`]; what they share is in `model/stream.rs`.
 //!
 //! Locks, always taken in this order: the streams, one stream's state, one shard's log. A record's sequence number
 //! is given and the record appended under the shard's lock, in one step: a reader that follows the tip can neither

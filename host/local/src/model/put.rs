@@ -59,7 +59,9 @@ impl Model {
         }
         check_entry(&state, &entry, None)?;
         let shard = place(&stream, &state, &entry)?;
-        self.append(now, &stream, shard, &mut lock(&shard.log), &entry)
+        let mut log = lock(&shard.log);
+        log.trim(now.saturating_sub(state.retention()));
+        self.append(now, &stream, shard, &mut log, &entry)
     }
 
     /// Writes up to 500 records; each is taken or refused for itself. Records of one shard keep their order.
