@@ -1,0 +1,229 @@
+"""Judges consumers of a local backend: each drains numbered records, and nothing may be missing or out of order.
+
+usage: judge.py --kinesis URL --dynamodb URL --work DIR --shardmill PATH --java DIR CASE
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import boto3
+
+import consumers
+import numbered
+from consumers import wait
+
+SHARDS = 4
+COLD_START_SECONDS = 180
+DRAIN_SECONDS = 120
+CBOR = "application/x-amz-cbor-1.1"
+
+
+class Account:
+    """The backend, a stream on it and the consumers of a case."""
+
+    def __init__(self, arguments):
+        def client(service, endpoint):
+            return boto3.client(
+                service,
+                endpoint_url=endpoint,
+                region_name="us-east-1",
+                aws_access_key_id="local",
+                aws_secret_access_key="local",
+            )
+
+        self.kinesis = client("kinesis", arguments.kinesis)
+        self.dynamodb = client("dynamodb", arguments.dynamodb)
+        self.case = arguments.case
+        self.work = arguments.work
+        self.stream = self.application = f"compat-{arguments.case}"
+        self.start = consumers.Starter(
+            arguments.kinesis, arguments.dynamodb, arguments.work, arguments.shardmill, arguments.java
+        )
+        self.kinesis.create_stream(StreamName=self.stream, ShardCount=SHARDS)
+        numbered.active(self.kinesis, self.stream)
+        self.producer = numbered.Producer(self.kinesis, self.stream)
+
+    def output(self, name):
+        """A file for a consumer's records; one of an earlier run is removed."""
+        path = self.work / f"{self.case}-{name}.records"
+        path.unlink(missing_ok=True)
+        return path
+
+    def leases(self):
+        """The lease rows by shard; rows of other kinds, as KCL 3 keeps them in the same table, are left out."""
+        rows = self.dynamodb.scan(TableName=self.application)["Items"]
+        return {
+            row["leaseKey"]["S"]: row
+            for row in rows
+            if row.get("entityType", {"S": "LEASE"})["S"] == "LEASE" and "checkpoint" in row
+        }
+
+    def closed(self):
+        shards = self.kinesis.list_shards(StreamName=self.stream)["Shards"]
+        return [shard["ShardId"] for shard in shards if "EndingSequenceNumber" in shard["SequenceNumberRange"]]
+
+
+def say(text):
+    print(f"      {text}", flush=True)
+
+
+def drain(account, start, resharded_before=False):
+    """One consumer drains a stream that is split and merged while it runs, or was before it started."""
+    producer, stream = account.producer, account.stream
+    producer.put(1200)
+    if resharded_before:
+        reshard(account)
+    began = time.monotonic()
+    consumer = start(stream, account.application, account.output("all"))
+    wait("the first record", COLD_START_SECONDS, lambda: consumer.deliveries(), consumer)
+    say(f"first record after {time.monotonic() - began:.1f} s")
+    if not resharded_before:
+        reshard(account)
+    everything = lambda: len(set(consumer.deliveries())) >= len(producer.written)  # noqa: E731
+    wait("every record", DRAIN_SECONDS, everything, consumer)
+    say(f"all {len(producer.written)} records after {time.monotonic() - began:.1f} s")
+    wait("closed shards at SHARD_END", DRAIN_SECONDS, lambda: not unfinished(account), consumer)
+    printed = consumer.stop()
+    repeats = numbered.judge(consumer.deliveries(), producer.written, repeats_allowed=True)
+    say(f"order per shard and key holds over {len(shards_of(consumer))} shards; {repeats} repeats")
+    return printed
+
+
+def reshard(account):
+    """A split and a merge with records before, between and after."""
+    account.producer.put(400)
+    parent = numbered.split_first(account.kinesis, account.stream)
+    account.producer.put(400)
+    parents = numbered.merge_last(account.kinesis, account.stream)
+    account.producer.put(400)
+    say(f"split {parent}, merged {' and '.join(parents)}")
+
+
+def unfinished(account):
+    """Closed shards with a lease that is not at its end: finished ones are at SHARD_END, or gone after a clean-up."""
+    leases = account.leases()
+    return [
+        shard for shard in account.closed() if shard in leases and leases[shard]["checkpoint"]["S"] != "SHARD_END"
+    ]
+
+
+def shards_of(consumer):
+    return {delivery.shard for delivery in consumer.deliveries()}
+
+
+def require_cbor(printed):
+    """Every call of a Java client to Kinesis went in CBOR; only SubscribeToShard is JSON there, and an event stream."""
+    calls = [line.split() for line in printed.splitlines()]
+    cbor = sum(int(times) for _, asked, answered, times in calls if (asked, answered) == (CBOR, CBOR))
+    other = [call for call in calls if (call[1], call[2]) != (CBOR, CBOR) and call[0] != "SubscribeToShard"]
+    if other or not cbor:
+        raise numbered.Broken(f"calls that were not CBOR: {other}, CBOR calls: {cbor}")
+    subscriptions = sum(int(call[3]) for call in calls if call[0] == "SubscribeToShard")
+    say(f"wire: {cbor} calls in CBOR, {subscriptions} subscriptions")
+
+
+def kcl3(account, resharded_before=False, **options):
+    def start(stream, application, output):
+        return account.start.kcl3(stream, application, output, **options)
+
+    require_cbor(drain(account, start, resharded_before))
+
+
+def take_over(account, other):
+    """Another consumer, shardmill, the other again and shardmill again share one lease table, one after the other.
+
+    Each goes on at the checkpoints of the one before: after graceful stops every record comes exactly once. Between
+    them the stream is split and merged.
+    """
+    producer, stream, application = account.producer, account.stream, account.application
+    deliveries = []
+
+    def finish(consumer):
+        consumer.stop()
+        got = consumer.deliveries()
+        deliveries.extend(got)
+        say(f"{consumer.name}: {len(got)} records, {len(deliveries)} of {len(producer.written)} in all")
+
+    def part_of(consumer, count):
+        wait(f"{count} records", COLD_START_SECONDS, lambda: len(consumer.deliveries()) >= count, consumer)
+
+    def rest_of(consumer):
+        left = len(producer.written) - len(deliveries)
+        part_of(consumer, left)
+        wait("closed shards at SHARD_END", DRAIN_SECONDS, lambda: not unfinished(account), consumer)
+
+    producer.put(2400)
+    first = other(stream, application, account.output("1-other"))
+    part_of(first, 600)
+    finish(first)
+    if len(deliveries) == len(producer.written):
+        raise numbered.Broken("the first consumer was too quick: nothing is left to take over")
+
+    numbered.split_first(account.kinesis, stream)
+    producer.put(600)
+    second = account.start.shardmill_job(stream, application, account.output("2-shardmill"))
+    rest_of(second)
+    finish(second)
+
+    numbered.merge_last(account.kinesis, stream)
+    producer.put(1200)
+    third = other(stream, application, account.output("3-other"))
+    rest_of(third)
+    finish(third)
+
+    producer.put(1200)
+    fourth = account.start.shardmill_job(stream, application, account.output("4-shardmill"), pause_ms=2)
+    part_of(fourth, 400)
+    finish(fourth)
+    fifth = other(stream, application, account.output("5-other"))
+    rest_of(fifth)
+    finish(fifth)
+    numbered.judge(deliveries, producer.written, repeats_allowed=False)
+    say(f"{len(producer.written)} records, each exactly once, in order per shard and key, through five consumers")
+
+
+CASES = {
+    "kcl3-polling": lambda account: kcl3(account),
+    "kcl3-fanout": lambda account: kcl3(account, retrieval="FANOUT"),
+    "kcl3-polling-2x": lambda account: kcl3(account, version="COMPATIBLE_WITH_2X"),
+    "kcl3-fanout-2x": lambda account: kcl3(account, retrieval="FANOUT", version="COMPATIBLE_WITH_2X"),
+    "kcl3-resharded": lambda account: kcl3(account, resharded_before=True),
+    "kcl1-polling": lambda account: drain(account, account.start.kcl1),
+    "kcl-rs-polling": lambda account: drain(account, account.start.kcl_rs),
+    "kcl-rs-fanout": lambda account: drain(
+        account, lambda *arguments: account.start.kcl_rs(*arguments, retrieval="FANOUT")
+    ),
+    "kcl-rs-resharded": lambda account: drain(account, account.start.kcl_rs, resharded_before=True),
+    "takeover-kcl3": lambda account: take_over(
+        account, lambda *arguments: account.start.kcl3(*arguments, version="COMPATIBLE_WITH_2X_PHASE1", records=50)
+    ),
+    "takeover-kcl1": lambda account: take_over(
+        account, lambda *arguments: account.start.kcl1(*arguments, records=50)
+    ),
+    "takeover-kcl-rs": lambda account: take_over(account, account.start.kcl_rs),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for option in ("kinesis", "dynamodb"):
+        parser.add_argument(f"--{option}", required=True)
+    for option in ("work", "shardmill", "java"):
+        parser.add_argument(f"--{option}", required=True, type=Path)
+    parser.add_argument("case", choices=CASES)
+    arguments = parser.parse_args()
+    account = Account(arguments)
+    try:
+        CASES[arguments.case](account)
+    except (consumers.Failed, numbered.Broken) as error:
+        print(f"  FAIL  {arguments.case}: {error}", flush=True)
+        return 1
+    finally:
+        account.start.stop_all()
+    print(f"  ok    {arguments.case}", flush=True)
+    return 0
+
+
+sys.exit(main())
