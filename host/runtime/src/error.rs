@@ -1,12 +1,14 @@
 //! Why a call into a task failed. Owns the classes and how an error of wasmtime is sorted into them.
 
+use std::time::Duration;
+
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::bindings::shardmill::task::types;
-use crate::limits::MemoryLimitReached;
+use crate::limits::{MemoryLimitReached, TableLimitReached};
 
 /// Frames of a backtrace that go into a message.
-const MAX_FRAMES: usize = 20;
+const MAX_FRAMES: usize = 16;
 
 /// What a task says when it cannot do its work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +52,7 @@ pub enum CallError {
     #[error("the task trapped ({reason}): {message}")]
     Trap {
         reason: TrapReason,
-        /// Cause, backtrace and the end of what the task wrote to standard error, on several lines.
+        /// Cause, the end of what the task wrote to standard error, and the backtrace, on several lines.
         message: String,
     },
     /// The task returned something that has no meaning.
@@ -94,24 +96,26 @@ impl From<types::TaskError> for TaskError {
 }
 
 /// Sorts what wasmtime says about a failed call. `stderr` is the end of what the task wrote there in this call.
-pub(crate) fn trap(error: &wasmtime::Error, stderr: &str) -> CallError {
+pub(crate) fn trap(error: &wasmtime::Error, timeout: Duration, stderr: &str) -> CallError {
     let reason = reason(error);
-    let mut message = error.root_cause().to_string();
+    let mut message = match reason {
+        TrapReason::Timeout => format!("it was still running after {} ms", timeout.as_millis()),
+        TrapReason::HostcallLimit => "one host call had more data than twice task.output.max.bytes".to_owned(),
+        _ => error.root_cause().to_string(),
+    };
+    // What a language's runtime says of a panic or an exception; the trap itself is always the same.
+    for line in stderr.lines() {
+        message.push_str("\n  stderr: ");
+        message.push_str(line);
+    }
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
         message.push_str(&frames(backtrace));
-    }
-    if !stderr.is_empty() {
-        message.push_str("\n  stderr:");
-        for line in stderr.lines() {
-            message.push_str("\n    ");
-            message.push_str(line);
-        }
     }
     CallError::Trap { reason, message }
 }
 
 fn reason(error: &wasmtime::Error) -> TrapReason {
-    if error.downcast_ref::<MemoryLimitReached>().is_some() {
+    if error.is::<MemoryLimitReached>() || error.is::<TableLimitReached>() {
         return TrapReason::Memory;
     }
     match error.downcast_ref::<Trap>() {
@@ -126,5 +130,8 @@ fn reason(error: &wasmtime::Error) -> TrapReason {
 }
 
 fn frames(backtrace: &WasmBacktrace) -> String {
-    backtrace.to_string().lines().take(1 + MAX_FRAMES).fold(String::new(), |text, line| text + "\n  " + line.trim_end())
+    // The first line is a heading.
+    let text = backtrace.to_string();
+    let frames = text.lines().skip(1).take(MAX_FRAMES);
+    frames.fold("\n  backtrace:".to_owned(), |text, frame| text + "\n  " + frame.trim_end())
 }

@@ -89,7 +89,8 @@ impl Instance {
         });
         let journal = &store.data().journal;
         journal.end();
-        let (processor, lifecycle, windowing) = linked.map_err(|error| error::trap(&error, &journal.stderr_tail()))?;
+        let (processor, lifecycle, windowing) =
+            linked.map_err(|error| error::trap(&error, limits.init_timeout, &journal.stderr_tail()))?;
         Ok(Self { store, processor, lifecycle, windowing, limits, ended: None })
     }
 
@@ -267,7 +268,7 @@ impl Instance {
             _ => answer,
         };
         answer.map_err(|error| {
-            let error = error::trap(&error, &journal.stderr_tail());
+            let error = error::trap(&error, timeout, &journal.stderr_tail());
             self.ended = if let CallError::Trap { reason, .. } = &error { Some(*reason) } else { None };
             error
         })

@@ -147,7 +147,7 @@ impl Journal {
     /// The end of what this call wrote to standard error.
     pub(crate) fn stderr_tail(&self) -> String {
         let mut inner = self.lock();
-        String::from_utf8_lossy(inner.stderr_tail.make_contiguous()).trim_end().to_owned()
+        String::from_utf8_lossy(inner.stderr_tail.make_contiguous()).trim().to_owned()
     }
 
     pub(crate) fn log(&self, level: Level, message: &str) {

@@ -56,9 +56,16 @@ impl Limits {
 
 /// Growing a memory or a table was refused. Ends the call as a trap, where the backtrace shows who asked.
 #[derive(Debug, thiserror::Error)]
-#[error("the task may use {max} bytes of memory and wanted {wanted}")]
+#[error("it wanted {wanted} bytes of memory and may have {max} (task.memory.max.mb)")]
 pub(crate) struct MemoryLimitReached {
     max: usize,
+    wanted: usize,
+}
+
+/// As [`MemoryLimitReached`], of something that no sensible task comes near.
+#[derive(Debug, thiserror::Error)]
+#[error("it wanted {wanted} table elements and may have {MAX_TABLE_ELEMENTS}")]
+pub(crate) struct TableLimitReached {
     wanted: usize,
 }
 
@@ -94,7 +101,7 @@ impl ResourceLimiter for MemoryLimiter {
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let wanted = self.table_elements.saturating_add(desired.saturating_sub(current));
         if wanted > MAX_TABLE_ELEMENTS {
-            return Err(MemoryLimitReached { max: MAX_TABLE_ELEMENTS, wanted }.into());
+            return Err(TableLimitReached { wanted }.into());
         }
         self.table_elements = wanted;
         Ok(true)

@@ -16,10 +16,19 @@ wit_bindgen::generate!({
     path: "../../wit/shardmill-task-0.1.0",
     inline: "
         package samples:hostile;
+
         world hostile {
+            import wasi:random/random@0.2.6;
             include shardmill:task/task@0.1.0;
             export shardmill:task/lifecycle@0.1.0;
             export shardmill:task/windowing@0.1.0;
+        }
+
+        package wasi:random@0.2.6 {
+            interface random {
+                get-random-bytes: func(len: u64) -> list<u8>;
+                get-random-u64: func() -> u64;
+            }
         }
     ",
     world: "samples:hostile/hostile",
@@ -119,6 +128,7 @@ fn flood(what: &str, argument: &str) -> Result<(), TaskError> {
         "line-flood" => log::log(Level::Info, &big()),
         "print-flood" => (0..100_000).for_each(|line| println!("line {line}")),
         "eprint-flood" => eprint!("{}", big()),
+        "random-flood" => drop(wasi::random::random::get_random_bytes(argument.parse().unwrap_or(0))),
         "reason-flood" => coordinator::shutdown(&big()),
         "name-flood" => {
             let name = |index: u32| collector::output(&format!("out.{index}"));
