@@ -32,15 +32,9 @@ impl Process {
     }
 
     /// # Panics
-    /// When it is gone already.
+    /// When there is no shell to send it.
     pub fn signal(&mut self, signal: Signal) {
-        let name = match signal {
-            Signal::Terminate => "TERM",
-            Signal::Interrupt => "INT",
-        };
-        // Not reaped yet, so the id is still this process's own.
-        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status();
-        assert!(sent.expect("there is a shell").success(), "it is gone:\n{}", self.log());
+        send(&self.child, signal);
     }
 
     /// Kills it as a crash does, and reaps it.
@@ -60,7 +54,7 @@ impl Process {
     /// # Panics
     /// When it does not end in time.
     pub fn wait(&mut self) -> ExitStatus {
-        until_blocking("the process ends", || self.child.try_wait().expect("it is our child"))
+        wait(&mut self.child)
     }
 
     /// Whether it has ended.
@@ -84,4 +78,25 @@ impl Drop for Process {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Sends a signal to a child that has not been reaped, so that the id is still its own.
+///
+/// # Panics
+/// When there is no shell.
+pub fn send(child: &Child, signal: Signal) {
+    let name = match signal {
+        Signal::Terminate => "TERM",
+        Signal::Interrupt => "INT",
+    };
+    let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", child.id())).status();
+    assert!(sent.expect("there is a shell").success(), "SIG{name} was not sent");
+}
+
+/// Waits for a child's end.
+///
+/// # Panics
+/// When it does not end in time.
+pub fn wait(child: &mut Child) -> ExitStatus {
+    until_blocking("the process ends", || child.try_wait().expect("it is our child"))
 }

@@ -1,0 +1,12 @@
+//! The command line as users type it: what the binary prints, where, and with which exit code. Snapshots hold the
+//! words; `INSTA_UPDATE=always` writes them anew.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod build;
+mod config;
+mod demo;
+mod help;
+mod local;
+mod run;
+mod shell;

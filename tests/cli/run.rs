@@ -1,0 +1,112 @@
+//! `shardmill run`: what it refuses, and the way of the README: `local` in one terminal, `run` in another.
+
+use serde_json::Value;
+use shardmill_aws::{ClientSettings, Kinesis, StaticCredentials};
+use shardmill_tests::guests::rust_guest;
+
+use crate::local::Local;
+use crate::shell::{below, command, directory, finished, shardmill_in};
+
+const JOB: &[u8] = b"\
+job.name=lines
+task.class=word-count
+task.inputs=kinesis.lines
+systems.kinesis.samza.factory=kinesis
+systems.kinesis.aws.region=us-east-1
+systems.kinesis.aws.kcl.InitialPositionInStream=TRIM_HORIZON
+systems.console.samza.factory=console
+";
+
+#[test]
+fn what_is_not_a_task_is_refused_with_a_reason() {
+    let not_tasks: [(&str, Option<&[u8]>); 5] = [
+        ("missing", None),
+        ("empty_file", Some(b"")),
+        ("text", Some(b"fn main() {}")),
+        ("core_module", Some(b"\0asm\x01\0\0\0")),
+        // A component without imports and exports.
+        ("empty_component", Some(b"\0asm\x0d\0\x01\0")),
+    ];
+    for (name, module) in not_tasks {
+        let dir = directory(&[("job.properties", JOB)]);
+        let tasks = dir.path().join("tasks");
+        std::fs::create_dir(&tasks).unwrap();
+        if let Some(bytes) = module {
+            std::fs::write(tasks.join("word-count.wasm"), bytes).unwrap();
+        }
+        let said = shardmill_in(&dir, &["run", "--config-path", "job.properties", "--tasks", "tasks"]);
+        assert_eq!(said.code, Some(64), "{name}: {said:?}");
+        insta::assert_snapshot!(format!("run_{name}"), said.text(dir.path()));
+    }
+}
+
+#[test]
+fn a_job_that_cannot_reach_its_stream_fails_with_the_place_and_the_reason() {
+    let local = Local::start(&[]);
+    let dir = directory(&[("job.properties", JOB)]);
+    let tasks = tasks_directory(&dir);
+    let said = finished(local.environment(&mut command(&[
+        "run",
+        "--config-path",
+        &below(&dir, "job.properties"),
+        "--tasks",
+        &tasks,
+    ])));
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let last = said.stderr.lines().last().unwrap();
+    assert!(last.starts_with("error: input kinesis.lines: ListShards: "), "{last}");
+    assert!(last.contains("lines"), "{last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_drained_to_standard_output_with_a_summary() {
+    let local = Local::start(&["--stream", "lines:2"]);
+    let settings = ClientSettings {
+        region: Some("us-east-1".to_owned()),
+        endpoint: Some(local.kinesis.clone()),
+        credentials: Some(StaticCredentials {
+            access_key_id: "local".to_owned(),
+            secret_access_key: "local".to_owned(),
+            session_token: None,
+        }),
+        ..ClientSettings::default()
+    };
+    let kinesis = Kinesis::new(&settings).await.unwrap();
+    let records: [(Option<&str>, &[u8]); 2] = [(Some("a"), b"to be or not to be"), (Some("b"), b"that is")];
+    assert_eq!(kinesis.put_records("lines", &records).await.unwrap(), []);
+
+    let dir = directory(&[("job.properties", JOB)]);
+    let tasks = tasks_directory(&dir);
+    let file = below(&dir, "job.properties");
+    let args = ["run", "--config-path", &file, "--tasks", &tasks, "--until-caught-up", "--json"];
+    let said = finished(local.environment(&mut command(&args)));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let mut lines: Vec<Value> = said.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let summary = lines.pop().unwrap();
+    assert_eq!((&summary["envelopes"], &summary["messages_sent"]), (&Value::from(2), &Value::from(6)));
+    assert!(summary["first_record_ms"].is_u64(), "{summary}");
+    let mut counts: Vec<_> = lines.iter().map(|line| line["message"].as_str().unwrap()).collect();
+    counts.sort_unstable();
+    assert_eq!(
+        counts,
+        [
+            r#"{"word":"be","count":2}"#,
+            r#"{"word":"is","count":1}"#,
+            r#"{"word":"not","count":1}"#,
+            r#"{"word":"or","count":1}"#,
+            r#"{"word":"that","count":1}"#,
+            r#"{"word":"to","count":2}"#,
+        ]
+    );
+
+    let again = finished(local.environment(&mut command(&args)));
+    let summary: Value = serde_json::from_str(&again.stdout).unwrap();
+    assert_eq!((again.code, &summary["envelopes"]), (Some(0), &Value::from(0)), "everything was committed");
+}
+
+fn tasks_directory(dir: &tempfile::TempDir) -> String {
+    let tasks = dir.path().join("tasks");
+    std::fs::create_dir(&tasks).unwrap();
+    std::fs::copy(rust_guest("word-count"), tasks.join("word-count.wasm")).unwrap();
+    tasks.display().to_string()
+}
