@@ -47,7 +47,7 @@ function utf8(text) {
   return Array.from(unescape(encodeURIComponent(text)), (character) => character.charCodeAt(0));
 }
 
-// Errors of the contract arrive as objects with a tag, everything else as an Error.
+// An error that the host returns arrives as an Error with the value of the contract as its payload.
 function describe(error) {
-  return error instanceof Error ? `${error.message}\n${error.stack}` : JSON.stringify(error.payload ?? error);
+  return error.payload === undefined ? `${error}\n${error.stack}` : JSON.stringify(error.payload);
 }

@@ -135,6 +135,8 @@ fn check_filter(module: &Module) {
     let spec = self::spec(&Arc::default(), &[("output", "nowhere.hits")]);
     let failed = process(&mut started(module, &spec), ["error"], &mut outputs).unwrap_err();
     assert!(matches!(failed.error, CallError::Task(TaskError::Fatal(_) | TaskError::Other(_))), "{}", failed.error);
+    let told = failed.error.to_string().to_lowercase().replace(['-', '_'], "");
+    assert!(told.contains("unknownoutput"), "{told}");
 }
 
 #[test]
