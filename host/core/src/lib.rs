@@ -10,3 +10,6 @@ pub mod reader;
 pub mod run_loop;
 pub mod service;
 pub mod shard;
+
+#[cfg(test)]
+mod dice;

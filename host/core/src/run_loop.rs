@@ -9,6 +9,7 @@
 //! Times are milliseconds on a monotonic clock.
 
 mod commit;
+mod message;
 mod source;
 
 use std::collections::BTreeMap;
@@ -17,175 +18,12 @@ use std::sync::Arc;
 
 use crate::envelope::Batch;
 use crate::leases::{Epoch, Millis};
-use crate::position::{Checkpoint, Position};
-use crate::shard::ChildShard;
+use crate::position::Checkpoint;
 
 use commit::Commit;
 use source::Source;
 
-/// A shard as the run loop and the guest number it.
-pub type SourceId = u32;
-
-/// Tells the readings of one shard apart: everything that an older reading still delivers is dropped.
-pub type Generation = u64;
-
-/// What a run loop is told once.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// Envelopes and payload bytes that one call of the instance gets at most (one envelope is always allowed).
-    pub call_max_records: usize,
-    pub call_max_bytes: usize,
-    /// Time between two commits; `None` commits only when asked, at a shard's end and at the stop.
-    pub commit_interval: Option<Millis>,
-    pub retry: Retry,
-}
-
-/// What happens to an envelope whose call fails.
-#[derive(Clone, Copy, Debug)]
-pub struct Retry {
-    /// Calls of the same envelopes, the first included, before the job stops.
-    pub max_attempts: u32,
-    /// Wait after the first failure; doubles up to `backoff_max`.
-    pub backoff: Millis,
-    pub backoff_max: Millis,
-}
-
-/// What happened.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// Time passed; see [`RunLoop::wake_at`].
-    Tick,
-    /// The lease of a shard is held and its parents are done.
-    Assigned {
-        source: SourceId,
-        epoch: Epoch,
-        checkpoint: Checkpoint,
-    },
-    /// The lease is gone.
-    Revoked {
-        source: SourceId,
-        epoch: Epoch,
-    },
-    Batch {
-        source: SourceId,
-        generation: Generation,
-        batch: Batch,
-    },
-    /// The reader delivered everything up to the shard's end.
-    End {
-        source: SourceId,
-        generation: Generation,
-        children: Vec<ChildShard>,
-    },
-    /// The answer to [`Action::Call`].
-    Returned(Returned),
-    /// The answer to [`Action::Rebuild`].
-    Rebuilt(Result<(), String>),
-    /// The answer to [`Action::BeforeStop`], whether it succeeded or not.
-    BeforeStopReturned,
-    /// The answer to [`Action::Flush`].
-    Flushed(Result<(), String>),
-    /// The answer to [`Action::Checkpoint`].
-    Checkpointed {
-        source: SourceId,
-        epoch: Epoch,
-    },
-    /// The answer to [`Action::EndShard`].
-    Sealed {
-        source: SourceId,
-        epoch: Epoch,
-    },
-    Stop,
-}
-
-/// How a call of the instance went.
-#[derive(Clone, Debug, Default)]
-pub struct Returned {
-    /// Envelopes from the start of the range that are done; their outputs are applied.
-    pub processed: usize,
-    /// The first envelope (relative to the range) that the guest named as failed, when it could.
-    pub failed_at: Option<usize>,
-    pub error: Option<CallFailure>,
-    /// The guest asked for a commit.
-    pub commit: bool,
-    /// The guest asked the job to stop, with its reason.
-    pub shutdown: Option<String>,
-}
-
-/// Why a call failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CallFailure {
-    pub class: FailureClass,
-    pub message: String,
-}
-
-/// What a failed call asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailureClass {
-    /// Try again, after so many milliseconds if the guest said.
-    Retry(Option<u32>),
-    /// The envelope can never succeed.
-    Reject,
-    /// The job must stop.
-    Fatal,
-    Other,
-    /// The instance is dead.
-    Trap,
-}
-
-/// What the shell must do.
-#[derive(Clone, Debug)]
-pub enum Action {
-    /// Read the shard from `from` on; a reading under an older generation ends.
-    Read {
-        source: SourceId,
-        generation: Generation,
-        from: Checkpoint,
-    },
-    /// This much of what the reading delivered is through.
-    Processed {
-        source: SourceId,
-        generation: Generation,
-        bytes: usize,
-        records: usize,
-    },
-    Call {
-        source: SourceId,
-        batch: Arc<Batch>,
-        range: Range<usize>,
-        attempt: u32,
-    },
-    /// Drop the dead instance and build a new one.
-    Rebuild,
-    BeforeStop,
-    /// Make the outputs durable.
-    Flush,
-    Checkpoint {
-        source: SourceId,
-        epoch: Epoch,
-        checkpoint: Checkpoint,
-    },
-    EndShard {
-        source: SourceId,
-        epoch: Epoch,
-        children: Vec<ChildShard>,
-    },
-    /// The guest asked for the job's end.
-    Shutdown(String),
-    /// The loop is over; everything that could be committed is.
-    Finished(Result<(), Failure>),
-}
-
-/// Why the job had to stop.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// These envelopes of a shard could not be processed.
-    Envelopes { source: SourceId, first: Position, last: Position, attempts: u32, cause: CallFailure },
-    /// The outputs could not be made durable.
-    Flush(String),
-    /// No new instance could be built after a trap.
-    Rebuild(String),
-}
+pub use message::{Action, CallFailure, Event, Failure, FailureClass, Generation, Retry, Returned, Settings, SourceId};
 
 #[derive(Debug)]
 enum Busy {
@@ -260,10 +98,7 @@ impl RunLoop {
             }
             Event::Flushed(result) => self.flushed(now, result),
             Event::Checkpointed { source, epoch } => self.commit.answered(source, epoch),
-            Event::Sealed { source, epoch } => {
-                self.commit.answered(source, epoch);
-                self.sources.retain(|id, s| *id != source || s.epoch != epoch);
-            }
+            Event::Sealed { source, epoch } => self.sources.retain(|id, s| *id != source || s.epoch != epoch),
             Event::Stop => {
                 if self.phase == Phase::Running {
                     self.phase = Phase::Stopping;
@@ -295,7 +130,10 @@ impl RunLoop {
         self.generations += 1;
         let generation = self.generations;
         self.sources.insert(source, Source::new(epoch, generation, checkpoint.clone()));
-        self.actions.push(Action::Read { source, generation, from: checkpoint });
+        // A rebuild ends with reading every source.
+        if !matches!(self.busy, Some(Busy::Rebuild)) {
+            self.actions.push(Action::Read { source, generation, from: checkpoint });
+        }
     }
 
     fn revoked(&mut self, source: SourceId, epoch: Epoch) {
@@ -356,11 +194,13 @@ impl RunLoop {
                 self.commit.answered(source, epoch);
                 continue;
             };
-            state.committed = checkpoint.clone();
-            self.actions.push(match state.take_end() {
-                Some(children) => Action::EndShard { source, epoch, children },
-                None => Action::Checkpoint { source, epoch, checkpoint },
-            });
+            if let Some(checkpoint) = checkpoint {
+                state.committed = checkpoint.clone();
+                self.actions.push(Action::Checkpoint { source, epoch, checkpoint });
+            }
+            if let Some(children) = state.take_end() {
+                self.actions.push(Action::EndShard { source, epoch, children });
+            }
         }
     }
 
@@ -383,39 +223,56 @@ impl RunLoop {
         }
     }
 
-    fn returned(&mut self, now: Millis, returned: Returned) {
+    fn returned(&mut self, now: Millis, mut returned: Returned) {
         let Some(Busy::Call { source: id, generation, batch, range }) = self.busy.take() else {
             return;
         };
         if returned.commit {
             self.commit.request();
         }
-        if let Some(reason) = returned.shutdown {
+        if let Some(reason) = returned.shutdown.take() {
             self.actions.push(Action::Shutdown(reason));
         }
-        let retry = self.settings.retry;
         let trapped = matches!(&returned.error, Some(cause) if cause.class == FailureClass::Trap);
         // Absent when the lease was lost during the call: what it did counts for nobody.
-        if let Some(source) = self.sources.get_mut(&id).filter(|source| source.generation == generation) {
-            if let Some((bytes, records)) = source.advance(returned.processed) {
-                self.actions.push(Action::Processed { source: id, generation, bytes, records });
-            }
-            if let Some(cause) = returned.error {
-                let rest = range.start + returned.processed..range.end;
-                let named = returned.failed_at.map(|index| range.start + index);
-                let failed_at = named.filter(|at| rest.contains(at));
-                if let Some(attempts) = source.failed(now, &retry, &batch, rest.clone(), failed_at, &cause) {
-                    let first = batch.position(failed_at.unwrap_or(rest.start));
-                    let last = if failed_at.is_some() { first.clone() } else { batch.position(rest.end - 1) };
-                    self.give_up(Failure::Envelopes { source: id, first, last, attempts, cause });
-                }
-            }
+        if self.current(id, generation).is_some() {
+            self.count(now, id, &batch, range, returned);
         }
         match self.phase {
             Phase::Running if trapped => self.act(Busy::Rebuild, Action::Rebuild),
             // There is no instance left to say goodbye: what is not committed is replayed by the next start.
             Phase::Stopping | Phase::Draining if trapped => self.finish(),
             _ => {}
+        }
+    }
+
+    /// Takes in what a call did to its source.
+    fn count(&mut self, now: Millis, id: SourceId, batch: &Batch, range: Range<usize>, returned: Returned) {
+        let retry = self.settings.retry;
+        let Some(source) = self.sources.get_mut(&id) else {
+            return;
+        };
+        // An error after the last envelope is the last envelope's: something has to be tried again.
+        let most = range.len() - usize::from(returned.error.is_some());
+        let progress = source.advance(returned.processed.min(most));
+        if let Some((bytes, records)) = progress.through {
+            let generation = source.generation;
+            self.actions.push(Action::Processed { source: id, generation, bytes, records });
+        }
+        if progress.trap_is_over {
+            // So that whatever traps next does not replay it: a task that traps now and then must get on.
+            self.commit.request();
+        }
+        let Some(cause) = returned.error else {
+            return;
+        };
+        let rest = range.start + returned.processed.min(most)..range.end;
+        let named = returned.failed_at.map(|index| range.start + index);
+        let failed_at = named.filter(|at| rest.contains(at));
+        if let Some(attempts) = source.failed(now, &retry, batch, rest.clone(), failed_at, &cause) {
+            let first = batch.position(failed_at.unwrap_or(rest.start));
+            let last = if failed_at.is_some() { first.clone() } else { batch.position(rest.end - 1) };
+            self.give_up(Failure::Envelopes { source: id, first, last, attempts, cause });
         }
     }
 
@@ -445,6 +302,9 @@ impl RunLoop {
             self.generations += 1;
             let generation = self.generations;
             state.rewind(generation);
+            if self.phase != Phase::Running {
+                continue;
+            }
             self.actions.push(Action::Read { source, generation, from: state.committed.clone() });
         }
     }

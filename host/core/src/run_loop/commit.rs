@@ -8,12 +8,15 @@ use super::source::Source;
 use crate::leases::{Epoch, Millis};
 use crate::position::Checkpoint;
 
+/// A source that the flush under way covers; no checkpoint when only its shard's end is new.
+pub(super) type Noted = (SourceId, Epoch, Option<Checkpoint>);
+
 pub(super) struct Commit {
     interval: Option<Millis>,
     due_at: Millis,
     requested: bool,
     /// Noted before the flush, so that what is processed during it waits for the next commit.
-    noted: Vec<(SourceId, Epoch, Checkpoint)>,
+    noted: Vec<Noted>,
     flushing: bool,
     awaiting: BTreeSet<(SourceId, Epoch)>,
 }
@@ -50,19 +53,21 @@ impl Commit {
         if let Some(interval) = self.interval {
             self.due_at = now + interval;
         }
-        let uncommitted = sources.iter().filter_map(|(&id, s)| Some((id, s.epoch, s.uncommitted()?)));
-        self.noted = uncommitted.collect();
+        let noted = sources.iter().map(|(&id, source)| (source.wants_end(), (id, source.epoch, source.uncommitted())));
+        self.noted = noted.filter(|(ends, noted)| *ends || noted.2.is_some()).map(|(_, noted)| noted).collect();
         self.flushing = !self.noted.is_empty();
         self.flushing
     }
 
-    /// The outputs are durable: the checkpoints to write.
-    pub(super) fn flushed(&mut self, now: Millis) -> Vec<(SourceId, Epoch, Checkpoint)> {
+    /// The outputs are durable: the checkpoints to write. Only they are waited for: to seal a shard may take as long as
+    /// other shards need, which commit meanwhile.
+    pub(super) fn flushed(&mut self, now: Millis) -> Vec<Noted> {
         self.flushing = false;
         if let Some(interval) = self.interval {
             self.due_at = now + interval;
         }
-        self.awaiting = self.noted.iter().map(|&(source, epoch, _)| (source, epoch)).collect();
+        let written = self.noted.iter().filter(|(_, _, checkpoint)| checkpoint.is_some());
+        self.awaiting = written.map(|&(source, epoch, _)| (source, epoch)).collect();
         std::mem::take(&mut self.noted)
     }
 

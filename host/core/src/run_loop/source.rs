@@ -35,6 +35,16 @@ struct Trouble {
     retry_at: Millis,
     /// The last envelope of the failed call: once it is processed, the trouble is over.
     until: Position,
+    trapped: bool,
+}
+
+/// What a call brought.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// Bytes and records of a batch that is through.
+    pub(super) through: Option<(usize, usize)>,
+    /// What ended an instance before is processed now.
+    pub(super) trap_is_over: bool,
 }
 
 impl Source {
@@ -90,21 +100,23 @@ impl Source {
         (!self.queue.is_empty()).then_some(trouble.retry_at)
     }
 
-    /// Counts envelopes as processed; returns what a finished batch kept in memory.
-    pub(super) fn advance(&mut self, processed: usize) -> Option<(usize, usize)> {
-        let last = processed.checked_sub(1)?;
-        let front = self.queue.front_mut()?;
+    /// Counts envelopes as processed.
+    pub(super) fn advance(&mut self, processed: usize) -> Progress {
+        let mut progress = Progress::default();
+        let (Some(last), Some(front)) = (processed.checked_sub(1), self.queue.front_mut()) else {
+            return progress;
+        };
         let position = front.batch.position(front.next + last);
         front.next += processed;
-        let through = front.next >= front.batch.len();
-        if self.trouble.as_ref().is_some_and(|trouble| position >= trouble.until) {
-            self.trouble = None;
+        if front.next >= front.batch.len() {
+            progress.through = Some((front.batch.retained_bytes(), front.batch.len()));
+            self.queue.pop_front();
+        }
+        if let Some(trouble) = self.trouble.take_if(|trouble| position >= trouble.until) {
+            progress.trap_is_over = trouble.trapped;
         }
         self.processed = Some(position);
-        if !through {
-            return None;
-        }
-        self.queue.pop_front().map(|done| (done.batch.retained_bytes(), done.batch.len()))
+        progress
     }
 
     /// Takes in a failed call of the envelopes `rest`; returns the attempts made when there is no use in another.
@@ -117,7 +129,11 @@ impl Source {
         failed_at: Option<usize>,
         cause: &CallFailure,
     ) -> Option<u32> {
-        if let Some(good) = failed_at.map(|at| at.saturating_sub(rest.start)).filter(|good| *good > 0) {
+        let trapped = cause.class == FailureClass::Trap;
+        let good = failed_at.map_or(0, |at| at - rest.start);
+        // Not after a trap: that replays everything and so must be counted. Nor is there anything more to do for a job
+        // that must stop.
+        if good > 0 && !trapped && cause.class != FailureClass::Fatal {
             self.prefix = Some(good);
             return None;
         }
@@ -131,8 +147,10 @@ impl Source {
             _ => backoff(retry, attempts),
         };
         let until = batch.position(failed_at.unwrap_or(rest.end - 1));
-        let until = self.trouble.take().map_or(until.clone(), |trouble| trouble.until.max(until));
-        self.trouble = Some(Trouble { attempts, retry_at: now + wait, until });
+        let earlier = self.trouble.take();
+        let trapped = trapped || earlier.as_ref().is_some_and(|trouble| trouble.trapped);
+        let until = earlier.map_or(until.clone(), |trouble| trouble.until.max(until));
+        self.trouble = Some(Trouble { attempts, retry_at: now + wait, until, trapped });
         None
     }
 
@@ -147,11 +165,7 @@ impl Source {
 
     /// What a commit would write now, if it is more than what is written.
     pub(super) fn uncommitted(&self) -> Option<Checkpoint> {
-        if self.ending {
-            return None;
-        }
-        let processed = self.processed.clone().map(Checkpoint::At).filter(|position| *position > self.committed);
-        processed.or_else(|| self.wants_end().then(|| self.committed.clone()))
+        self.processed.clone().map(Checkpoint::At).filter(|position| *position > self.committed)
     }
 
     /// Processed to the end, and the lease machine does not know yet.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Dice;
+use crate::dice::Dice;
 use crate::leases::tests::{at, model::Stream, settings};
 use crate::leases::{Epoch, Event, Millis, Worker};
 use crate::position::Checkpoint;

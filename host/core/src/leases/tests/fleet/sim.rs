@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::Dice;
 use super::audit::Audit;
 use super::node::{Life, Node};
+use crate::dice::Dice;
 use crate::leases::tests::model::{Services, Stream};
 use crate::leases::tests::solo::failed;
 use crate::leases::{Action, Event, Millis};
@@ -85,8 +85,8 @@ impl Sim {
             let shards: Vec<ShardId> = stream.shards.keys().cloned().collect();
             stream.expire(dice.pick(&shards).expect("a stream has shards"));
         }
-        let fault_percent = [0, 2, 10, 30][usize::try_from(dice.below(4)).unwrap()];
-        let slow_percent = [0, 0, 5][usize::try_from(dice.below(3)).unwrap()];
+        let fault_percent = [0, 2, 10, 30][dice.index(4)];
+        let slow_percent = [0, 0, 5][dice.index(3)];
         let mut sim = Self {
             dice,
             now: 0,
@@ -371,7 +371,7 @@ impl Sim {
 
 fn reshard(stream: &mut Stream, dice: &mut Dice) {
     let open = stream.open_shards();
-    let index = usize::try_from(dice.below(open.len() as u64)).unwrap();
+    let index = dice.index(open.len());
     match open.get(index + 1) {
         Some(next) if dice.chance(50) => stream.merge(&open[index], next),
         _ => stream.split(&open[index]),
