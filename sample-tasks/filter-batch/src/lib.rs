@@ -6,6 +6,7 @@
 use std::sync::OnceLock;
 
 use exports::shardmill::task::batch_processor::{BatchError, Envelope, Guest};
+use memchr::memmem::Finder;
 use shardmill::task::types::TaskError;
 use shardmill::task::{collector, config};
 
@@ -22,7 +23,7 @@ export!(FilterBatch);
 static SETTINGS: OnceLock<Settings> = OnceLock::new();
 
 struct Settings {
-    pattern: Vec<u8>,
+    pattern: Finder<'static>,
     output: u32,
 }
 
@@ -37,7 +38,7 @@ impl Guest for FilterBatch {
 
 fn filter(envelope: Envelope) -> Result<(), TaskError> {
     let settings = settings()?;
-    if !contains(&envelope.message, &settings.pattern) {
+    if settings.pattern.find(&envelope.message).is_none() {
         return Ok(());
     }
     let message = envelope.message.to_ascii_uppercase();
@@ -53,18 +54,7 @@ fn settings() -> Result<&'static Settings, TaskError> {
     let name = config::get("output").unwrap_or_else(|| "console.filtered".to_owned());
     let output =
         collector::output(&name).map_err(|error| TaskError::Fatal(format!("no output `{name}`: {error:?}")))?;
-    let pattern = config::get("pattern").unwrap_or_else(|| "error".to_owned()).into_bytes();
+    let pattern = config::get("pattern").unwrap_or_else(|| "error".to_owned());
+    let pattern = Finder::new(&pattern).into_owned();
     Ok(SETTINGS.get_or_init(|| Settings { pattern, output }))
-}
-
-fn contains(message: &[u8], pattern: &[u8]) -> bool {
-    let Some((&first, rest)) = pattern.split_first() else { return true };
-    let mut from = message;
-    while let Some(at) = from.iter().position(|&byte| byte == first) {
-        from = &from[at + 1..];
-        if from.starts_with(rest) {
-            return true;
-        }
-    }
-    false
 }
