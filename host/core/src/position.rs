@@ -114,9 +114,15 @@ impl Checkpoint {
     /// The number of the row's `checkpointSubSequenceNumber` attribute.
     #[must_use]
     pub fn sub_sequence(&self) -> u64 {
+        self.position().map_or(0, |position| position.sub_sequence)
+    }
+
+    /// The last position that is committed, if there is one.
+    #[must_use]
+    pub fn position(&self) -> Option<&Position> {
         match self {
-            Self::At(position) => position.sub_sequence,
-            _ => 0,
+            Self::At(position) => Some(position),
+            _ => None,
         }
     }
 
@@ -170,7 +176,7 @@ impl InitialPosition {
     }
 }
 
-/// What a shard iterator is asked for (`ShardIteratorType` of GetShardIterator).
+/// What a shard iterator or a subscription is asked for (`ShardIteratorType`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartingPosition {
     TrimHorizon,
@@ -179,6 +185,22 @@ pub enum StartingPosition {
     AtTimestamp(u64),
     AtSequenceNumber(SequenceNumber),
     AfterSequenceNumber(SequenceNumber),
+}
+
+impl StartingPosition {
+    /// Where to start reading in order to go on after `checkpoint`. The record of a position comes again: it may hold
+    /// more envelopes than are committed.
+    #[must_use]
+    pub fn from_checkpoint(checkpoint: &Checkpoint, initial: InitialPosition) -> Self {
+        match (checkpoint, initial) {
+            (Checkpoint::At(position), _) => Self::AtSequenceNumber(position.sequence.clone()),
+            (Checkpoint::Latest, _) => Self::Latest,
+            (Checkpoint::AtTimestamp, InitialPosition::AtTimestamp(ms)) => Self::AtTimestamp(ms),
+            // Also for a row written by a worker that starts at a timestamp when this one does not know which: the
+            // oldest record is the only choice that loses nothing.
+            (Checkpoint::AtTimestamp | Checkpoint::TrimHorizon | Checkpoint::ShardEnd, _) => Self::TrimHorizon,
+        }
+    }
 }
 
 #[cfg(test)]
