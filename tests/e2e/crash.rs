@@ -2,7 +2,6 @@
 //! never a loss.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -11,20 +10,14 @@ use shardmill_tests::account::Account;
 use shardmill_tests::echoes::{
     self, Echo, Producer, assert_each_at_least_once, assert_each_once, assert_shards_in_order,
 };
-use shardmill_tests::guests::rust_guest;
-use shardmill_tests::process::Process;
 use shardmill_tests::wait::{until, until_blocking};
 
-/// Crashes, each of a run of its own.
-const CRASHES: u64 = 6;
+use crate::process::run;
 
-/// `shardmill run` of the job that the account's configuration file describes.
-pub(crate) fn run(account: &Account, log: &str, more: &[&str]) -> Process {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shardmill"));
-    command.arg("run").arg("--config-path").arg(account.path("job.properties"));
-    command.arg("--tasks").arg(account.tasks(&[rust_guest("echo")])).args(more);
-    Process::start(command.env_clear(), &account.path(log))
-}
+/// Crashes, each of a run of its own.
+const CRASHES: u32 = 6;
+/// Outputs are on their way to the file all the time between two commits.
+const COMMIT_CYCLE: Duration = Duration::from_millis(300);
 
 /// The committed positions, by shard.
 async fn checkpoints(account: &Account) -> BTreeMap<String, String> {
@@ -40,13 +33,18 @@ fn is_committed(echo: &Echo, checkpoints: &BTreeMap<String, String>) -> bool {
     checkpoints.get(&echo.shard).is_some_and(|at| compare_sequence(&echo.sequence, at).is_le())
 }
 
+/// For a thread that may block.
+fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Handle::current().block_on(future)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_any_moment_loses_nothing_and_repeats_only_what_was_not_committed() {
     let account = Account::new();
     account.stream("lines", 2);
     // A name that stays, so that the next run takes its leases back at once instead of waiting for them to expire.
     let properties = account.properties(&["lines"]).kcl("WorkerId", "worker").kcl("MaxRecords", "200");
-    let _ = account.write(&properties.set("task.commit.ms", "40"));
+    let _ = account.write(&properties.set("task.commit.ms", &COMMIT_CYCLE.as_millis().to_string()));
     let stop = AtomicBool::new(false);
     let (mut committed, mut begin, mut repeats) = (BTreeMap::new(), 0, 0);
     std::thread::scope(|scope| {
@@ -60,10 +58,10 @@ async fn a_crash_at_any_moment_loses_nothing_and_repeats_only_what_was_not_commi
         tokio::task::block_in_place(|| {
             for round in 0..CRASHES {
                 let mut process = run(&account, &format!("crash-{round}.log"), &[]);
-                let lines = || echoes::read(&account.output()).len();
-                until_blocking(&format!("run {round} writes"), || (lines() > begin + 40).then_some(()));
+                let commits = || (wait_for(checkpoints(&account)) != committed).then_some(());
+                until_blocking(&format!("run {round} commits"), commits);
                 // Not a wait for anything: the crash comes at another moment of the commit cycle each time.
-                std::thread::sleep(Duration::from_millis(7 * round));
+                std::thread::sleep(COMMIT_CYCLE / CRASHES * round);
                 process.crash();
 
                 let all = echoes::read(&account.output());
@@ -73,7 +71,7 @@ async fn a_crash_at_any_moment_loses_nothing_and_repeats_only_what_was_not_commi
                 assert_eq!(again, None, "run {round} repeated what was committed before it");
                 let mut before = all[..begin].iter();
                 repeats += before.by_ref().filter(|echo| this_run.contains(echo)).count();
-                committed = tokio::runtime::Handle::current().block_on(checkpoints(&account));
+                committed = wait_for(checkpoints(&account));
                 // The order of a commit: a position only after its outputs.
                 for record in account.records("lines").iter().map(Echo::from) {
                     assert!(!is_committed(&record, &committed) || all.contains(&record), "{record:?} is lost");

@@ -45,6 +45,11 @@ impl Job {
         self.0.wait().await.unwrap();
     }
 
+    /// Waits until the job stops by itself, in good order.
+    pub(crate) async fn end(mut self) {
+        self.0.wait().await.unwrap();
+    }
+
     /// Waits until the job stops because it must; the reason.
     pub(crate) async fn failure(mut self) -> String {
         format!("{:#}", self.0.wait().await.unwrap_err())

@@ -11,5 +11,6 @@ mod job;
 mod lease_loss;
 mod path;
 mod positions;
+mod process;
 mod reshard;
 mod signals;

@@ -6,7 +6,7 @@ use shardmill_tests::process::{Process, Signal};
 use shardmill_tests::properties::Properties;
 use shardmill_tests::wait::until;
 
-use crate::crash::run;
+use crate::process::run;
 
 /// Commits at the stop alone, and a failover time that nobody waits for: a successor that does not get its leases by a
 /// release does not get them within this test.
