@@ -110,8 +110,8 @@ class Starter:
     def kcl1(self, stream, application, output, **options):
         return self.java("kcl1", "Kcl1Consumer", stream, application, output, **options)
 
-    def kcl_rs(self, stream, application, output, retrieval="POLLING"):
-        command = [sys.executable, HERE / "kcl_rs_consumer.py", stream, application, output, retrieval]
+    def kcl_rs(self, stream, application, output, retrieval="POLLING", records=10_000):
+        command = [sys.executable, HERE / "kcl_rs_consumer.py", stream, application, output, retrieval, str(records)]
         environment = {
             "AWS_ENDPOINT_URL_KINESIS": self.kinesis,
             "AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb,

@@ -6,6 +6,7 @@ usage: judge.py --kinesis URL --dynamodb URL --work DIR --shardmill PATH --java 
 import argparse
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import boto3
@@ -131,8 +132,8 @@ def kcl3(account, resharded_before=False, **options):
     require_cbor(drain(account, start, resharded_before))
 
 
-def take_over(account, other):
-    """Another consumer, shardmill, the other again and shardmill again share one lease table, one after the other.
+def take_over(account, other, repeats_allowed=False):
+    """Another consumer, shardmill, the other, shardmill and the other share one lease table, one after the other.
 
     Each goes on at the checkpoints of the one before: after graceful stops every record comes exactly once. Between
     them the stream is split and merged.
@@ -144,14 +145,17 @@ def take_over(account, other):
         consumer.stop()
         got = consumer.deliveries()
         deliveries.extend(got)
-        say(f"{consumer.name}: {len(got)} records, {len(deliveries)} of {len(producer.written)} in all")
+        say(f"{consumer.name}: {len(got)} records, {len(set(deliveries))} of {len(producer.written)} in all")
 
     def part_of(consumer, count):
-        wait(f"{count} records", COLD_START_SECONDS, lambda: len(consumer.deliveries()) >= count, consumer)
+        began = time.monotonic()
+        wait("the first record", COLD_START_SECONDS, lambda: consumer.deliveries(), consumer)
+        say(f"{consumer.name}: first record after {time.monotonic() - began:.1f} s")
+        new = lambda: len(set(consumer.deliveries()).difference(deliveries))  # noqa: E731
+        wait(f"{count} new records", DRAIN_SECONDS, lambda: new() >= count, consumer)
 
     def rest_of(consumer):
-        left = len(producer.written) - len(deliveries)
-        part_of(consumer, left)
+        part_of(consumer, len(producer.written) - len(set(deliveries)))
         wait("closed shards at SHARD_END", DRAIN_SECONDS, lambda: not unfinished(account), consumer)
 
     producer.put(2400)
@@ -174,14 +178,51 @@ def take_over(account, other):
     finish(third)
 
     producer.put(1200)
-    fourth = account.start.shardmill_job(stream, application, account.output("4-shardmill"), pause_ms=2)
+    fourth = account.start.shardmill_job(stream, application, account.output("4-shardmill"), pause_ms=10)
     part_of(fourth, 400)
     finish(fourth)
     fifth = other(stream, application, account.output("5-other"))
     rest_of(fifth)
     finish(fifth)
-    numbered.judge(deliveries, producer.written, repeats_allowed=False)
-    say(f"{len(producer.written)} records, each exactly once, in order per shard and key, through five consumers")
+    repeats = numbered.judge(deliveries, producer.written, repeats_allowed)
+    say(f"{len(producer.written)} records in order per shard and key through five consumers, {repeats} repeats")
+
+
+def together(account, other):
+    """Another consumer joins shardmill, both work, and shardmill is killed: the other does all the rest."""
+    producer, stream, application = account.producer, account.stream, account.application
+    producer.put(800)
+    ours = account.start.shardmill_job(stream, application, account.output("shardmill"))
+    wait("shardmill's first record", COLD_START_SECONDS, lambda: ours.deliveries(), ours)
+    theirs = other(stream, application, account.output("other"))
+
+    def trickle_until(what, condition, *consumers):
+        def step():
+            producer.put(numbered.KEYS)
+            return condition()
+
+        wait(what, COLD_START_SECONDS, step, *consumers)
+
+    def owners():
+        return Counter(row.get("leaseOwner", {}).get("S", "nobody") for row in account.leases().values())
+
+    trickle_until("both hold leases and work", lambda: theirs.deliveries() and len(owners()) > 1, ours, theirs)
+    say(f"leases: {dict(owners())}")
+    numbered.split_first(account.kinesis, stream)
+    trickle_until("the split shard's end", lambda: not unfinished(account), ours, theirs)
+    ours.kill()
+    say(f"shardmill killed after {len(ours.deliveries())} records")
+    producer.put(800)
+    everything = lambda: len({*ours.deliveries(), *theirs.deliveries()}) >= len(producer.written)  # noqa: E731
+    wait("every record", DRAIN_SECONDS, everything, theirs)
+    theirs.stop()
+
+    first, second = ours.deliveries(), theirs.deliveries()
+    numbered.complete(first + second, producer.written)
+    numbered.in_order(first)
+    numbered.in_order(second)
+    repeats = len(first) + len(second) - len(producer.written)
+    say(f"{len(producer.written)} records: {len(first)} by shardmill, {len(second)} by the other, {repeats} repeats")
 
 
 CASES = {
@@ -199,10 +240,19 @@ CASES = {
     "takeover-kcl3": lambda account: take_over(
         account, lambda *arguments: account.start.kcl3(*arguments, version="COMPATIBLE_WITH_2X_PHASE1", records=50)
     ),
+    "takeover-kcl3-3x": lambda account: take_over(
+        account, lambda *arguments: account.start.kcl3(*arguments, records=50)
+    ),
+    "together-kcl3": lambda account: together(
+        account, lambda *arguments: account.start.kcl3(*arguments, version="COMPATIBLE_WITH_2X_PHASE1")
+    ),
     "takeover-kcl1": lambda account: take_over(
         account, lambda *arguments: account.start.kcl1(*arguments, records=50)
     ),
-    "takeover-kcl-rs": lambda account: take_over(account, account.start.kcl_rs),
+    # Its stop drops the leases first and delivers what it has fetched all the same, without a checkpoint.
+    "takeover-kcl-rs": lambda account: take_over(
+        account, lambda *arguments: account.start.kcl_rs(*arguments, records=50), repeats_allowed=True
+    ),
 }
 
 

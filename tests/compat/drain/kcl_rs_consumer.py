@@ -52,7 +52,8 @@ def processor(output, lock):
 
 
 def main():
-    stream, application, path, retrieval = sys.argv[1:]
+    stream, application, path, retrieval, records = sys.argv[1:]
+    polling = {"max_records": int(records), "idle_time_between_reads_millis": 250} if retrieval == "POLLING" else {}
     sink = ThreadingHTTPServer(("127.0.0.1", 0), MetricsSink)
     threading.Thread(target=sink.serve_forever, daemon=True).start()
     os.environ["AWS_ENDPOINT_URL_CLOUDWATCH"] = f"http://127.0.0.1:{sink.server_port}"
@@ -66,8 +67,8 @@ def main():
             secret_access_key="local",
             initial_position="TRIM_HORIZON",
             retrieval_mode=retrieval,
-            idle_time_between_reads_millis=250,
             shard_sync_interval_millis=1000,
+            **polling,
         )
         scheduler.start()
         sys.stdin.read()

@@ -89,22 +89,31 @@ def judge(deliveries, written, repeats_allowed):
 
     A repeat must be a record that came before: it is judged by where it stands, not by order.
     """
-    times = Counter(deliveries)
-    expected = Counter(written)
-    missing = [delivery for delivery in written if delivery not in times]
+    complete(deliveries, written)
+    in_order(deliveries)
+    repeats = len(deliveries) - len(set(deliveries))
+    if repeats and not repeats_allowed:
+        again = next(delivery for delivery, count in Counter(deliveries).items() if count > 1)
+        raise Broken(f"{repeats} records came again, the first: {again}")
+    return repeats
+
+
+def complete(deliveries, written):
+    """Every record as it was written, and nothing else."""
+    came, expected = set(deliveries), set(written)
+    missing = [delivery for delivery in written if delivery not in came]
     if missing:
         raise Broken(f"{len(missing)} of {len(written)} records missing, the first: {missing[0]}")
-    strange = [delivery for delivery in times if delivery not in expected]
+    strange = [delivery for delivery in deliveries if delivery not in expected]
     if strange:
         raise Broken(f"{len(strange)} records that were not written, the first: {strange[0]}")
-    repeats = len(deliveries) - len(times)
-    if repeats and not repeats_allowed:
-        again = next(delivery for delivery, count in times.items() if count > 1)
-        raise Broken(f"{repeats} records came again, the first: {again}")
+
+
+def in_order(deliveries):
+    """What one consumer was handed first stands in the order of its shard and of its key."""
     firsts = list(dict.fromkeys(deliveries))
     _in_order(firsts, lambda d: d.shard, lambda d: d.sequence, "shard")
     _in_order(firsts, lambda d: d.key, lambda d: int(d.message.split(" ")[1]), "key")
-    return repeats
 
 
 def _in_order(deliveries, group, number, what):
