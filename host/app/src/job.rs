@@ -13,7 +13,7 @@ use shardmill_core::position::Checkpoint;
 use shardmill_core::reader::Reader;
 use shardmill_core::run_loop::{Event, Failure, Generation, RunLoop, SourceId};
 use shardmill_core::service::ServiceError;
-use shardmill_core::shard::ShardId;
+use shardmill_core::shard::{HashRange, ShardId};
 use shardmill_runtime::{Module, OutputStreams, Source, TaskSpec, TracingLog};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
@@ -168,6 +168,7 @@ fn start_task(job: &Job, module: Module, clock: Clock, status: &Arc<Status>) -> 
 struct SourceState {
     input: usize,
     shard: ShardId,
+    hash_range: Option<HashRange>,
     reading: Option<Reading>,
 }
 
@@ -239,7 +240,10 @@ impl Supervisor {
     fn told(&mut self, input: usize, action: leases::Action) {
         use leases::Action as Told;
         match action {
-            Told::Start { key, epoch, checkpoint } => self.assign(input, key, epoch, checkpoint),
+            Told::Start { key, epoch, checkpoint, hash_range } => {
+                let source = self.assign(input, key, epoch, checkpoint);
+                self.sources[source as usize].hash_range = hash_range;
+            }
             Told::Revoke { key, epoch } => {
                 warn!(stream = self.inputs[input].config.stream, shard = key, "lost the lease");
                 if let Some(source) = self.stop_reading(input, &key) {
@@ -270,7 +274,7 @@ impl Supervisor {
         }
     }
 
-    fn assign(&mut self, input: usize, shard: ShardId, epoch: Epoch, checkpoint: Checkpoint) {
+    fn assign(&mut self, input: usize, shard: ShardId, epoch: Epoch, checkpoint: Checkpoint) -> SourceId {
         let Input { system, stream, .. } = &self.inputs[input].config;
         info!(stream, shard, %checkpoint, "reading shard");
         let next = u32::try_from(self.sources.len()).expect("a job has far fewer shards");
@@ -279,13 +283,14 @@ impl Supervisor {
             let (system, stream) = (system.clone(), stream.clone());
             let partition = shard.clone();
             drop(self.control.send(Control::AddSource(Source { system, stream, partition })));
-            self.sources.push(SourceState { input, shard: shard.clone(), reading: None });
+            self.sources.push(SourceState { input, shard: shard.clone(), hash_range: None, reading: None });
         }
         let stream = self.inputs[input].config.stream.clone();
         self.status.update_shard(source, |status| {
             *status = crate::status::Shard { stream, shard, ..Default::default() };
         });
         self.tell_task(Event::Assigned { source, epoch, checkpoint });
+        source
     }
 
     fn stop_reading(&mut self, input: usize, shard: &str) -> Option<SourceId> {
@@ -347,7 +352,8 @@ impl Supervisor {
             progress: Arc::clone(&progress),
             status: Arc::clone(&self.status),
         };
-        let run = reader.run(Reader::new(settings::reader(&input.config), from), self.data.clone());
+        let machine = Reader::new(settings::reader(&input.config), from, state.hash_range.clone());
+        let run = reader.run(machine, self.data.clone());
         let task = self.readers.spawn(async move { (source, run.await) });
         if let Some(old) = state.reading.replace(Reading { generation, task, progress }) {
             old.task.abort();

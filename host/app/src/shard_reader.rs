@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use shardmill_aws::Kinesis;
+use shardmill_core::aggregate::Report;
 use shardmill_core::reader::{Action, Event, Fetched, Reader};
 use shardmill_core::run_loop::{self, Generation, SourceId};
 use shardmill_core::service::ServiceError;
 use tokio::sync::{Notify, mpsc};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::clock::Clock;
 use crate::status::Status;
@@ -58,6 +59,7 @@ impl ShardReader {
         deliver: mpsc::Sender<run_loop::Event>,
     ) -> Result<(), ServiceError> {
         let mut event = Event::Tick;
+        let mut aggregation = Report::default();
         loop {
             let mut call = None;
             for action in reader.on(self.clock.now(), event) {
@@ -80,7 +82,12 @@ impl ShardReader {
                     request @ (Action::GetIterator(_) | Action::GetRecords { .. }) => call = Some(request),
                 }
             }
-            self.status.update_shard(self.source, |shard| shard.behind = reader.millis_behind_latest());
+            self.warn_of_aggregates(aggregation, reader.aggregation());
+            aggregation = reader.aggregation();
+            self.status.update_shard(self.source, |shard| {
+                shard.behind = reader.millis_behind_latest();
+                shard.aggregation = aggregation;
+            });
             event = match call {
                 Some(call) => self.call(call).await,
                 // Both arms are cancel-safe: a missed notification is stored, a timer loses nothing.
@@ -107,6 +114,17 @@ impl ShardReader {
                 }))
             }
             Action::Deliver(_) | Action::End { .. } | Action::Fail(_) => Event::Tick,
+        }
+    }
+
+    /// Says once what is wrong with the producers of this shard.
+    fn warn_of_aggregates(&self, before: Report, now: Report) {
+        let Self { stream, shard, .. } = self;
+        if before.malformed == 0 && now.malformed > 0 {
+            warn!(stream, shard, "a record begins like an aggregate and is none: delivered as it is");
+        }
+        if before.foreign == 0 && now.foreign > 0 {
+            warn!(stream, shard, "an aggregate holds keys of another shard: delivered, but not in order with that one");
         }
     }
 

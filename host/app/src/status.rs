@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use shardmill_core::aggregate;
 use shardmill_core::leases::Millis;
 use shardmill_core::run_loop::SourceId;
 
@@ -36,6 +37,8 @@ pub struct Shard {
     pub waiting: u64,
     /// As the last answer said, in milliseconds.
     pub behind: Option<u64>,
+    /// What was found in aggregated records since the reading began.
+    pub aggregation: aggregate::Report,
     pub finished: bool,
 }
 

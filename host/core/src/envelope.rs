@@ -16,7 +16,7 @@ pub struct Span {
 }
 
 impl Span {
-    fn range(self) -> Range<usize> {
+    pub(crate) fn range(self) -> Range<usize> {
         self.start as usize..self.start as usize + self.len as usize
     }
 }
@@ -128,6 +128,19 @@ impl Batch {
     pub fn skip_through(&mut self, position: &Position) {
         let skip = (0..self.records.len()).take_while(|&index| self.position(index) <= *position).count();
         self.records.drain(..skip);
+    }
+
+    pub(crate) fn buffer(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    pub(crate) fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// The same buffer cut into other records. Their slices must lie in it, and keys must be UTF-8.
+    pub(crate) fn recut(&self, records: Vec<Record>) -> Self {
+        Self { buffer: self.buffer.clone(), records }
     }
 
     fn text(&self, span: Span) -> &str {

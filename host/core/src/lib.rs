@@ -2,8 +2,12 @@
 //! what happens next. No I/O, no clock, no randomness of its own: time and results come in as arguments, intentions
 //! go out as values. It must not know tokio, AWS, Wasmtime or the environment.
 
+pub mod aggregate;
+mod backlog;
 pub mod config;
 pub mod envelope;
+pub mod fanout;
+mod intake;
 pub mod leases;
 pub mod position;
 pub mod reader;
@@ -13,3 +17,8 @@ pub mod shard;
 
 #[cfg(test)]
 mod dice;
+
+#[cfg(test)]
+#[path = "../../../tests/src/kpl.rs"]
+#[allow(unreachable_pub, reason = "shared with other crates' tests")]
+mod kpl;

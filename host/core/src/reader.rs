@@ -3,20 +3,20 @@
 //! backs off when throttled, stops fetching when the task is behind, and reports the end once. Times are milliseconds
 //! since 1970-01-01 UTC on a clock that does not jump.
 
+use crate::aggregate;
+use crate::backlog::Backlog;
 use crate::envelope::Batch;
+use crate::intake::Intake;
 use crate::leases::Millis;
-use crate::position::{Checkpoint, InitialPosition, Position, SequenceNumber, StartingPosition};
-use crate::service::{ErrorKind, ServiceError};
-use crate::shard::ChildShard;
+use crate::position::{Checkpoint, InitialPosition, SequenceNumber, StartingPosition};
+use crate::service::{ErrorKind, ServiceError, retry_pause};
+use crate::shard::{ChildShard, HashRange};
 
 /// Kinesis allows five GetRecords calls a second on a shard, so a reader that is behind does not call more often.
 pub const CATCH_UP_INTERVAL: Millis = 200;
-/// Wait after the first failed call in a row; doubles.
-const RETRY_MIN: Millis = 200;
-const RETRY_MAX: Millis = 10_000;
 /// How far before the first contact a LATEST reader starts over when its first iterator expired unused: more than
 /// clocks usually differ, and a repeat is better than a gap.
-const LATEST_MARGIN: Millis = 5_000;
+pub(crate) const LATEST_MARGIN: Millis = 5_000;
 /// New iterators in a row that brought no answer before the job is told that something is wrong.
 const ITERATORS_IN_VAIN_MAX: u32 = 10;
 
@@ -86,49 +86,33 @@ enum State {
 pub struct Reader {
     settings: Settings,
     start: StartingPosition,
-    /// Envelopes up to here were committed before; the first response repeats them.
-    committed: Option<Position>,
+    intake: Intake,
     last_fetched: Option<SequenceNumber>,
     state: State,
     not_before: Millis,
     called_at: Millis,
     failures: u32,
     iterators_in_vain: u32,
-    unprocessed_bytes: usize,
-    unprocessed_records: usize,
+    backlog: Backlog,
     millis_behind_latest: Option<u64>,
 }
 
 impl Reader {
-    /// A reader that delivers what follows `checkpoint`.
+    /// A reader that delivers what follows `checkpoint`. The shard's hash range, if known, only tells foreign records
+    /// apart; see [`aggregate`].
     #[must_use]
-    pub fn new(settings: Settings, checkpoint: &Checkpoint) -> Self {
-        let timestamp = match settings.initial_position {
-            InitialPosition::AtTimestamp(ms) => StartingPosition::AtTimestamp(ms),
-            // The row was written by a worker that starts at a timestamp and this one does not know which: the oldest
-            // record is the only choice that loses nothing.
-            InitialPosition::Latest | InitialPosition::TrimHorizon => StartingPosition::TrimHorizon,
-        };
-        let (start, committed) = match checkpoint {
-            Checkpoint::At(position) => {
-                (StartingPosition::AtSequenceNumber(position.sequence.clone()), Some(position.clone()))
-            }
-            Checkpoint::Latest => (StartingPosition::Latest, None),
-            Checkpoint::AtTimestamp => (timestamp, None),
-            Checkpoint::TrimHorizon | Checkpoint::ShardEnd => (StartingPosition::TrimHorizon, None),
-        };
+    pub fn new(settings: Settings, checkpoint: &Checkpoint, hash_range: Option<HashRange>) -> Self {
         Self {
+            start: StartingPosition::from_checkpoint(checkpoint, settings.initial_position),
+            intake: Intake::new(checkpoint, hash_range),
+            backlog: Backlog::new(settings.max_unprocessed_bytes, settings.max_unprocessed_records),
             settings,
-            start,
-            committed,
             last_fetched: None,
             state: State::NeedIterator,
             not_before: 0,
             called_at: 0,
             failures: 0,
             iterators_in_vain: 0,
-            unprocessed_bytes: 0,
-            unprocessed_records: 0,
             millis_behind_latest: None,
         }
     }
@@ -140,10 +124,7 @@ impl Reader {
             Event::Tick => {}
             Event::Iterator(result) => self.iterator(now, result, &mut actions),
             Event::Fetched(result) => self.fetched(now, result, &mut actions),
-            Event::Processed { bytes, records } => {
-                self.unprocessed_bytes = self.unprocessed_bytes.saturating_sub(bytes);
-                self.unprocessed_records = self.unprocessed_records.saturating_sub(records);
-            }
+            Event::Processed { bytes, records } => self.backlog.processed(bytes, records),
         }
         actions.extend(self.next_call(now));
         actions
@@ -154,7 +135,7 @@ impl Reader {
     pub fn wake_at(&self) -> Millis {
         match self.state {
             State::NeedIterator => self.not_before,
-            State::Ready { .. } if !self.is_full() => self.not_before,
+            State::Ready { .. } if !self.backlog.is_full() => self.not_before,
             State::Ready { .. } | State::AwaitIterator | State::AwaitRecords { .. } | State::Ended => Millis::MAX,
         }
     }
@@ -165,9 +146,10 @@ impl Reader {
         self.millis_behind_latest
     }
 
-    fn is_full(&self) -> bool {
-        self.unprocessed_bytes >= self.settings.max_unprocessed_bytes
-            || self.unprocessed_records >= self.settings.max_unprocessed_records
+    /// What de-aggregation found so far.
+    #[must_use]
+    pub fn aggregation(&self) -> aggregate::Report {
+        self.intake.report()
     }
 
     fn next_call(&mut self, now: Millis) -> Option<Action> {
@@ -229,20 +211,16 @@ impl Reader {
         }
     }
 
-    fn deliver(&mut self, mut batch: Batch, actions: &mut Vec<Action>) {
+    fn deliver(&mut self, batch: Batch, actions: &mut Vec<Action>) {
         let Some(last) = batch.len().checked_sub(1) else {
             return;
         };
+        // Of the record as Kinesis numbers it, before it is opened: one that holds nothing is fetched all the same.
         self.last_fetched = Some(batch.position(last).sequence);
-        if let Some(committed) = &self.committed {
-            batch.skip_through(committed);
-            if batch.is_empty() {
-                return;
-            }
-            self.committed = None;
-        }
-        self.unprocessed_bytes += batch.retained_bytes();
-        self.unprocessed_records += batch.len();
+        let Some(batch) = self.intake.take(batch) else {
+            return;
+        };
+        self.backlog.delivered(&batch);
         actions.push(Action::Deliver(batch));
     }
 
@@ -274,7 +252,7 @@ impl Reader {
             return actions.push(Action::Fail(error));
         }
         self.failures += 1;
-        self.not_before = now + (RETRY_MIN << (self.failures - 1).min(10)).min(RETRY_MAX);
+        self.not_before = now + retry_pause(self.failures);
         self.state = retry;
     }
 }

@@ -10,6 +10,13 @@ pub struct HashRange {
     pub end: u128,
 }
 
+impl HashRange {
+    #[must_use]
+    pub fn contains(&self, hash_key: u128) -> bool {
+        (self.start..=self.end).contains(&hash_key)
+    }
+}
+
 /// One row of ListShards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shard {

@@ -3,7 +3,7 @@
 use super::row::{Outcome, Scan, Write};
 use crate::position::{Checkpoint, InitialPosition};
 use crate::service::ServiceError;
-use crate::shard::{ChildShard, Shard, ShardFilter, ShardId};
+use crate::shard::{ChildShard, HashRange, Shard, ShardFilter, ShardId};
 
 /// Milliseconds on a monotonic clock.
 pub type Millis = u64;
@@ -64,6 +64,8 @@ pub enum Action {
         key: ShardId,
         epoch: Epoch,
         checkpoint: Checkpoint,
+        /// As the row has it.
+        hash_range: Option<HashRange>,
     },
     /// Stop reading the shard and drop what is in flight: somebody else may own it now.
     Revoke {

@@ -333,6 +333,7 @@ impl Worker {
                 key: held.lease.key.clone(),
                 epoch: held.epoch,
                 checkpoint: held.lease.checkpoint.clone(),
+                hash_range: held.lease.hash_range.clone(),
             });
         }
     }

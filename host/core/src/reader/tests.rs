@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::envelope::{BatchBuilder, Envelope};
+use crate::kpl::{self, UserRecord};
+use crate::position::Position;
 
 const SETTINGS: Settings = Settings {
     initial_position: InitialPosition::TrimHorizon,
@@ -37,7 +39,7 @@ fn at(sequence: u64) -> Checkpoint {
 
 /// A reader whose first GetRecords call is on its way, at time 0.
 fn reading(settings: Settings, checkpoint: &Checkpoint) -> Reader {
-    let mut reader = Reader::new(settings, checkpoint);
+    let mut reader = Reader::new(settings, checkpoint, None);
     assert!(matches!(reader.on(0, Event::Tick)[..], [Action::GetIterator(_)]));
     let actions = reader.on(0, Event::Iterator(Ok("first".to_owned())));
     assert!(matches!(&actions[..], [Action::GetRecords { iterator, limit: 100 }] if iterator == "first"));
@@ -61,7 +63,7 @@ fn asked(actions: &[Action]) -> &StartingPosition {
 
 #[test]
 fn the_first_iterator_is_at_the_checkpoint_and_what_was_committed_is_not_delivered_again() {
-    let mut reader = Reader::new(SETTINGS, &at(10));
+    let mut reader = Reader::new(SETTINGS, &at(10), None);
     let position = StartingPosition::AtSequenceNumber("10".parse().unwrap());
     assert_eq!(*asked(&reader.on(0, Event::Tick)), position);
     reader.on(0, Event::Iterator(Ok("i".to_owned())));
@@ -95,7 +97,7 @@ fn an_iterator_that_expires_before_the_first_record_starts_over_where_the_shard_
 
 #[test]
 fn a_latest_reader_never_asks_for_latest_twice() {
-    let mut reader = Reader::new(SETTINGS, &Checkpoint::Latest);
+    let mut reader = Reader::new(SETTINGS, &Checkpoint::Latest, None);
     assert_eq!(*asked(&reader.on(60_000, Event::Tick)), StartingPosition::Latest);
     reader.on(60_010, Event::Iterator(Ok("i".to_owned())));
     let actions = reader.on(400_000, Event::Fetched(Err(error(ErrorKind::ExpiredIterator))));
@@ -175,6 +177,89 @@ fn a_service_that_never_accepts_an_iterator_is_told_after_a_bound() {
     assert!(matches!(reader.on(0, Event::Fetched(Err(error(ErrorKind::Invalid))))[..], [Action::Fail(_)]));
 }
 
+/// An answer whose records have these sequence numbers and bodies.
+fn fetched_bodies(bodies: &[(u64, Vec<u8>)]) -> Event {
+    let mut builder = BatchBuilder::default();
+    for (sequence, message) in bodies {
+        let sequence = sequence.to_string();
+        builder.push(Envelope { sequence: &sequence, sub_sequence: 0, key: Some("k"), message, arrival_ms: 0 });
+    }
+    let next_iterator = Some("next".to_owned());
+    Event::Fetched(Ok(Fetched { batch: builder.finish(), next_iterator, ..Fetched::default() }))
+}
+
+fn aggregate_of(records: usize) -> Vec<u8> {
+    kpl::aggregate(&vec![UserRecord::new("user", b"data"); records])
+}
+
+fn empty_aggregate() -> Vec<u8> {
+    kpl::frame(&kpl::field(1, b"unused"))
+}
+
+fn delivered_positions(actions: &[Action]) -> Vec<Position> {
+    let batches = actions.iter().filter_map(|action| match action {
+        Action::Deliver(batch) => Some(batch),
+        _ => None,
+    });
+    batches.flat_map(|batch| (0..batch.len()).map(|index| batch.position(index))).collect()
+}
+
+fn position(sequence: u64, sub_sequence: u64) -> Position {
+    Position { sequence: sequence.to_string().parse().unwrap(), sub_sequence }
+}
+
+#[test]
+fn item_70_a_restart_inside_an_aggregate_goes_on_with_its_next_user_record() {
+    let checkpoint = Checkpoint::At(position(10, 1));
+    let mut reader = Reader::new(SETTINGS, &checkpoint, None);
+    let at_the_aggregate = StartingPosition::AtSequenceNumber("10".parse().unwrap());
+    assert_eq!(*asked(&reader.on(0, Event::Tick)), at_the_aggregate);
+    reader.on(0, Event::Iterator(Ok("i".to_owned())));
+    let actions = reader.on(0, fetched_bodies(&[(10, aggregate_of(4)), (11, aggregate_of(2))]));
+    let expected = [position(10, 2), position(10, 3), position(11, 0), position(11, 1)];
+    assert_eq!(delivered_positions(&actions), expected);
+    let actions = reader.on(1_000, Event::Tick);
+    assert!(matches!(actions[..], [Action::GetRecords { .. }]));
+    let actions = reader.on(1_000, Event::Fetched(Err(error(ErrorKind::ExpiredIterator))));
+    let after_the_record = StartingPosition::AfterSequenceNumber("11".parse().unwrap());
+    assert_eq!(*asked(&actions), after_the_record, "an iterator knows records, not what is in them");
+}
+
+#[test]
+fn an_aggregate_without_records_moves_the_reader_on() {
+    let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
+    let actions = reader.on(0, fetched_bodies(&[(1, b"x".to_vec()), (2, empty_aggregate())]));
+    assert_eq!(delivered_positions(&actions), [position(1, 0)]);
+    reader.on(200, Event::Tick);
+    let actions = reader.on(200, fetched_bodies(&[(3, empty_aggregate())]));
+    assert!(actions.is_empty(), "nothing to deliver: {actions:?}");
+    assert!(matches!(reader.on(400, Event::Tick)[..], [Action::GetRecords { .. }]));
+    let actions = reader.on(400, Event::Fetched(Err(error(ErrorKind::ExpiredIterator))));
+    assert_eq!(*asked(&actions), StartingPosition::AfterSequenceNumber("3".parse().unwrap()));
+}
+
+#[test]
+fn fetching_pauses_by_user_records() {
+    let mut reader = reading(Settings { max_unprocessed_records: 5, ..SETTINGS }, &Checkpoint::TrimHorizon);
+    reader.on(0, fetched_bodies(&[(1, aggregate_of(5))]));
+    assert_eq!(reader.wake_at(), Millis::MAX);
+    let actions = reader.on(5_000, Event::Processed { bytes: 0, records: 1 });
+    assert!(matches!(actions[..], [Action::GetRecords { .. }]));
+}
+
+#[test]
+fn what_is_wrong_with_aggregates_is_counted() {
+    let lower_half = HashRange { start: 0, end: u128::MAX / 2 };
+    let mut reader = Reader::new(SETTINGS, &Checkpoint::TrimHorizon, Some(lower_half));
+    reader.on(0, Event::Tick);
+    reader.on(0, Event::Iterator(Ok("i".to_owned())));
+    // MD5("user") begins with ee.
+    reader.on(0, fetched_bodies(&[(1, aggregate_of(3)), (2, b"\xf3\x89\x9a\xc2".to_vec())]));
+    reader.on(200, Event::Tick);
+    reader.on(200, fetched_bodies(&[(3, empty_aggregate())]));
+    assert_eq!(reader.aggregation(), aggregate::Report { aggregates: 2, malformed: 1, foreign: 3 });
+}
+
 /// What the model shard does with the next call.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
@@ -237,7 +322,7 @@ proptest! {
         let committed = committed.min(last);
         let checkpoint = if committed == 0 { Checkpoint::TrimHorizon } else { at(committed) };
         let model = Model { last, per_call };
-        let mut reader = Reader::new(SETTINGS, &checkpoint);
+        let mut reader = Reader::new(SETTINGS, &checkpoint, None);
         let (mut now, mut got, mut in_vain, mut ended) = (0, Vec::new(), 0, false);
         let mut events = vec![Event::Tick];
         while !ended {
@@ -270,5 +355,33 @@ proptest! {
             }
         }
         prop_assert_eq!(got, (committed + 1..=last).collect::<Vec<_>>());
+    }
+
+    /// Wherever a restart comes, inside aggregates or between them, what follows the commit is delivered once.
+    #[test]
+    fn a_restart_after_any_commit_loses_nothing_and_repeats_nothing(
+        bodies in prop::collection::vec(
+            prop_oneof![Just(b"plain".to_vec()), Just(empty_aggregate()), (1_usize..20).prop_map(aggregate_of)],
+            1..12,
+        ),
+        committed in any::<prop::sample::Index>(),
+    ) {
+        let bodies: Vec<(u64, Vec<u8>)> = (1..).zip(bodies).collect();
+        let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
+        let all = delivered_positions(&reader.on(0, fetched_bodies(&bodies)));
+        prop_assume!(!all.is_empty());
+        let last = committed.index(all.len());
+        let mut reader = Reader::new(SETTINGS, &Checkpoint::At(all[last].clone()), None);
+        let actions = reader.on(0, Event::Tick);
+        let StartingPosition::AtSequenceNumber(start) = asked(&actions) else { panic!("{actions:?}") };
+        let first = bodies.iter().position(|(sequence, _)| sequence.to_string() == start.as_str()).unwrap();
+        reader.on(0, Event::Iterator(Ok("i".to_owned())));
+        let mut rest = Vec::new();
+        // One record at a time, so that the filter has to last beyond a response.
+        for (call, body) in (0..).zip(&bodies[first..]) {
+            reader.on(call * 1_000, Event::Tick);
+            rest.extend(delivered_positions(&reader.on(call * 1_000, fetched_bodies(std::slice::from_ref(body)))));
+        }
+        prop_assert_eq!(&rest[..], &all[last + 1..]);
     }
 }

@@ -192,7 +192,7 @@ impl Sim {
         let stream = &self.services.stream;
         match action {
             Action::Scan | Action::List(_) | Action::Write(_) => self.call(index, action),
-            Action::Start { key, epoch, checkpoint } => {
+            Action::Start { key, epoch, checkpoint, .. } => {
                 self.audit.started(&self.services, &key, &checkpoint);
                 node.start(stream, &key, epoch, &checkpoint);
                 self.push(self.now, Item::Step { node: index, key });
