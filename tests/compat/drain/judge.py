@@ -82,8 +82,7 @@ def drain(account, start, resharded_before=False):
     say(f"first record after {time.monotonic() - began:.1f} s")
     if not resharded_before:
         reshard(account)
-    everything = lambda: len(set(consumer.deliveries())) >= len(producer.written)  # noqa: E731
-    wait("every record", DRAIN_SECONDS, everything, consumer)
+    wait("every record", DRAIN_SECONDS, lambda: len(set(consumer.deliveries())) >= len(producer.written), consumer)
     say(f"all {len(producer.written)} records after {time.monotonic() - began:.1f} s")
     wait("closed shards at SHARD_END", DRAIN_SECONDS, lambda: not unfinished(account), consumer)
     printed = consumer.stop()
@@ -105,9 +104,7 @@ def reshard(account):
 def unfinished(account):
     """Closed shards with a lease that is not at its end: finished ones are at SHARD_END, or gone after a clean-up."""
     leases = account.leases()
-    return [
-        shard for shard in account.closed() if shard in leases and leases[shard]["checkpoint"]["S"] != "SHARD_END"
-    ]
+    return [shard for shard in account.closed() if shard in leases and leases[shard]["checkpoint"]["S"] != "SHARD_END"]
 
 
 def shards_of(consumer):
@@ -151,8 +148,8 @@ def take_over(account, other, repeats_allowed=False):
         began = time.monotonic()
         wait("the first record", COLD_START_SECONDS, lambda: consumer.deliveries(), consumer)
         say(f"{consumer.name}: first record after {time.monotonic() - began:.1f} s")
-        new = lambda: len(set(consumer.deliveries()).difference(deliveries))  # noqa: E731
-        wait(f"{count} new records", DRAIN_SECONDS, lambda: new() >= count, consumer)
+        before = set(deliveries)
+        wait(f"{count} new records", DRAIN_SECONDS, lambda: len(set(consumer.deliveries()) - before) >= count, consumer)
 
     def rest_of(consumer):
         part_of(consumer, len(producer.written) - len(set(deliveries)))
@@ -213,8 +210,8 @@ def together(account, other):
     ours.kill()
     say(f"shardmill killed after {len(ours.deliveries())} records")
     producer.put(800)
-    everything = lambda: len({*ours.deliveries(), *theirs.deliveries()}) >= len(producer.written)  # noqa: E731
-    wait("every record", DRAIN_SECONDS, everything, theirs)
+    taken = set(ours.deliveries())
+    wait("every record", DRAIN_SECONDS, lambda: len(taken.union(theirs.deliveries())) >= len(producer.written), theirs)
     theirs.stop()
 
     first, second = ours.deliveries(), theirs.deliveries()
@@ -246,9 +243,7 @@ CASES = {
     "together-kcl3": lambda account: together(
         account, lambda *arguments: account.start.kcl3(*arguments, version="COMPATIBLE_WITH_2X_PHASE1")
     ),
-    "takeover-kcl1": lambda account: take_over(
-        account, lambda *arguments: account.start.kcl1(*arguments, records=50)
-    ),
+    "takeover-kcl1": lambda account: take_over(account, lambda *arguments: account.start.kcl1(*arguments, records=50)),
     # Its stop drops the leases first and delivers what it has fetched all the same, without a checkpoint.
     "takeover-kcl-rs": lambda account: take_over(
         account, lambda *arguments: account.start.kcl_rs(*arguments, records=50), repeats_allowed=True

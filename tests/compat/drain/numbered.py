@@ -127,9 +127,7 @@ def _in_order(deliveries, group, number, what):
 
 def active(kinesis, stream):
     """Waits until a stream is ACTIVE."""
-    kinesis.get_waiter("stream_exists").wait(
-        StreamName=stream, WaiterConfig={"Delay": 1, "MaxAttempts": 30}
-    )
+    kinesis.get_waiter("stream_exists").wait(StreamName=stream, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
 
 
 def open_shards(kinesis, stream):
@@ -152,9 +150,7 @@ def split_first(kinesis, stream):
 def merge_last(kinesis, stream):
     """Merges the last two open shards."""
     left, right = open_shards(kinesis, stream)[-2:]
-    kinesis.merge_shards(
-        StreamName=stream, ShardToMerge=left["ShardId"], AdjacentShardToMerge=right["ShardId"]
-    )
+    kinesis.merge_shards(StreamName=stream, ShardToMerge=left["ShardId"], AdjacentShardToMerge=right["ShardId"])
     active(kinesis, stream)
     return [left["ShardId"], right["ShardId"]]
 
