@@ -8,6 +8,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_smithy_types::event_stream::RawMessage;
 use shardmill_core::service::{ErrorKind, ServiceError};
 
 /// Where a client's calls go, for messages.
@@ -24,10 +25,37 @@ impl Destination {
     where
         E: Error + ProvideErrorMetadata + 'static,
     {
+        if let SdkError::ResponseError(answer) = error
+            && answer.raw().status().as_u16() >= 400
+        {
+            return self.answered_by_another(operation, answer.raw().status().as_u16());
+        }
+        self.describe(operation, error, |answer| answer.status().as_u16())
+    }
+
+    /// Names what the caller can do about a stream of events that failed.
+    pub(crate) fn stream_failure<E>(&self, operation: &'static str, error: &SdkError<E, RawMessage>) -> ServiceError
+    where
+        E: Error + ProvideErrorMetadata + 'static,
+    {
+        // A message has no status: an exception that is not known is taken for a failure of the service.
+        self.describe(operation, error, |_| 500)
+    }
+
+    fn describe<E, R>(
+        &self,
+        operation: &'static str,
+        error: &SdkError<E, R>,
+        status: impl Fn(&R) -> u16,
+    ) -> ServiceError
+    where
+        E: Error + ProvideErrorMetadata + 'static,
+        R: std::fmt::Debug + 'static,
+    {
         let (kind, message) = match error {
             SdkError::ServiceError(answer) => {
                 let code = answer.err().code();
-                let status = answer.raw().status().as_u16();
+                let status = status(answer.raw());
                 let kind = code.and_then(by_code).unwrap_or_else(|| by_status(status));
                 let text = answer.err().message().unwrap_or("no message");
                 (kind, format!("{}: {text}", code.map_or_else(|| format!("status {status}"), str::to_owned)))
@@ -38,6 +66,16 @@ impl Destination {
                 None => (ErrorKind::Unavailable, format!("no usable answer from {}: {}", self.0, chain(error))),
             },
         };
+        ServiceError { kind, operation, message }
+    }
+
+    /// An error whose body is not the service's: that of a proxy or a gateway. What it finds invalid may be its own fault.
+    fn answered_by_another(&self, operation: &'static str, status: u16) -> ServiceError {
+        let kind = match by_status(status) {
+            ErrorKind::Invalid => ErrorKind::Unavailable,
+            kind => kind,
+        };
+        let message = format!("no usable answer from {}: status {status}, and not in the service's form", self.0);
         ServiceError { kind, operation, message }
     }
 }

@@ -1,11 +1,13 @@
-//! The Kinesis calls of a consumer: shards, iterators, records. Owns their translation to core's types; does not know
-//! which shard is read when, or why.
+//! The Kinesis calls of a consumer: shards, iterators, records, subscriptions. Owns their translation to core's types;
+//! does not know which shard is read when, or why.
 
 mod admin;
 mod cbor;
+mod consumer;
 mod decode;
 mod protocol;
 mod records;
+mod subscription;
 
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::error::SdkError;
@@ -24,8 +26,10 @@ use decode::{encode_request, looks_like_cbor};
 use protocol::{Exchange, KinesisProtocol};
 
 pub use admin::PutFailure;
+pub use consumer::ConsumerId;
 pub use decode::{Error as DecodeError, decode_response};
 pub use records::Records;
+pub use subscription::{Subscription, SubscriptionEvent};
 
 /// Pages of ListShards (1,000 shards each) before we take the answer for endless.
 const MAX_PAGES: usize = 1_000;

@@ -9,4 +9,4 @@ pub mod kinesis;
 
 pub use client::{ClientSettings, StaticCredentials, Wire};
 pub use dynamodb::{Billing, Ensured, LeaseTable};
-pub use kinesis::{Kinesis, PutFailure, Records};
+pub use kinesis::{ConsumerId, Kinesis, PutFailure, Records, Subscription, SubscriptionEvent};

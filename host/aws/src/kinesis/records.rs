@@ -1,6 +1,7 @@
-//! The answer to GetRecords in core's terms, and its making from the SDK's own decoding (JSON).
+//! The answer to GetRecords in core's terms, and the making of batches from the SDK's own decoding (JSON).
 
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
+use aws_sdk_kinesis::types as wire;
 use shardmill_core::envelope::{Batch, BatchBuilder, Envelope};
 use shardmill_core::shard::ChildShard;
 
@@ -22,32 +23,41 @@ pub struct Records {
 }
 
 impl Records {
-    /// Copies the SDK's records into one batch.
+    /// From what the SDK decoded.
     pub(super) fn from_sdk(answer: GetRecordsOutput, body_bytes: usize) -> Result<Self, String> {
-        let mut batch = BatchBuilder::default();
-        for record in &answer.records {
-            batch.push(Envelope {
-                sequence: canonical_sequence(record.sequence_number.as_bytes())
-                    .and_then(|digits| std::str::from_utf8(digits).ok())
-                    .ok_or_else(|| format!("`{}` is not a sequence number", record.sequence_number))?,
-                sub_sequence: 0,
-                key: record.partition_key.as_deref(),
-                message: record.data.as_ref(),
-                arrival_ms: record.approximate_arrival_timestamp.as_ref().map_or(0, millis),
-            });
-        }
-        let child = |child: aws_sdk_kinesis::types::ChildShard| {
-            let hash_range = hash_range(&child.shard_id, child.hash_key_range.as_ref())?;
-            Ok(ChildShard { id: child.shard_id, parents: child.parent_shards, hash_range })
-        };
         Ok(Self {
-            batch: batch.finish(),
+            batch: batch(&answer.records)?,
             next_iterator: answer.next_shard_iterator,
-            children: answer.child_shards.unwrap_or_default().into_iter().map(child).collect::<Result<_, String>>()?,
+            children: children(answer.child_shards)?,
             millis_behind_latest: answer.millis_behind_latest.unwrap_or(0).max(0).unsigned_abs(),
             body_bytes,
         })
     }
+}
+
+/// Copies the SDK's records into one batch.
+pub(super) fn batch(records: &[wire::Record]) -> Result<Batch, String> {
+    let mut batch = BatchBuilder::default();
+    for record in records {
+        batch.push(Envelope {
+            sequence: canonical_sequence(record.sequence_number.as_bytes())
+                .and_then(|digits| std::str::from_utf8(digits).ok())
+                .ok_or_else(|| format!("`{}` is not a sequence number", record.sequence_number))?,
+            sub_sequence: 0,
+            key: record.partition_key.as_deref(),
+            message: record.data.as_ref(),
+            arrival_ms: record.approximate_arrival_timestamp.as_ref().map_or(0, millis),
+        });
+    }
+    Ok(batch.finish())
+}
+
+pub(super) fn children(named: Option<Vec<wire::ChildShard>>) -> Result<Vec<ChildShard>, String> {
+    let child = |child: wire::ChildShard| {
+        let hash_range = hash_range(&child.shard_id, child.hash_key_range.as_ref())?;
+        Ok(ChildShard { id: child.shard_id, parents: child.parent_shards, hash_range })
+    };
+    named.unwrap_or_default().into_iter().map(child).collect()
 }
 
 /// Digits without leading zeros, as [`Envelope::sequence`] wants them.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod canned;
+mod fanout;
 mod harness;
 mod leases;
 mod streams;

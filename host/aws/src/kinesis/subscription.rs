@@ -1,0 +1,105 @@
+//! A consumer's subscription to a shard: made, and read event by event. Knows nothing of when, or from where on.
+
+use aws_sdk_kinesis::primitives::event_stream::EventReceiver;
+use aws_sdk_kinesis::types::error::SubscribeToShardEventStreamError as StreamError;
+use aws_sdk_kinesis::types::{
+    self as wire, ShardIteratorType, SubscribeToShardEvent, SubscribeToShardEventStream as Events,
+};
+use shardmill_core::envelope::Batch;
+use shardmill_core::position::{SequenceNumber, StartingPosition};
+use shardmill_core::service::ServiceError;
+use shardmill_core::shard::ChildShard;
+
+use super::records::{batch, children};
+use super::{Kinesis, date_time, unreadable};
+use crate::error::Destination;
+
+const OPERATION: &str = "SubscribeToShard";
+
+/// A subscription in force. Nothing is read ahead of [`Subscription::next_event`] but what the connection's flow window
+/// lets in; dropping it ends it.
+#[derive(Debug)]
+pub struct Subscription {
+    events: EventReceiver<Events, StreamError>,
+    destination: Destination,
+}
+
+/// What a subscription says from time to time, at least every five seconds.
+#[derive(Clone, Debug, Default)]
+pub struct SubscriptionEvent {
+    /// The records since the last event, in sequence order; possibly none.
+    pub batch: Batch,
+    /// What a next subscription goes on after; absent at the end of a closed shard.
+    pub continuation: Option<SequenceNumber>,
+    /// The shards that follow, named at the end of a closed shard.
+    pub children: Vec<ChildShard>,
+    /// How far the event is behind the tip of the shard, in milliseconds.
+    pub millis_behind_latest: u64,
+}
+
+impl Kinesis {
+    /// Subscribes a consumer to a shard, for five minutes.
+    ///
+    /// # Errors
+    /// `InUse` when the consumer subscribed to this shard less than five seconds ago, from wherever; `NotFound` when
+    /// there is no such consumer or no such shard.
+    pub async fn subscribe(
+        &self,
+        consumer_arn: &str,
+        shard: &str,
+        from: &StartingPosition,
+    ) -> Result<Subscription, ServiceError> {
+        let request = self.client.subscribe_to_shard().consumer_arn(consumer_arn).shard_id(shard);
+        let answer = request.starting_position(starting_position(from)).send().await;
+        let answer = answer.map_err(|e| self.destination.failure(OPERATION, &e))?;
+        Ok(Subscription { events: answer.event_stream, destination: self.destination.clone() })
+    }
+}
+
+impl Subscription {
+    /// Waits for the next event; `None` when the service ended the subscription.
+    ///
+    /// # Errors
+    /// `InUse` when another subscription of the consumer took this one's place, `NotFound` when the consumer or the
+    /// stream is gone. Nothing comes after an error.
+    pub async fn next_event(&mut self) -> Result<Option<SubscriptionEvent>, ServiceError> {
+        loop {
+            match self.events.recv().await.map_err(|e| self.destination.stream_failure(OPERATION, &e))? {
+                Some(Events::SubscribeToShardEvent(event)) => {
+                    return translate(event).map(Some).map_err(|message| unreadable(OPERATION, message));
+                }
+                // Kinds of events that this version does not know carry no records.
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+fn starting_position(from: &StartingPosition) -> wire::StartingPosition {
+    let position = wire::StartingPosition::builder();
+    let position = match from {
+        StartingPosition::TrimHorizon => position.r#type(ShardIteratorType::TrimHorizon),
+        StartingPosition::Latest => position.r#type(ShardIteratorType::Latest),
+        StartingPosition::AtTimestamp(ms) => position.r#type(ShardIteratorType::AtTimestamp).timestamp(date_time(*ms)),
+        StartingPosition::AtSequenceNumber(sequence) => {
+            position.r#type(ShardIteratorType::AtSequenceNumber).sequence_number(sequence.as_str())
+        }
+        StartingPosition::AfterSequenceNumber(sequence) => {
+            position.r#type(ShardIteratorType::AfterSequenceNumber).sequence_number(sequence.as_str())
+        }
+    };
+    position.build().expect("the type is set")
+}
+
+fn translate(event: SubscribeToShardEvent) -> Result<SubscriptionEvent, String> {
+    let continuation = event.continuation_sequence_number;
+    // The SDK has an empty text for an absent one.
+    let continuation = (!continuation.is_empty()).then(|| SequenceNumber::parse(&continuation));
+    Ok(SubscriptionEvent {
+        batch: batch(&event.records)?,
+        continuation: continuation.transpose().map_err(|e| e.to_string())?,
+        children: children(event.child_shards)?,
+        millis_behind_latest: event.millis_behind_latest.max(0).unsigned_abs(),
+    })
+}
