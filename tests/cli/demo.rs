@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use shardmill_tests::guests::rust_guest;
 
-use crate::shell::{directory, shardmill_in};
+use crate::shell::{directory, shardmill, shardmill_in};
 
 #[test]
 fn it_counts_the_words_of_a_text() {
@@ -31,6 +31,16 @@ fn it_counts_the_words_of_a_text() {
         checkpoints.filter(|at| at.bytes().all(|b| b.is_ascii_digit())).count() > 0,
         "nothing is committed: {json}"
     );
+}
+
+#[test]
+fn without_a_text_it_takes_its_own() {
+    let _ = rust_guest("word-count");
+    let said = shardmill(&["demo", "--json"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let json: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert!(json["words"].as_u64() > json["lines"].as_u64(), "{json}");
+    assert_eq!(json["top"].as_array().unwrap().len(), 10);
 }
 
 #[test]

@@ -155,6 +155,21 @@ pub fn assert_keys_in_order(echoes: &[Echo]) {
     }
 }
 
+/// The numbers of each key only ever grow, whatever shards they were in; earlier runs may have written some of them.
+///
+/// # Panics
+/// When a number is not greater than the one before.
+pub fn assert_keys_increase(echoes: &[Echo]) {
+    let mut last: BTreeMap<&str, (u64, &Echo)> = BTreeMap::new();
+    for echo in echoes {
+        let (key, number) = echo.text.split_once(' ').expect("numbered records are `key number`");
+        let number = number.parse().expect("numbered records are `key number`");
+        if let Some((before, earlier)) = last.insert(key, (number, echo)) {
+            assert!(before < number, "{echo:?} came after {earlier:?}");
+        }
+    }
+}
+
 /// The last sequence number of each shard that has records.
 #[must_use]
 pub fn last_sequences(records: &[Record]) -> BTreeMap<String, String> {
