@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::dice::Dice;
 use crate::leases::{Action, Event, Lease, Outcome, Scan, Write};
 use crate::position::Checkpoint;
 use crate::shard::{ChildShard, HashRange, Shard, ShardFilter, ShardId};
@@ -139,6 +140,29 @@ impl Stream {
         let (a_range, b_range) = (self.shards[a].shard.hash_range.clone(), self.shards[b].shard.hash_range.clone());
         let hash_range = HashRange { start: a_range.start.min(b_range.start), end: a_range.end.max(b_range.end) };
         self.open(&[a, b], hash_range);
+    }
+
+    /// Splits or merges some open shards.
+    pub(super) fn reshard(&mut self, dice: &mut Dice) {
+        let open = self.open_shards();
+        let index = dice.index(open.len());
+        match open.get(index + 1) {
+            Some(next) if dice.chance(50) => self.merge(&open[index], next),
+            _ => self.split(&open[index]),
+        }
+    }
+
+    /// A stream with a past: reshards, of which retention may have forgotten the oldest shards.
+    pub(super) fn with_past(dice: &mut Dice) -> Self {
+        let mut stream = Self::of(u128::from(1 + dice.below(4)));
+        for _ in 0..dice.below(7) {
+            stream.reshard(dice);
+        }
+        if dice.chance(40) {
+            let shards: Vec<ShardId> = stream.shards.keys().cloned().collect();
+            stream.expire(&shards[dice.index(shards.len())]);
+        }
+        stream
     }
 
     /// The open shards in the order of their hash ranges: neighbours may be merged.

@@ -102,6 +102,23 @@ fn a_scan_from_before_the_seal_does_not_hide_the_children() {
     assert_eq!(solo.now, now);
 }
 
+/// DynamoDB's scans may be a little behind writes: neither the seal nor the children are forgotten for that.
+#[test]
+fn scans_that_do_not_show_the_seal_yet_delay_nothing() {
+    let (mut solo, mut services) = split();
+    let before = services.serve(&Action::Scan);
+    solo.end("s00", services.stream.children_of("s00"));
+    while !services.table.is_at_end("s00") {
+        solo.answer(&mut services);
+    }
+    while !solo.calls.is_empty() {
+        let scan = solo.calls.iter().position(|call| *call == Action::Scan);
+        let call = solo.calls.remove(scan.unwrap_or(0)).unwrap();
+        solo.event(if scan.is_some() { before.clone() } else { services.serve(&call) });
+    }
+    assert_eq!((solo.start_keys().len(), solo.now), (2, 0));
+}
+
 /// What was committed last is written before the end is sealed, and both are told.
 #[test]
 fn the_last_checkpoint_is_written_before_the_end() {

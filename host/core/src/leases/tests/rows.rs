@@ -102,6 +102,26 @@ fn a_lost_reply_to_a_take_is_found_out() {
     assert_eq!(solo.start_keys(), ["s00"]);
 }
 
+/// (4) The row is one step further, but by somebody else's hand.
+#[test]
+fn a_row_that_another_worker_took_is_lost() {
+    for is_renewal in [true, false] {
+        let (mut solo, mut services) = holding();
+        if is_renewal {
+            solo.now = solo.worker.wake_at();
+            solo.event(Event::Tick);
+        } else {
+            solo.checkpoint("s00", at(5));
+        }
+        steal(&mut services.table, "s00");
+        solo.answer(&mut services);
+        assert!(revoked(&mut solo));
+        assert_eq!(services.table.row("s00").checkpoint, Checkpoint::TrimHorizon);
+        solo.settle(&mut services);
+        assert_eq!(services.table.owner("s00"), Some("other"));
+    }
+}
+
 /// (4, 30) The last checkpoint of an earlier life arrives while its successor takes the lease: it starts from there.
 #[test]
 fn a_take_that_meets_a_late_write_of_an_earlier_life_starts_from_what_the_row_says() {
@@ -344,10 +364,14 @@ fn a_late_answer_to_an_earlier_holding_is_dropped() {
         solo.settle(&mut services);
         assert_eq!(solo.epochs["s00"], 2);
         solo.take_told();
-        let sent = solo.calls.len();
+        solo.now = solo.worker.wake_at();
+        solo.event(Event::Tick);
+        assert_eq!(solo.calls.len(), 1, "the new holding renews");
+        solo.checkpoint("s00", at(5));
         solo.event(kind.map_or(late, |kind| failed(renew, kind)));
-        assert_eq!((solo.calls.len(), solo.take_told()), (sent, vec![]), "{kind:?}");
-        solo.run_until(solo.now + 3 * FAILOVER, &mut services);
+        assert_eq!((solo.calls.len(), solo.take_told()), (1, vec![]), "{kind:?}");
+        solo.settle(&mut services);
+        assert_eq!(services.table.row("s00").checkpoint, at(5), "{kind:?}");
         assert!(!revoked(&mut solo), "{kind:?}");
     }
 }

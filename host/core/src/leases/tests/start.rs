@@ -3,10 +3,11 @@
 use super::model::{Services, Stream};
 use super::solo::{Solo, failed};
 use super::{at, settings};
+use crate::dice::{Dice, histories};
 use crate::leases::{Action, Event, START_ATTEMPTS_MAX, Scan, Settings, Write};
 use crate::position::{Checkpoint, InitialPosition};
 use crate::service::ErrorKind;
-use crate::shard::ShardFilter;
+use crate::shard::{ShardFilter, ShardId};
 
 fn created(calls: impl IntoIterator<Item = Action>) -> Vec<String> {
     let keys = calls.into_iter().filter_map(|call| match call {
@@ -208,4 +209,44 @@ fn a_later_start_resumes_where_the_rows_say() {
     first.settle(&mut services);
     let mut second = Solo::running(settings("second"), 0, &mut services);
     assert_eq!(second.starts(), [("s00".to_owned(), Checkpoint::TrimHorizon), ("s01".to_owned(), at(33))]);
+}
+
+/// (45, 48) Whatever the stream's past, and whichever rows were created before a crash: the next worker reaches every
+/// open shard, parents first.
+#[test]
+fn every_open_shard_is_reached_from_any_half_created_table() {
+    histories(0..2_000, |seed| {
+        let mut dice = Dice::new(seed);
+        let initial = [InitialPosition::Latest, InitialPosition::TrimHorizon, InitialPosition::AtTimestamp(9)];
+        let settings = Settings { initial_position: initial[dice.index(3)], ..settings("me") };
+        let mut services = Services::new(Stream::with_past(&mut dice));
+        let mut dying = Solo::new(settings.clone(), 0);
+        dying.answer(&mut services);
+        dying.answer(&mut services);
+        for call in dying.calls.drain(..).filter(|_| dice.chance(50)) {
+            services.serve(&call);
+        }
+        let mut solo = Solo::running(settings, 0, &mut services);
+        let mut reading = Vec::new();
+        for _ in 0..100 {
+            for key in solo.start_keys() {
+                let table = &services.table;
+                let parents = table.row(&key).parents.iter().filter(|id| table.rows.contains_key(*id));
+                assert!(parents.clone().all(|id| table.is_at_end(id)), "{key} starts before its parents are done");
+                reading.push(key);
+            }
+            let ended: Option<ShardId> = reading.iter().find(|key| !services.stream.shards[*key].shard.open).cloned();
+            match ended {
+                Some(key) => {
+                    reading.retain(|id| *id != key);
+                    solo.end(&key, services.stream.children_of(&key));
+                    solo.settle(&mut services);
+                }
+                None => solo.run_until(solo.now + 1_100, &mut services),
+            }
+        }
+        reading.sort();
+        let open = services.stream.shards.values().map(|model| &model.shard).filter(|shard| shard.open);
+        assert_eq!(reading, open.map(|shard| shard.id.clone()).collect::<Vec<_>>());
+    });
 }
