@@ -6,6 +6,7 @@
 mod back_pressure;
 mod crash;
 mod failures;
+mod fanout;
 mod faults;
 mod job;
 mod lease_loss;

@@ -28,7 +28,7 @@ fn open_shards(kinesis: &Kinesis, stream: &str) -> Vec<String> {
 
 /// Makes the changes one after the other while a producer writes, a step of records before the first and at least one
 /// with each. Nobody waits for the job, so that its backlog spans generations of shards. Returns the records written.
-fn reshard(account: &Account, producer: &mut Producer, changes: &[&dyn Fn(&Kinesis)]) -> usize {
+pub(crate) fn reshard(account: &Account, producer: &mut Producer, changes: &[&dyn Fn(&Kinesis)]) -> usize {
     let kinesis = account.kinesis();
     producer.put(kinesis, "lines", STEP);
     let mut count = STEP;
@@ -75,7 +75,7 @@ async fn assert_lineage(account: &Account, stream: &str) {
     }
 }
 
-async fn assert_nothing_lost_or_swapped(account: &Account) {
+pub(crate) async fn assert_nothing_lost_or_swapped(account: &Account) {
     let (echoes, records) = (echoes::read(&account.output()), account.records("lines"));
     assert_each_once(&echoes, &records);
     assert_shards_in_order(&echoes);

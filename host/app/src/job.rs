@@ -1,35 +1,33 @@
 //! A running job: its lease workers, shard readers and task thread, and the supervisor that passes messages between
 //! them. Owns start, stop and the verdict; every decision about records and leases is made by the machines in core.
 
+mod start;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use shardmill_aws::{Kinesis, LeaseTable};
+use shardmill_aws::Kinesis;
+use shardmill_core::aggregate::Report;
 use shardmill_core::config::{Input, Job};
 use shardmill_core::leases::{self, Epoch};
 use shardmill_core::position::Checkpoint;
-use shardmill_core::reader::Reader;
-use shardmill_core::run_loop::{Event, Failure, Generation, RunLoop, SourceId};
+use shardmill_core::run_loop::{Event, Failure, Generation, SourceId};
 use shardmill_core::service::ServiceError;
 use shardmill_core::shard::{HashRange, ShardId};
-use shardmill_runtime::{Module, OutputStreams, Source, TaskSpec, TracingLog};
+use shardmill_core::{fanout, reader};
+use shardmill_runtime::{Module, Source};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use crate::clock::{Clock, millis};
-use crate::lease_worker::LeaseWorker;
-use crate::outputs::OutputSystems;
+use crate::fanout_reader::{FanOut, FanOutReader};
 use crate::settings;
 use crate::shard_reader::{Progress, ShardReader};
 use crate::status::Status;
-use crate::task_thread::{Control, Inbox, Request, TaskThread, instantiate};
-
-/// Batches of all shards together that may wait for the task thread; each shard has its own bound in bytes and
-/// records besides.
-const BATCHES_WAITING_MAX: usize = 64;
+use crate::task_thread::{Control, Request};
 
 /// A job that was started.
 pub struct RunningJob {
@@ -49,9 +47,9 @@ impl RunningJob {
         let mut inputs = Vec::new();
         let (told, tellings) = mpsc::unbounded_channel();
         for (index, input) in job.inputs.iter().enumerate() {
-            inputs.push(start_input(index, input, clock, &status, &told).await?);
+            inputs.push(start::input(index, input, clock, &status, &told).await?);
         }
-        let (control, data, requests) = start_task(job, module, clock, &status)?;
+        let (control, data, requests) = start::task(job, module, clock, &status)?;
         let (stop, stopped) = watch::channel(false);
         let supervisor = Supervisor {
             inputs,
@@ -98,70 +96,10 @@ impl RunningJob {
 struct InputState {
     config: Input,
     kinesis: Kinesis,
+    /// Absent when the shards are polled.
+    fan_out: Option<Arc<FanOut>>,
     commands: mpsc::UnboundedSender<leases::Event>,
     stopped: bool,
-}
-
-async fn start_input(
-    index: usize,
-    input: &Input,
-    clock: Clock,
-    status: &Arc<Status>,
-    told: &mpsc::UnboundedSender<(usize, leases::Action)>,
-) -> Result<InputState> {
-    let name = || format!("failed to connect input {}.{}", input.system, input.stream);
-    let kinesis = Kinesis::new(&settings::kinesis_client(input)).await.with_context(name)?;
-    let table = LeaseTable::new(&settings::dynamodb_client(input), &input.table_name).await.with_context(name)?;
-    let settings = settings::leases(input);
-    info!(stream = input.stream, table = input.table_name, worker = settings.worker, "starting the lease worker");
-    let worker = LeaseWorker {
-        settings,
-        table,
-        billing: settings::billing(input),
-        kinesis: kinesis.clone(),
-        stream: input.stream.clone(),
-        clock,
-        input: index,
-        status: Arc::clone(status),
-    };
-    let (commands, received) = mpsc::unbounded_channel();
-    tokio::spawn(worker.run(received, told.clone()));
-    Ok(InputState { config: input.clone(), kinesis, commands, stopped: false })
-}
-
-type TaskChannels = (mpsc::UnboundedSender<Control>, mpsc::Sender<Event>, mpsc::UnboundedReceiver<Request>);
-
-fn start_task(job: &Job, module: Module, clock: Clock, status: &Arc<Status>) -> Result<TaskChannels> {
-    let spec = TaskSpec {
-        job_name: job.name.clone(),
-        job_id: job.id.clone(),
-        task_name: "Task-0".to_owned(),
-        sources: Vec::new(),
-        outputs: Arc::new(OutputStreams::new(job.outputs.keys().cloned())),
-        config: job.task_config.clone(),
-        limits: settings::limits(job),
-        log: Arc::new(TracingLog),
-    };
-    let instance = instantiate(&module, &spec).with_context(|| format!("task {} did not start", module.id()))?;
-    let (requests, requested) = mpsc::unbounded_channel();
-    let task = TaskThread {
-        run_loop: RunLoop::new(clock.now(), settings::run_loop(job)),
-        module,
-        instance,
-        systems: OutputSystems::open(&job.outputs)?,
-        clock,
-        status: Arc::clone(status),
-        requests,
-        spec,
-    };
-    let (control, controlled) = mpsc::unbounded_channel();
-    let (data, batches) = mpsc::channel(BATCHES_WAITING_MAX);
-    let runtime = tokio::runtime::Handle::current();
-    std::thread::Builder::new()
-        .name("task-0".to_owned())
-        .spawn(move || task.run(&runtime, Inbox { control: controlled, data: batches }))
-        .context("failed to start the task thread")?;
-    Ok((control, data, requested))
 }
 
 /// A shard that the guest knows by its index.
@@ -342,7 +280,7 @@ impl Supervisor {
         let state = &mut self.sources[source as usize];
         let input = &self.inputs[state.input];
         let progress = Arc::new(Progress::default());
-        let reader = ShardReader {
+        let shard = ShardReader {
             kinesis: input.kinesis.clone(),
             stream: input.config.stream.clone(),
             shard: state.shard.clone(),
@@ -351,10 +289,21 @@ impl Supervisor {
             clock: self.clock,
             progress: Arc::clone(&progress),
             status: Arc::clone(&self.status),
+            run_loop: self.data.clone(),
+            aggregation: Report::default(),
         };
-        let machine = Reader::new(settings::reader(&input.config), from, state.hash_range.clone());
-        let run = reader.run(machine, self.data.clone());
-        let task = self.readers.spawn(async move { (source, run.await) });
+        let hash_range = state.hash_range.clone();
+        let task = match &input.fan_out {
+            None => {
+                let run = shard.run(reader::Reader::new(settings::reader(&input.config), from, hash_range));
+                self.readers.spawn(async move { (source, run.await) })
+            }
+            Some(fan_out) => {
+                let reader = fanout::Reader::new(settings::fan_out(&input.config), from, hash_range);
+                let run = FanOutReader { shard, fan_out: Arc::clone(fan_out) }.run(reader);
+                self.readers.spawn(async move { (source, run.await) })
+            }
+        };
         if let Some(old) = state.reading.replace(Reading { generation, task, progress }) {
             old.task.abort();
         }

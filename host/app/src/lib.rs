@@ -2,6 +2,7 @@
 //! `shardmill` is a thin command line over it.
 
 pub mod clock;
+mod fanout_reader;
 pub mod job;
 mod lease_worker;
 mod outputs;

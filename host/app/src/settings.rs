@@ -1,8 +1,8 @@
 //! From a typed configuration to what the parts of the host are given: client settings, machine settings, limits.
 
-use shardmill_aws::{Billing, ClientSettings, StaticCredentials, Wire};
-use shardmill_core::config::{self, BillingMode, Input, Job};
-use shardmill_core::{leases, reader, run_loop};
+use shardmill_aws::{Billing, ClientSettings, ConsumerId, StaticCredentials, Wire};
+use shardmill_core::config::{self, BillingMode, Consumer, Input, Job, Retrieval};
+use shardmill_core::{fanout, leases, reader, run_loop};
 use shardmill_runtime::Limits;
 
 use crate::clock::millis;
@@ -71,6 +71,26 @@ pub(crate) fn reader(input: &Input) -> reader::Settings {
         initial_position: input.initial_position,
         max_records: input.max_records,
         idle: millis(input.idle_between_reads),
+        max_unprocessed_bytes: input.max_cache_bytes,
+        max_unprocessed_records: input.max_cache_records,
+    }
+}
+
+/// The consumer that the input's shards are read as; `None` when they are polled.
+#[must_use]
+pub(crate) fn consumer(input: &Input) -> Option<ConsumerId> {
+    match &input.retrieval {
+        Retrieval::Polling => None,
+        Retrieval::FanOut(Consumer::Name(name)) => Some(ConsumerId::Name(name.clone())),
+        Retrieval::FanOut(Consumer::Arn(arn)) => Some(ConsumerId::Arn(arn.clone())),
+    }
+}
+
+/// What the fan-out readers of the input's shards are told.
+#[must_use]
+pub(crate) fn fan_out(input: &Input) -> fanout::Settings {
+    fanout::Settings {
+        initial_position: input.initial_position,
         max_unprocessed_bytes: input.max_cache_bytes,
         max_unprocessed_records: input.max_cache_records,
     }

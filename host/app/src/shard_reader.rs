@@ -1,5 +1,5 @@
-//! The shell around the reader machine: one task per shard that carries out its calls and delivers batches to the run
-//! loop. Dropping it at any point is safe: reading has no effect elsewhere, and what it delivered carries its
+//! The shell around the polling machine: one task per shard that carries out its calls and delivers batches to the run
+//! loop; and what it has in common with that of the fan-out machine. Dropping it at any point is safe: reading has no effect elsewhere, and what it delivered carries its
 //! generation.
 
 use std::sync::Arc;
@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use shardmill_aws::Kinesis;
 use shardmill_core::aggregate::Report;
+use shardmill_core::envelope::Batch;
 use shardmill_core::reader::{Action, Event, Fetched, Reader};
 use shardmill_core::run_loop::{self, Generation, SourceId};
 use shardmill_core::service::ServiceError;
+use shardmill_core::shard::ChildShard;
 use tokio::sync::{Notify, mpsc};
 use tracing::{debug, warn};
 
@@ -31,11 +33,10 @@ impl Progress {
         self.changed.notify_one();
     }
 
-    async fn taken(&self) -> Event {
+    /// Waits until there is some; bytes and records since the last time.
+    pub(crate) async fn taken(&self) -> (usize, usize) {
         self.changed.notified().await;
-        let bytes = self.bytes.swap(0, Ordering::Relaxed);
-        let records = self.records.swap(0, Ordering::Relaxed);
-        Event::Processed { bytes, records }
+        (self.bytes.swap(0, Ordering::Relaxed), self.records.swap(0, Ordering::Relaxed))
     }
 }
 
@@ -49,50 +50,38 @@ pub(crate) struct ShardReader {
     pub(crate) clock: Clock,
     pub(crate) progress: Arc<Progress>,
     pub(crate) status: Arc<Status>,
+    pub(crate) run_loop: mpsc::Sender<run_loop::Event>,
+    /// As it was last shown.
+    pub(crate) aggregation: Report,
 }
 
 impl ShardReader {
     /// Reads until the shard's end, a failure that no retry mends (returned), or until nobody listens any more.
-    pub(crate) async fn run(
-        self,
-        mut reader: Reader,
-        deliver: mpsc::Sender<run_loop::Event>,
-    ) -> Result<(), ServiceError> {
+    pub(crate) async fn run(mut self, mut reader: Reader) -> Result<(), ServiceError> {
         let mut event = Event::Tick;
-        let mut aggregation = Report::default();
         loop {
             let mut call = None;
             for action in reader.on(self.clock.now(), event) {
                 match action {
                     Action::Deliver(batch) => {
-                        self.delivering(batch.len());
-                        let (source, generation) = (self.source, self.generation);
-                        if deliver.send(run_loop::Event::Batch { source, generation, batch }).await.is_err() {
+                        if !self.deliver(batch).await {
                             return Ok(());
                         }
                     }
                     Action::End { children } => {
-                        debug!(stream = self.stream, shard = self.shard, ?children, "read to the shard's end");
-                        let (source, generation) = (self.source, self.generation);
-                        // Nobody listens once the job has ended.
-                        drop(deliver.send(run_loop::Event::End { source, generation, children }).await);
+                        self.end(children).await;
                         return Ok(());
                     }
                     Action::Fail(error) => return Err(error),
                     request @ (Action::GetIterator(_) | Action::GetRecords { .. }) => call = Some(request),
                 }
             }
-            self.warn_of_aggregates(aggregation, reader.aggregation());
-            aggregation = reader.aggregation();
-            self.status.update_shard(self.source, |shard| {
-                shard.behind = reader.millis_behind_latest();
-                shard.aggregation = aggregation;
-            });
+            self.show(reader.millis_behind_latest(), reader.aggregation());
             event = match call {
                 Some(call) => self.call(call).await,
                 // Both arms are cancel-safe: a missed notification is stored, a timer loses nothing.
                 None => tokio::select! {
-                    event = self.progress.taken() => event,
+                    (bytes, records) = self.progress.taken() => Event::Processed { bytes, records },
                     () = tokio::time::sleep(self.clock.until(reader.wake_at())) => Event::Tick,
                 },
             };
@@ -117,9 +106,33 @@ impl ShardReader {
         }
     }
 
+    /// Passes a batch on, as soon as there is room for it; `false` when nobody listens any more.
+    pub(crate) async fn deliver(&self, batch: Batch) -> bool {
+        self.delivering(batch.len());
+        let (source, generation) = (self.source, self.generation);
+        self.run_loop.send(run_loop::Event::Batch { source, generation, batch }).await.is_ok()
+    }
+
+    pub(crate) async fn end(&self, children: Vec<ChildShard>) {
+        debug!(stream = self.stream, shard = self.shard, ?children, "read to the shard's end");
+        let (source, generation) = (self.source, self.generation);
+        // Nobody listens once the job has ended.
+        drop(self.run_loop.send(run_loop::Event::End { source, generation, children }).await);
+    }
+
+    /// Shows how the reading stands.
+    pub(crate) fn show(&mut self, behind: Option<u64>, aggregation: Report) {
+        self.warn_of_aggregates(aggregation);
+        self.aggregation = aggregation;
+        self.status.update_shard(self.source, |shard| {
+            shard.behind = behind;
+            shard.aggregation = aggregation;
+        });
+    }
+
     /// Says once what is wrong with the producers of this shard.
-    fn warn_of_aggregates(&self, before: Report, now: Report) {
-        let Self { stream, shard, .. } = self;
+    fn warn_of_aggregates(&self, now: Report) {
+        let Self { stream, shard, aggregation: before, .. } = self;
         if before.malformed == 0 && now.malformed > 0 {
             warn!(stream, shard, "a record begins like an aggregate and is none: delivered as it is");
         }

@@ -19,7 +19,10 @@ mod value;
 
 use std::collections::BTreeMap;
 
-pub use job::{BatchLimits, BillingMode, ClientSettings, Input, Job, Limits, Output, Retry, StaticCredentials, Wire};
+pub use job::{
+    BatchLimits, BillingMode, ClientSettings, Consumer, Input, Job, Limits, Output, Retrieval, Retry,
+    StaticCredentials, Wire,
+};
 pub use problem::{Code, Errors, Notice, Origin, Problem};
 pub use reference::reference_markdown;
 pub use resolve::Resolved;

@@ -635,13 +635,27 @@ fn dropping_errors() {
 }
 
 #[test]
-fn fan_out() {
-    assert_snapshot!(told("systems.kinesis.aws.kcl.RetrievalMode=FANOUT"), @r"
-    error[not-supported]: `systems.kinesis.aws.kcl.RetrievalMode` is not supported with this value
-      at:       more.properties:1
-      value:    FANOUT
-      expected: `POLLING`
-      hint:     streams can only be read by polling for now; write POLLING or remove the key
+fn a_consumer_of_another_stream() {
+    let lines = "systems.kinesis.aws.kcl.RetrievalMode=FANOUT\n\
+        systems.kinesis.aws.kcl.ConsumerArn=arn:aws:kinesis:eu-west-1:123456789012:stream/other/consumer/app:17";
+    assert_snapshot!(told(lines), @r"
+    error[bad-value]: `arn:aws:kinesis:eu-west-1:123456789012:stream/other/consumer/app:17` is no consumer of the stream `input0`
+      at:       more.properties:2
+      value:    arn:aws:kinesis:eu-west-1:123456789012:stream/other/consumer/app:17
+      expected: arn:aws:kinesis:REGION:ACCOUNT:stream/input0/consumer/NAME:TIME
+      hint:     set it at systems.kinesis.streams.input0, or set ConsumerName instead
+
+    1 problem found
+    ");
+}
+
+#[test]
+fn a_consumer_with_too_long_a_name() {
+    let lines = format!("systems.kinesis.aws.kcl.RetrievalMode=fanout\njob.id={}", "1".repeat(120));
+    assert_snapshot!(told(&lines), @r"
+    error[bad-value]: `orders-111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111-input0` cannot be the name of a consumer
+      expected: at most 128 characters, a rule of Kinesis
+      hint:     set systems.kinesis.streams.input0.aws.kcl.ConsumerName to a shorter name
 
     1 problem found
     ");

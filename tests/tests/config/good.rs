@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use insta::assert_snapshot;
-use shardmill_core::config::{self, BillingMode, Input, Output, Source, Wire, render_check, render_show};
+use shardmill_core::config::{
+    self, BillingMode, Consumer, Input, Output, Retrieval, Source, Wire, render_check, render_show,
+};
 use shardmill_core::position::InitialPosition;
 
 use super::{JOB, environment, file, job_with, load};
@@ -67,6 +69,7 @@ fn what_holds_is_shown_with_its_origin() {
     default                                  systems.kinesis-system.streams.input0.aws.kcl.BillingMode=PAY_PER_REQUEST
     default                                  systems.kinesis-system.streams.input0.aws.kcl.InitialPositionInStream=LATEST
     default                                  systems.kinesis-system.aws.wire.protocol=cbor
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.RetrievalMode=POLLING
     default                                  systems.kinesis-system.streams.input0.aws.kcl.FailoverTimeMillis=10000
     default                                  systems.kinesis-system.streams.input0.aws.kcl.MaxRecords=10000
     default                                  systems.kinesis-system.streams.input0.aws.kcl.IdleTimeBetweenReadsInMillis=1000
@@ -307,6 +310,43 @@ fn lenient_ignores_unknown_keys_with_a_notice() {
     assert_snapshot!(render_check(&loaded), @r"
     notice[unknown-key]: `task.comit.ms` is not a known key and is ignored; the nearest known key is `task.commit.ms` (more.properties:1)
     notice[unknown-key]: `log.level` is not a known key and is ignored (more.properties:2)
+    ok: job orders-1 runs word-count on kinesis.input0, without outputs
+    ");
+}
+
+#[test]
+fn the_consumer_of_fan_out_is_named_as_in_the_kcl() {
+    let read = |lines: &str| input(&format!("systems.kinesis.aws.kcl.RetrievalMode=FANOUT\n{lines}")).retrieval;
+    let name = |name: &str| Retrieval::FanOut(Consumer::Name(name.to_owned()));
+    assert_eq!(read(""), name("orders-1-input0"));
+    assert_eq!(read("systems.kinesis.aws.kcl.ConsumerName=audit"), name("audit"));
+    let arn = "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/input0/consumer/audit:17";
+    let of_stream = format!("systems.kinesis.streams.input0.aws.kcl.ConsumerArn={arn}");
+    assert_eq!(read(&of_stream), Retrieval::FanOut(Consumer::Arn(arn.to_owned())));
+    assert_eq!(input("systems.kinesis.aws.kcl.RetrievalMode=polling").retrieval, Retrieval::Polling);
+    assert_eq!(input("").retrieval, Retrieval::Polling);
+}
+
+#[test]
+fn what_only_the_other_way_of_reading_knows_is_told() {
+    let loaded = job_with(
+        "systems.kinesis.aws.kcl.ConsumerName=audit\n\
+         systems.kinesis.streams.input0.aws.kcl.RegisterStreamConsumerRetries=3\n",
+    );
+    assert_snapshot!(render_check(&loaded), @r"
+    notice[no-effect]: `systems.kinesis.aws.kcl.ConsumerName` has an effect with RetrievalMode=FANOUT only (more.properties:1)
+    notice[no-meaning]: `systems.kinesis.streams.input0.aws.kcl.RegisterStreamConsumerRetries` has no meaning here: every call has its own bounded back-off here (more.properties:2)
+    ok: job orders-1 runs word-count on kinesis.input0, without outputs
+    ");
+    let loaded = job_with(
+        "systems.kinesis.aws.kcl.RetrievalMode=FANOUT\n\
+         systems.kinesis.aws.kcl.MaxRecords=100\n\
+         systems.kinesis.aws.kcl.ConsumerName=audit\n\
+         systems.kinesis.aws.kcl.ConsumerArn=arn:aws:kinesis:eu-west-1:1:stream/input0/consumer/audit:17\n",
+    );
+    assert_snapshot!(render_check(&loaded), @r"
+    notice[no-effect]: `systems.kinesis.aws.kcl.MaxRecords` has an effect with RetrievalMode=POLLING only (more.properties:2)
+    notice[no-effect]: `systems.kinesis.aws.kcl.ConsumerName` has no effect: ConsumerArn names the consumer (more.properties:3)
     ok: job orders-1 runs word-count on kinesis.input0, without outputs
     ");
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use shardmill_aws::{ConsumerId, Kinesis, Subscription, SubscriptionEvent, Wire};
+use shardmill_aws::{ClientSettings, ConsumerId, Kinesis, Subscription, SubscriptionEvent, Wire};
 use shardmill_core::position::{SequenceNumber, StartingPosition};
 use shardmill_core::service::ErrorKind;
 use shardmill_local::model::{ErrorKind as Served, StreamRef};
 use shardmill_local::{Fault, FaultAction, LocalBackend, Options};
 
-use crate::harness::{backend, kinesis};
+use crate::harness::{backend, kinesis, settings};
 
 const STREAM: &str = "orders";
 const SHARD: &str = "shardId-000000000000";
@@ -164,6 +164,21 @@ async fn the_service_ends_a_subscription_without_an_error() {
     while let Some(event) = subscription.next_event().await.unwrap() {
         assert!(event.continuation.is_some() && event.batch.is_empty());
     }
+}
+
+#[tokio::test]
+async fn the_time_outs_of_calls_do_not_cut_a_subscription() {
+    const LIMIT: Duration = Duration::from_millis(500);
+    let backend = backend();
+    let (_, arn) = consumer(&backend).await;
+    let hasty = ClientSettings { read_timeout: LIMIT, attempt_timeout: LIMIT, ..settings(backend.kinesis_endpoint()) };
+    let client = Kinesis::new(&hasty).await.unwrap();
+    let mut subscription = client.subscribe(&arn, SHARD, &StartingPosition::TrimHorizon).await.unwrap();
+    assert!(subscription.next_event().await.unwrap().unwrap().batch.is_empty());
+    // Longer than a call may take, and shorter than the pause between two events.
+    tokio::time::sleep(2 * LIMIT).await;
+    put(&backend, "1");
+    assert_eq!(messages(&next(&mut subscription).await), ["1"]);
 }
 
 #[tokio::test]

@@ -57,6 +57,7 @@ pub struct Input {
     /// Where shards without a checkpoint start.
     pub initial_position: InitialPosition,
     pub wire: Wire,
+    pub retrieval: Retrieval,
     /// How long a lease lasts without renewal (KCL's FailoverTimeMillis).
     pub failover: Duration,
     /// Records asked for by one GetRecords call: 1 to 10,000.
@@ -89,6 +90,23 @@ pub enum BillingMode {
         read: u32,
         write: u32,
     },
+}
+
+/// How shards are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Retrieval {
+    Polling,
+    /// Enhanced fan-out, as this consumer.
+    FanOut(Consumer),
+}
+
+/// A fan-out consumer of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Consumer {
+    /// Registered when it does not exist.
+    Name(String),
+    /// Must exist.
+    Arn(String),
 }
 
 /// Encoding of the Kinesis calls: AWS CBOR 1.1 or JSON 1.1.

@@ -5,6 +5,7 @@
 mod access;
 mod input;
 mod position;
+mod retrieval;
 mod systems;
 
 use std::collections::{BTreeMap, BTreeSet};

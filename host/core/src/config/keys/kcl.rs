@@ -17,7 +17,6 @@ const CLOUDWATCH: &str = "no CloudWatch metrics are written";
 const SYNC: &str = "shards are listed at the start, and new ones found at the end of their parents";
 const CLEANUP: &str = "leases of finished shards are kept for now";
 const ASSIGNMENT: &str = "leases are taken and balanced as KCL 1.x and 2.x do it, not by worker load";
-const FAN_OUT: &str = "streams are read by polling for now";
 const OWN_BACK_OFF: &str = "every call has its own bounded back-off here";
 const NO_THREADS: &str = "there is no such thread pool here";
 const TABLE: &str = "the lease table is created without it for now";
@@ -83,13 +82,13 @@ static KEYS: &[Key] = &[
     Key::either("aws.kcl.MetricsLevel", Kind::OneOf(&["NONE", "SUMMARY", "DETAILED"]), "CloudWatch").no_meaning(CLOUDWATCH),
     Key::either("aws.kcl.MetricsEnabledDimensions", Kind::Any, "CloudWatch").no_meaning(CLOUDWATCH),
     Key::either("aws.kcl.MetricsBackend", Kind::OneOf(&["CLOUDWATCH", "OTEL"]), "metrics").no_meaning(CLOUDWATCH),
-    Key::either("aws.kcl.RetrievalMode", Kind::OneOf(&["DEFAULT", "POLLING", "FANOUT"]), "polling or enhanced fan-out").default("POLLING").only("POLLING", "streams can only be read by polling for now; write POLLING or remove the key"),
-    Key::either("aws.kcl.ConsumerArn", Kind::Text, "enhanced fan-out").not_yet(FAN_OUT),
-    Key::either("aws.kcl.ConsumerName", Kind::Text, "enhanced fan-out").not_yet(FAN_OUT),
-    Key::either("aws.kcl.MaxDescribeStreamSummaryRetries", COUNT, "enhanced fan-out").not_yet(FAN_OUT),
-    Key::either("aws.kcl.MaxDescribeStreamConsumerRetries", COUNT, "enhanced fan-out").not_yet(FAN_OUT),
-    Key::either("aws.kcl.RegisterStreamConsumerRetries", COUNT, "enhanced fan-out").not_yet(FAN_OUT),
-    Key::either("aws.kcl.RetryBackoffMillis", TIME, "enhanced fan-out").not_yet(FAN_OUT),
+    Key::either("aws.kcl.RetrievalMode", Kind::OneOf(&["POLLING", "FANOUT"]), "how shards are read: by GetRecords calls, or by enhanced fan-out, which brings records sooner and has its own price at AWS").default("POLLING"),
+    Key::either("aws.kcl.ConsumerArn", Kind::Text, "with FANOUT, the consumer of the stream to read as; it must be registered"),
+    Key::either("aws.kcl.ConsumerName", Kind::Name, "with FANOUT, the consumer to read as, registered if it is not; jobs that read one stream need different ones. Default: `<job.name>-<job.id>-<stream>`"),
+    Key::either("aws.kcl.MaxDescribeStreamSummaryRetries", COUNT, "attempts of a call at start").no_meaning(OWN_BACK_OFF),
+    Key::either("aws.kcl.MaxDescribeStreamConsumerRetries", COUNT, "attempts of a call at start").no_meaning(OWN_BACK_OFF),
+    Key::either("aws.kcl.RegisterStreamConsumerRetries", COUNT, "attempts of a call at start").no_meaning(OWN_BACK_OFF),
+    Key::either("aws.kcl.RetryBackoffMillis", TIME, "pause between these attempts").no_meaning(OWN_BACK_OFF),
     Key::either("aws.kcl.StreamArn", Kind::Text, "the stream by ARN").rejected("a stream is named in `task.inputs`; streams of another account cannot be read yet"),
     Key::either("aws.kcl.StreamName", Kind::Text, "the stream").rejected("the stream is named in `task.inputs`; remove the key"),
     Key::either("aws.kcl.ApplicationName", Kind::Text, "the KCL application").rejected("as in Samza it is always `<job.name>-<job.id>-<stream>`; set TableName to use the lease table of another application"),

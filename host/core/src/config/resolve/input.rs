@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::systems::System;
-use super::{Place, Settings, access, position};
+use super::{Place, Settings, access, position, retrieval};
 use crate::config::check::nearest_name;
 use crate::config::job::{BillingMode, Input, Wire};
 use crate::config::problem::{Code, Origin, Problem};
@@ -155,6 +155,7 @@ fn input(settings: &mut Settings<'_>, stream: Stream, job_name: &str, job_id: &s
             Some(wire) if wire.eq_ignore_ascii_case("json") => Wire::Json,
             _ => Wire::Cbor,
         },
+        retrieval: retrieval::read(settings, at, &application_name),
         failover: settings.millis_in("aws.kcl.FailoverTimeMillis", at),
         max_records: settings.number_in("aws.kcl.MaxRecords", at),
         idle_between_reads: settings.millis_in("aws.kcl.IdleTimeBetweenReadsInMillis", at),

@@ -17,6 +17,8 @@ fn sample(key: &Key) -> &'static str {
         "aws.kcl.InitialPositionInStream" => "AT_TIMESTAMP",
         "aws.kcl.BillingMode" => "PROVISIONED",
         "aws.wire.protocol" => "json",
+        "aws.kcl.RetrievalMode" => "FANOUT",
+        "aws.kcl.ConsumerArn" => "arn:aws:kinesis:eu-central-1:123456789012:stream/x/consumer/c:1",
         "aws.region" | "aws.kcl.RegionName" => "eu-central-1",
         _ => match key.kind {
             Kind::Timestamp => "2026-01-31T12:00:00Z",

@@ -1,0 +1,104 @@
+//! The start of a job's parts: what connects, registers and spawns before the supervisor takes over. Decides nothing.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use shardmill_aws::{Kinesis, LeaseTable};
+use shardmill_core::config::{Input, Job};
+use shardmill_core::leases;
+use shardmill_core::run_loop::{Event, RunLoop};
+use shardmill_core::service::ServiceError;
+use shardmill_runtime::{Module, OutputStreams, TaskSpec, TracingLog};
+use tokio::sync::mpsc;
+use tracing::info;
+
+use super::InputState;
+use crate::clock::Clock;
+use crate::fanout_reader::FanOut;
+use crate::lease_worker::LeaseWorker;
+use crate::outputs::OutputSystems;
+use crate::settings;
+use crate::status::Status;
+use crate::task_thread::{Control, Inbox, Request, TaskThread, instantiate};
+
+/// Batches of all shards together that may wait for the task thread; each shard has its own bound in bytes and
+/// records besides.
+const BATCHES_WAITING_MAX: usize = 64;
+
+/// Connects an input, and starts its lease worker, which speaks to `told`.
+pub(super) async fn input(
+    index: usize,
+    input: &Input,
+    clock: Clock,
+    status: &Arc<Status>,
+    told: &mpsc::UnboundedSender<(usize, leases::Action)>,
+) -> Result<InputState> {
+    let name = || format!("failed to connect input {}.{}", input.system, input.stream);
+    let kinesis = Kinesis::new(&settings::kinesis_client(input)).await.with_context(name)?;
+    let table = LeaseTable::new(&settings::dynamodb_client(input), &input.table_name).await.with_context(name)?;
+    let fan_out = start_fan_out(input).await.with_context(name)?;
+    let settings = settings::leases(input);
+    info!(stream = input.stream, table = input.table_name, worker = settings.worker, "starting the lease worker");
+    let worker = LeaseWorker {
+        settings,
+        table,
+        billing: settings::billing(input),
+        kinesis: kinesis.clone(),
+        stream: input.stream.clone(),
+        clock,
+        input: index,
+        status: Arc::clone(status),
+    };
+    let (commands, received) = mpsc::unbounded_channel();
+    tokio::spawn(worker.run(received, told.clone()));
+    Ok(InputState { config: input.clone(), kinesis, fan_out, commands, stopped: false })
+}
+
+/// Begins to register the input's consumer, if it has one; its readers wait for that.
+async fn start_fan_out(input: &Input) -> Result<Option<Arc<FanOut>>, ServiceError> {
+    let Some(consumer) = settings::consumer(input) else {
+        return Ok(None);
+    };
+    let kinesis = Kinesis::new(&settings::kinesis_client(input)).await?;
+    let fan_out = Arc::new(FanOut::new(kinesis, input.stream.clone(), consumer));
+    let registering = Arc::clone(&fan_out);
+    // A failure is told by the readers.
+    tokio::spawn(async move { drop(registering.arn().await) });
+    Ok(Some(fan_out))
+}
+
+pub(super) type TaskChannels = (mpsc::UnboundedSender<Control>, mpsc::Sender<Event>, mpsc::UnboundedReceiver<Request>);
+
+/// Builds the task instance and starts its thread.
+pub(super) fn task(job: &Job, module: Module, clock: Clock, status: &Arc<Status>) -> Result<TaskChannels> {
+    let spec = TaskSpec {
+        job_name: job.name.clone(),
+        job_id: job.id.clone(),
+        task_name: "Task-0".to_owned(),
+        sources: Vec::new(),
+        outputs: Arc::new(OutputStreams::new(job.outputs.keys().cloned())),
+        config: job.task_config.clone(),
+        limits: settings::limits(job),
+        log: Arc::new(TracingLog),
+    };
+    let instance = instantiate(&module, &spec).with_context(|| format!("task {} did not start", module.id()))?;
+    let (requests, requested) = mpsc::unbounded_channel();
+    let task = TaskThread {
+        run_loop: RunLoop::new(clock.now(), settings::run_loop(job)),
+        module,
+        instance,
+        systems: OutputSystems::open(&job.outputs)?,
+        clock,
+        status: Arc::clone(status),
+        requests,
+        spec,
+    };
+    let (control, controlled) = mpsc::unbounded_channel();
+    let (data, batches) = mpsc::channel(BATCHES_WAITING_MAX);
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::Builder::new()
+        .name("task-0".to_owned())
+        .spawn(move || task.run(&runtime, Inbox { control: controlled, data: batches }))
+        .context("failed to start the task thread")?;
+    Ok((control, data, requested))
+}

@@ -1,0 +1,70 @@
+//! How a stream is read: by polling, or by fan-out and as which consumer.
+
+use super::{Place, Settings};
+use crate::config::job::{Consumer, Retrieval};
+use crate::config::problem::{Code, Origin, Problem};
+
+const MODE: &str = "aws.kcl.RetrievalMode";
+const NAME: &str = "aws.kcl.ConsumerName";
+const ARN: &str = "aws.kcl.ConsumerArn";
+const OF_POLLING: [&str; 2] = ["aws.kcl.MaxRecords", "aws.kcl.IdleTimeBetweenReadsInMillis"];
+
+/// The most characters of a consumer's name, by the service's rules.
+const NAME_MAX: usize = 128;
+
+pub(super) fn read(settings: &mut Settings<'_>, at: Place<'_>, application_name: &str) -> Retrieval {
+    let mode = settings.text_in(MODE, at).unwrap_or_default();
+    let (name, arn) = (settings.text_in(NAME, at), settings.text_in(ARN, at));
+    if !mode.eq_ignore_ascii_case("FANOUT") {
+        tell_without_effect(settings, at, &[NAME, ARN], "has an effect with RetrievalMode=FANOUT only");
+        return Retrieval::Polling;
+    }
+    tell_without_effect(settings, at, &OF_POLLING, "has an effect with RetrievalMode=POLLING only");
+    let Some(arn) = arn else {
+        return Retrieval::FanOut(Consumer::Name(consumer_name(settings, at, name, application_name)));
+    };
+    tell_without_effect(settings, at, &[NAME], "has no effect: ConsumerArn names the consumer");
+    check_arn(settings, at, &arn);
+    Retrieval::FanOut(Consumer::Arn(arn))
+}
+
+fn tell_without_effect(settings: &mut Settings<'_>, at: Place<'_>, names: &[&'static str], why: &str) {
+    for name in names {
+        let Some(key) = settings.find(name, at) else { continue };
+        settings.remark(Code::NoEffect, format!("`{key}` {why}"), &key);
+    }
+}
+
+fn consumer_name(settings: &mut Settings<'_>, at: Place<'_>, name: Option<String>, application_name: &str) -> String {
+    let own = format!("systems.{}.streams.{}.{NAME}", at.system, at.streams[0]);
+    let name = name.unwrap_or_else(|| {
+        settings.record(&own, application_name, Origin::Derived("job.name, job.id and the stream"));
+        application_name.to_owned()
+    });
+    if name.len() > NAME_MAX {
+        let problem = Problem::new(Code::BadValue, format!("`{name}` cannot be the name of a consumer"));
+        let problem = problem.expected(format!("at most {NAME_MAX} characters, a rule of Kinesis"));
+        let key = settings.find(NAME, at).unwrap_or_else(|| own.clone());
+        settings.blame(problem.hint(format!("set {own} to a shorter name")), &key);
+    }
+    name
+}
+
+/// A system's key reaches all of its streams, but a consumer is of one.
+fn check_arn(settings: &mut Settings<'_>, at: Place<'_>, arn: &str) {
+    let stream = &at.streams[0];
+    if stream_of_consumer(arn) == Some(stream) {
+        return;
+    }
+    let problem = Problem::new(Code::BadValue, format!("`{arn}` is no consumer of the stream `{stream}`"));
+    let problem = problem.expected(format!("arn:aws:kinesis:REGION:ACCOUNT:stream/{stream}/consumer/NAME:TIME"));
+    let hint = format!("set it at systems.{}.streams.{stream}, or set ConsumerName instead", at.system);
+    let key = settings.find(ARN, at).unwrap_or_default();
+    settings.blame(problem.hint(hint), &key);
+}
+
+fn stream_of_consumer(arn: &str) -> Option<&str> {
+    let (service, resource) = (arn.split(':').nth(2)?, arn.splitn(6, ':').nth(5)?);
+    let (stream, consumer) = resource.strip_prefix("stream/")?.split_once("/consumer/")?;
+    (arn.starts_with("arn:") && service == "kinesis" && !consumer.is_empty()).then_some(stream)
+}
