@@ -77,8 +77,10 @@ fn show_tells_every_setting_with_its_origin_and_no_secret() {
     let dir = directory(&[("base.properties", GOOD), ("more.properties", b"task.commit.ms=5000\n")]);
     let args = ["config", "show", "base.properties", "more.properties", "--config", "task.shutdown.ms=9000"];
     let said = shardmill_in(&dir, &args);
-    assert_eq!(said.code, Some(0));
-    insta::assert_snapshot!("show", said.text(dir.path()));
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
+    // The defaults are the business of the reference page; one of them shows how they are shown.
+    let shown = |line: &&str| !line.starts_with("default") || line.contains("job.id=");
+    insta::assert_snapshot!("show", said.stdout.lines().filter(shown).collect::<Vec<_>>().join("\n"));
 
     let json = shardmill_in(&dir, &[&args[..], &["--json"]].concat());
     let rows: Value = serde_json::from_str(&json.stdout).unwrap();

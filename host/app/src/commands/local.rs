@@ -21,9 +21,11 @@ pub(crate) fn local(args: &Local) -> Result<()> {
     for stream in &streams {
         backend.kinesis().create_stream(&stream.name, stream.shards).context("failed to create a stream")?;
     }
-    announce(args, &backend, &streams);
     runtime()?.block_on(async {
-        Signals::listen()?.next().await;
+        // First, because whoever reads the announcement may send a signal at once.
+        let mut signals = Signals::listen()?;
+        announce(args, &backend, &streams);
+        signals.next().await;
         anyhow::Ok(())
     })?;
     backend.shutdown();
