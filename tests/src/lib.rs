@@ -4,6 +4,7 @@ pub mod account;
 pub mod echoes;
 pub mod guests;
 pub mod instances;
+pub mod kpl;
 pub mod process;
 pub mod properties;
 pub mod wait;

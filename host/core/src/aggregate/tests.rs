@@ -20,8 +20,10 @@ fn batch<M: AsRef<[u8]>>(messages: impl IntoIterator<Item = M>) -> Batch {
     builder.finish()
 }
 
-/// Sequence number, sub-sequence number, key and message of all envelopes.
-fn shown(batch: &Batch) -> Vec<(String, u32, String, Vec<u8>)> {
+/// An envelope's sequence number, sub-sequence number, key and message.
+type Shown = (String, u32, String, Vec<u8>);
+
+fn shown(batch: &Batch) -> Vec<Shown> {
     let show = |envelope: Envelope<'_>| {
         assert_eq!(envelope.arrival_ms, 7);
         let key = envelope.key.unwrap().to_owned();
@@ -39,7 +41,7 @@ fn with_hash_key(hash_key: &str) -> UserRecord {
 }
 
 /// What comes of one record alone.
-fn open(body: &[u8], hash_range: Option<&HashRange>) -> (Vec<(String, u32, String, Vec<u8>)>, Report) {
+fn open(body: &[u8], hash_range: Option<&HashRange>) -> (Vec<Shown>, Report) {
     let (batch, report) = deaggregate(batch([body]), hash_range);
     (shown(&batch), report)
 }
@@ -50,7 +52,7 @@ fn assert_delivered_as_it_is(body: &[u8], why: &str) {
     assert_eq!(report, Report { malformed: 1, ..Report::default() }, "{why}");
 }
 
-fn expected(sequence: &str, users: &[UserRecord]) -> Vec<(String, u32, String, Vec<u8>)> {
+fn expected(sequence: &str, users: &[UserRecord]) -> Vec<Shown> {
     let show = |(sub, user): (u32, &UserRecord)| (sequence.to_owned(), sub, user.key.clone(), user.data.clone());
     (0..).zip(users).map(show).collect()
 }
