@@ -8,7 +8,7 @@ use crate::shell::{directory, shardmill, shardmill_in};
 #[test]
 fn it_counts_the_words_of_a_text() {
     // Built by then, so that the demo does not have to.
-    let _ = rust_guest("word-count");
+    drop(rust_guest("word-count"));
     let dir = directory(&[("text.txt", b"to be or not to be\nthat is the question\n\nto be\n")]);
     let said = shardmill_in(&dir, &["demo", "--input", "text.txt"]);
     assert_eq!(said.code, Some(0), "{said:?}");
@@ -35,7 +35,7 @@ fn it_counts_the_words_of_a_text() {
 
 #[test]
 fn without_a_text_it_takes_its_own() {
-    let _ = rust_guest("word-count");
+    drop(rust_guest("word-count"));
     let said = shardmill(&["demo", "--json"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     let json: Value = serde_json::from_str(&said.stdout).unwrap();

@@ -98,7 +98,7 @@ fn account() -> Account {
     let account = Account::new();
     account.stream("lines", 2);
     let properties = account.properties(&["lines"]).kcl("WorkerId", "worker").kcl("MaxRecords", "200");
-    let _ = account.write(&properties.set("task.commit.ms", &COMMIT_CYCLE.as_millis().to_string()));
+    account.configure(&properties.set("task.commit.ms", &COMMIT_CYCLE.as_millis().to_string()));
     account
 }
 
@@ -133,7 +133,7 @@ async fn the_leases_of_a_dead_process_move_to_another_after_the_failover_time() 
     account.stream("lines", 2);
     let mut producer = Producer::new(10);
     producer.put(account.kinesis(), "lines", 100);
-    let _ = account.write(&account.properties(&["lines"]).kcl("FailoverTimeMillis", "1000"));
+    account.configure(&account.properties(&["lines"]).kcl("FailoverTimeMillis", "1000"));
     let mut first = run(&account, "first.log", &[]);
     all_committed(&account).await;
     first.crash();

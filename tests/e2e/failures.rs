@@ -89,7 +89,7 @@ async fn a_record_that_fails_each_time_stops_the_job_after_its_attempts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_process_says_why_it_stopped_and_exits_with_1() {
     let (account, bad) = account_with("!reject");
-    let _ = account.write(&account.properties(&["lines"]));
+    account.configure(&account.properties(&["lines"]));
     let mut process = run(&account, "run.log", &[]);
     assert_eq!(process.wait().code(), Some(1), "{}", process.log());
     let log = process.log();

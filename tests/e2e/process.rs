@@ -9,7 +9,7 @@ use shardmill_tests::process::Process;
 /// `shardmill run` of the job that the account's configuration file describes.
 pub(crate) fn run(account: &Account, log: &str, more: &[&str]) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shardmill"));
-    command.arg("run").arg("--config-path").arg(account.path("job.properties"));
+    command.arg("run").arg("--config-path").arg(account.configuration());
     command.arg("--tasks").arg(account.tasks(&[rust_guest("echo")])).args(more);
     Process::start(command.env_clear(), &account.path(log))
 }

@@ -19,7 +19,7 @@ async fn stops_in_good_order(signal: Signal) {
     account.stream("lines", 2);
     let mut producer = Producer::new(10);
     producer.put(account.kinesis(), "lines", 400);
-    let _ = account.write(&patient(&account));
+    account.configure(&patient(&account));
     let mut first = run(&account, "first.log", &[]);
     until("the first outputs", async || (!echoes::read(&account.output()).is_empty()).then_some(())).await;
     first.signal(signal);
@@ -51,7 +51,7 @@ async fn a_second_signal_stops_at_once_whatever_the_task_is_doing() {
     account.stream("lines", 1);
     // The call outlasts the test's patience.
     Producer::new(1).put_with(account.kinesis(), "lines", 1, "!sleep 600000");
-    let _ = account.write(&patient(&account).set("task.call.timeout.ms", "900000"));
+    account.configure(&patient(&account).set("task.call.timeout.ms", "900000"));
     let mut process = run(&account, "run.log", &[]);
     let says = async |process: &Process, text: &str| {
         until(text, async || process.log().contains(text).then_some(())).await;

@@ -2,7 +2,7 @@
 //! test reads from it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use shardmill_aws::{ClientSettings, LeaseTable, StaticCredentials};
 use shardmill_core::leases::Lease;
@@ -99,15 +99,18 @@ impl Account {
         tasks
     }
 
-    /// Writes a configuration down for the binary.
+    /// The configuration file of the binary.
+    #[must_use]
+    pub fn configuration(&self) -> PathBuf {
+        self.path("job.properties")
+    }
+
+    /// Writes the configuration file.
     ///
     /// # Panics
     /// When it cannot be written.
-    #[must_use]
-    pub fn write(&self, properties: &Properties) -> PathBuf {
-        let path = self.path("job.properties");
-        fs::write(&path, properties.text()).expect("the directory of this test can be written");
-        path
+    pub fn configure(&self, properties: &Properties) {
+        fs::write(self.configuration(), properties.text()).expect("the directory of this test can be written");
     }
 
     /// The lease table of a job's stream.
@@ -134,11 +137,6 @@ impl Account {
         let mut leases = table.scan().await.map(|scan| scan.leases).unwrap_or_default();
         leases.sort_by(|a, b| a.key.cmp(&b.key));
         leases
-    }
-
-    #[must_use]
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
     }
 }
 
