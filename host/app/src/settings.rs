@@ -1,6 +1,6 @@
 //! From a typed configuration to what the parts of the host are given: client settings, machine settings, limits.
 
-use shardmill_aws::{Billing, ClientSettings, ConsumerId, StaticCredentials, Wire};
+use shardmill_aws::{Billing, ClientSettings, ConsumerId, Proxy, ProxyLogin, StaticCredentials, Wire};
 use shardmill_core::config::{self, BillingMode, Consumer, Input, Job, Retrieval};
 use shardmill_core::{fanout, leases, reader, run_loop};
 use shardmill_runtime::Limits;
@@ -21,8 +21,7 @@ pub(crate) fn dynamodb_client(input: &Input) -> ClientSettings {
 
 fn client(input: &Input, endpoint: Option<String>) -> ClientSettings {
     let defaults = ClientSettings::default();
-    let config::ClientSettings { connection_timeout, socket_timeout, request_timeout, max_error_retry, .. } =
-        input.client;
+    let given = &input.client;
     ClientSettings {
         region: input.region.clone(),
         endpoint,
@@ -35,10 +34,24 @@ fn client(input: &Input, endpoint: Option<String>) -> ClientSettings {
             config::Wire::Cbor => Wire::Cbor,
             config::Wire::Json => Wire::Json,
         },
-        connect_timeout: connection_timeout.unwrap_or(defaults.connect_timeout),
-        read_timeout: socket_timeout.unwrap_or(defaults.read_timeout),
-        attempt_timeout: request_timeout.unwrap_or(defaults.attempt_timeout),
-        max_attempts: max_error_retry.map_or(defaults.max_attempts, |retries| retries + 1),
+        connect_timeout: given.connection_timeout.unwrap_or(defaults.connect_timeout),
+        read_timeout: given.socket_timeout.unwrap_or(defaults.read_timeout),
+        attempt_timeout: given.request_timeout.unwrap_or(defaults.attempt_timeout),
+        call_timeout: given.execution_timeout,
+        max_attempts: given.max_error_retry.map_or(defaults.max_attempts, |retries| retries + 1),
+        proxy: given.proxy.as_ref().map(proxy),
+    }
+}
+
+fn proxy(given: &config::Proxy) -> Proxy {
+    Proxy {
+        host: given.host.clone(),
+        port: given.port,
+        login: given
+            .login
+            .as_ref()
+            .map(|login| ProxyLogin { username: login.username.clone(), password: login.password.expose().to_owned() }),
+        non_proxy_hosts: given.non_proxy_hosts.clone(),
     }
 }
 

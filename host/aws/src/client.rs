@@ -1,6 +1,8 @@
 //! How a service is reached: settings in, a ready SDK configuration out. Owns the search for region and credentials
 //! (bounded, with an answer for people when it fails) and the HTTP client; knows neither service.
 
+mod proxy;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -21,6 +23,9 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use shardmill_core::service::{ErrorKind, ServiceError};
 
 use crate::error::{Destination, chain};
+use proxy::Purpose;
+
+pub use proxy::{Proxy, ProxyLogin};
 
 /// How long region and credentials may be looked for. Environment and profiles answer at once; what takes longer is an
 /// instance metadata service that is not there.
@@ -46,8 +51,12 @@ pub struct ClientSettings {
     pub read_timeout: Duration,
     /// One attempt, body included.
     pub attempt_timeout: Duration,
+    /// One call with all its attempts and the pauses between them; absent: bounded by those alone.
+    pub call_timeout: Option<Duration>,
     /// Attempts of one call, the first included; the SDK backs off between them.
     pub max_attempts: u32,
+    /// Absent: everything is called directly.
+    pub proxy: Option<Proxy>,
 }
 
 impl Default for ClientSettings {
@@ -61,7 +70,9 @@ impl Default for ClientSettings {
             read_timeout: Duration::from_secs(10),
             // As long as the Kinesis Client Library waits for GetRecords.
             attempt_timeout: Duration::from_secs(30),
+            call_timeout: None,
             max_attempts: 3,
+            proxy: None,
         }
     }
 }
@@ -101,36 +112,51 @@ impl ClientSettings {
         let credentials = match &self.credentials {
             Some(given) => given.provider(),
             None => {
-                let chain = ProviderConfig::without_region().with_http_client(https_client());
+                let http_client = self.http_client(Scheme::Https, Purpose::Credentials)?;
+                let chain = ProviderConfig::without_region().with_http_client(http_client);
                 let chain = DefaultCredentialsChain::builder().region(region.clone()).configure(chain).build().await;
                 let chain = SharedCredentialsProvider::new(chain);
                 probe_credentials(&chain, LOOKUP_LIMIT).await?;
                 chain
             }
         };
-        let destination = match &self.endpoint {
-            Some(endpoint) => Destination::new(endpoint),
-            None => Destination::new(&format!("region {region}")),
-        };
-        Ok((self.sdk_config(region, credentials, scheme).await, destination))
+        let destination = self.destination(&region);
+        let http_client = self.http_client(scheme.unwrap_or(Scheme::Https), Purpose::Service)?;
+        Ok((self.sdk_config(region, credentials, http_client).await, destination))
+    }
+
+    fn destination(&self, region: &Region) -> Destination {
+        let place = self.endpoint.clone().unwrap_or_else(|| format!("region {region}"));
+        let is_used = |proxy: &&Proxy| self.endpoint.as_ref().is_none_or(|endpoint| proxy.is_for(endpoint));
+        match self.proxy.as_ref().filter(is_used) {
+            Some(proxy) => Destination::new(&format!("{place} through the proxy {}", proxy.address())),
+            None => Destination::new(&place),
+        }
+    }
+
+    fn http_client(&self, scheme: Scheme, purpose: Purpose) -> Result<SharedHttpClient, ServiceError> {
+        match &self.proxy {
+            Some(proxy) => proxy.client(scheme, purpose),
+            None => Ok(direct(scheme)),
+        }
     }
 
     async fn sdk_config(
         &self,
         region: Region,
         credentials: SharedCredentialsProvider,
-        scheme: Option<Scheme>,
+        http_client: SharedHttpClient,
     ) -> SdkConfig {
-        let timeouts = TimeoutConfig::builder()
+        let mut timeouts = TimeoutConfig::builder()
             .connect_timeout(self.connect_timeout)
             .read_timeout(self.read_timeout)
-            .operation_attempt_timeout(self.attempt_timeout)
-            .build();
+            .operation_attempt_timeout(self.attempt_timeout);
+        timeouts.set_operation_timeout(self.call_timeout);
         let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .region(region)
             .credentials_provider(credentials)
-            .http_client(if scheme == Some(Scheme::Http) { http_client() } else { https_client() })
-            .timeout_config(timeouts)
+            .http_client(http_client)
+            .timeout_config(timeouts.build())
             .retry_config(RetryConfig::standard().with_max_attempts(self.max_attempts))
             // The attempt's time-out covers the body too, without a timer per chunk.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
@@ -151,7 +177,7 @@ impl StaticCredentials {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Scheme {
     Http,
     Https,
@@ -170,17 +196,23 @@ fn scheme(endpoint: &str) -> Result<Scheme, ServiceError> {
     })
 }
 
-/// Without TLS, so that a local endpoint does not wait for the system's certificates.
-fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new().build_http()
+/// An HTTP client that knows no proxy. For `http://` it is without TLS, so that a local endpoint does not wait for the
+/// system's certificates.
+fn direct(scheme: Scheme) -> SharedHttpClient {
+    let builder = aws_smithy_http_client::Builder::new();
+    match scheme {
+        Scheme::Http => builder.build_http(),
+        Scheme::Https => builder.tls_provider(tls()).build_https(),
+    }
 }
 
-fn https_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+fn tls() -> Provider {
+    Provider::Rustls(CryptoMode::Ring)
 }
 
+/// The network is asked for the instance's own region only, which no proxy stands before.
 fn default_regions() -> impl ProvideRegion {
-    let network = ProviderConfig::without_region().with_http_client(https_client());
+    let network = ProviderConfig::without_region().with_http_client(direct(Scheme::Https));
     RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
         .or_else(ProfileFileRegionProvider::builder().configure(&network).build())
         .or_else(ImdsRegionProvider::builder().configure(&network).build())
@@ -273,12 +305,15 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_set_is_not_looked_for() {
-        let (config, _) = local().resolve().await.unwrap();
+        let settings = ClientSettings { call_timeout: Some(Duration::from_secs(60)), ..local() };
+        let (config, _) = settings.resolve().await.unwrap();
         assert_eq!(config.region(), Some(&Region::new("eu-west-1")));
         assert_eq!(config.endpoint_url(), Some("http://127.0.0.1:4567"));
         let credentials = config.credentials_provider().unwrap().provide_credentials().await.unwrap();
         assert_eq!(credentials.session_token(), Some("FwoGZXIvYXdzE"));
-        assert_eq!(config.timeout_config().unwrap().operation_attempt_timeout(), Some(Duration::from_secs(30)));
+        let timeouts = config.timeout_config().unwrap();
+        assert_eq!(timeouts.operation_attempt_timeout(), Some(Duration::from_secs(30)));
+        assert_eq!(timeouts.operation_timeout(), Some(Duration::from_secs(60)));
         assert_eq!(config.retry_config().unwrap().max_attempts(), 3);
     }
 

@@ -136,7 +136,8 @@ fn by_code(code: &str) -> Option<ErrorKind> {
 
 fn by_status(status: u16) -> ErrorKind {
     match status {
-        401 | 403 => ErrorKind::Denied,
+        // 407: a proxy wants another login.
+        401 | 403 | 407 => ErrorKind::Denied,
         429 => ErrorKind::Throttled,
         500.. => ErrorKind::Unavailable,
         _ => ErrorKind::Invalid,
@@ -219,6 +220,7 @@ mod tests {
             (503, Some("SomethingNew"), ErrorKind::Unavailable),
             (429, None, ErrorKind::Throttled),
             (403, None, ErrorKind::Denied),
+            (407, None, ErrorKind::Denied),
             (400, None, ErrorKind::Invalid),
         ];
         for (status, code, expected) in cases {

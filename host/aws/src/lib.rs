@@ -7,6 +7,6 @@ pub mod dynamodb;
 mod error;
 pub mod kinesis;
 
-pub use client::{ClientSettings, StaticCredentials, Wire};
+pub use client::{ClientSettings, Proxy, ProxyLogin, StaticCredentials, Wire};
 pub use dynamodb::{Billing, Ensured, LeaseTable};
 pub use kinesis::{ConsumerId, Kinesis, PutFailure, Records, Subscription, SubscriptionEvent};

@@ -124,13 +124,10 @@ fn placeholders_of_the_page() {
       at:       more.properties:1
       hint:     remove the line; --lenient ignores unknown keys
 
-    error[not-supported]: `systems.kinesis.aws.clientConfig.ProxyHost` is not supported
-      at:       more.properties:2
-      hint:     calls through a proxy are not supported yet, and going around it is not what is asked for; remove the key to connect directly
-
-    error[not-supported]: `systems.kinesis.aws.clientConfig.ProxyPort` is not supported
+    error[bad-value]: `systems.kinesis.aws.clientConfig.ProxyPort` cannot have this value
       at:       more.properties:3
-      hint:     calls through a proxy are not supported yet, and going around it is not what is asked for; remove the key to connect directly
+      value:    YOUR-PROXY-PORT
+      expected: a whole number from 1 to 65535
 
     error[unknown-key]: `systems.kinesis.streams.input0.aws.kcl.KCL-CONFIG` is not a known key
       at:       more.properties:4
@@ -141,9 +138,10 @@ fn placeholders_of_the_page() {
       value:    YOUR-INIT-READ-POSITION
       expected: one of LATEST, TRIM_HORIZON, AT_TIMESTAMP
 
+    notice[placeholder]: the value of `systems.kinesis.aws.clientConfig.ProxyHost` still is the placeholder of the documentation (more.properties:2)
     notice[placeholder]: the value of `systems.kinesis.streams.input0.aws.kcl.TableName` still is the placeholder of the documentation (more.properties:5)
 
-    5 problems found
+    4 problems found
     ");
 }
 
@@ -662,15 +660,78 @@ fn a_consumer_with_too_long_a_name() {
 }
 
 #[test]
-fn a_proxy() {
-    assert_snapshot!(told("systems.kinesis.aws.clientConfig.ProxyHost=proxy.example.com\nsystems.kinesis.aws.clientConfig.ProxyPassword=SECRET"), @r"
-    error[not-supported]: `systems.kinesis.aws.clientConfig.ProxyHost` is not supported
+fn a_proxy_without_its_port() {
+    assert_snapshot!(told("systems.kinesis.aws.clientConfig.ProxyHost=proxy.example.com"), @r"
+    error[missing-key]: `systems.kinesis.aws.clientConfig.ProxyHost` is set and `systems.kinesis.aws.clientConfig.ProxyPort` is not
       at:       more.properties:1
-      hint:     calls through a proxy are not supported yet, and going around it is not what is asked for; remove the key to connect directly
+      value:    proxy.example.com
+      expected: both, or neither: without a proxy AWS is called directly
+      hint:     add a line systems.kinesis.aws.clientConfig.ProxyPort=..., or remove systems.kinesis.aws.clientConfig.ProxyHost
 
-    error[not-supported]: `systems.kinesis.aws.clientConfig.ProxyPassword` is not supported
+    1 problem found
+    ");
+}
+
+#[test]
+fn the_port_and_half_a_login_of_no_proxy() {
+    let lines = "\
+        systems.kinesis.aws.clientConfig.ProxyPort=3128\n\
+        systems.kinesis.aws.clientConfig.ProxyPassword=SECRET\n\
+        systems.kinesis.aws.clientConfig.NonProxyHosts=localhost\n";
+    assert_snapshot!(told(lines), @r"
+    error[missing-key]: `systems.kinesis.aws.clientConfig.ProxyPort` is set and `systems.kinesis.aws.clientConfig.ProxyHost` is not
+      at:       more.properties:1
+      value:    3128
+      expected: both, or neither: without a proxy AWS is called directly
+      hint:     add a line systems.kinesis.aws.clientConfig.ProxyHost=..., or remove systems.kinesis.aws.clientConfig.ProxyPort
+
+    error[missing-key]: `systems.kinesis.aws.clientConfig.ProxyPassword` is set and `systems.kinesis.aws.clientConfig.ProxyUsername` is not
       at:       more.properties:2
-      hint:     calls through a proxy are not supported yet, and going around it is not what is asked for; remove the key to connect directly
+      value:    ********
+      expected: both, or neither: without a login the proxy is used as it is
+      hint:     add a line systems.kinesis.aws.clientConfig.ProxyUsername=..., or remove systems.kinesis.aws.clientConfig.ProxyPassword
+
+    notice[no-effect]: `systems.kinesis.aws.clientConfig.ProxyPassword` has no effect without ProxyHost (more.properties:2)
+    notice[no-effect]: `systems.kinesis.aws.clientConfig.NonProxyHosts` has no effect without ProxyHost (more.properties:3)
+
+    2 problems found
+    ");
+}
+
+#[test]
+fn a_proxy_that_is_written_as_for_other_programs() {
+    let lines = "\
+        systems.kinesis.aws.clientConfig.ProxyHost=http://proxy.example.com:3128\n\
+        systems.kinesis.aws.clientConfig.ProxyPort=3128\n\
+        systems.kinesis.aws.clientConfig.NonProxyHosts=localhost,127.0.0.1\n";
+    assert_snapshot!(told(lines), @r"
+    error[bad-value]: `systems.kinesis.aws.clientConfig.ProxyHost` cannot have this value
+      at:       more.properties:1
+      value:    http://proxy.example.com:3128
+      expected: a host name or an IP address, without a scheme and without a port
+
+    error[bad-value]: `systems.kinesis.aws.clientConfig.NonProxyHosts` cannot have this value
+      at:       more.properties:3
+      value:    localhost,127.0.0.1
+      expected: host names with `|` between, `*` for any characters
+
+    2 problems found
+    ");
+}
+
+#[test]
+fn a_proxy_of_a_windows_domain() {
+    let lines = "\
+        systems.kinesis.aws.clientConfig.ProxyDomain=CORP\n\
+        systems.kinesis.aws.clientConfig.ProxyWorkstation=PC-7\n";
+    assert_snapshot!(told(lines), @r"
+    error[not-supported]: `systems.kinesis.aws.clientConfig.ProxyDomain` is not supported
+      at:       more.properties:1
+      hint:     only Basic authentication at a proxy is supported, and none with a Windows domain (NTLM)
+
+    error[not-supported]: `systems.kinesis.aws.clientConfig.ProxyWorkstation` is not supported
+      at:       more.properties:2
+      hint:     only Basic authentication at a proxy is supported, and none with a Windows domain (NTLM)
 
     2 problems found
     ");

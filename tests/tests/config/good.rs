@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use insta::assert_snapshot;
 use shardmill_core::config::{
-    self, BillingMode, Consumer, Input, Output, Retrieval, Source, Wire, render_check, render_show,
+    self, BillingMode, Consumer, Input, Output, Proxy, ProxyLogin, Retrieval, Secret, Source, Wire, render_check,
+    render_show,
 };
 use shardmill_core::position::InitialPosition;
 
@@ -238,6 +239,7 @@ fn settings_of_the_aws_clients_are_those_of_the_java_sdk() {
         "systems.kinesis.aws.clientConfig.ConnectionTimeout=1500\n\
          systems.kinesis.aws.clientConfig.SocketTimeout=2500\n\
          systems.kinesis.aws.clientConfig.RequestTimeout=0\n\
+         systems.kinesis.aws.clientConfig.ClientExecutionTimeout=9000\n\
          systems.kinesis.aws.clientConfig.MaxErrorRetry=5\n\
          systems.kinesis.aws.wire.protocol=JSON\n\
          systems.kinesis.aws.kcl.BillingMode=PROVISIONED\n\
@@ -246,7 +248,42 @@ fn settings_of_the_aws_clients_are_those_of_the_java_sdk() {
     assert_eq!(input.client.connection_timeout, Some(Duration::from_millis(1500)));
     assert_eq!(input.client.socket_timeout, Some(Duration::from_millis(2500)));
     assert_eq!((input.client.request_timeout, input.client.max_error_retry), (None, Some(5)));
+    assert_eq!((input.client.execution_timeout, input.client.proxy), (Some(Duration::from_secs(9)), None));
     assert_eq!((input.wire, input.billing_mode), (Wire::Json, BillingMode::Provisioned { read: 4, write: 10 }));
+}
+
+/// The lines of Samza's page, and what stands beside them in the Java SDK.
+#[test]
+fn a_proxy_is_that_of_the_java_sdk() {
+    const PAGE: &str = "systems.kinesis.aws.clientConfig.ProxyHost=proxy.example.com\n\
+                        systems.kinesis.aws.clientConfig.ProxyPort=3128\n";
+    let proxy = Proxy { host: "proxy.example.com".to_owned(), port: 3128, login: None, non_proxy_hosts: Vec::new() };
+    assert_eq!(input(PAGE).client.proxy, Some(proxy.clone()));
+    let input = input(&format!(
+        "{PAGE}\
+         systems.kinesis.aws.clientConfig.ProxyUsername=me\n\
+         sensitive.systems.kinesis.aws.clientConfig.ProxyPassword=hunter2\n\
+         systems.kinesis.aws.clientConfig.NonProxyHosts=localhost | 127.* | *.internal\n"
+    ));
+    let login = ProxyLogin { username: "me".to_owned(), password: Secret::new("hunter2") };
+    let non_proxy_hosts = ["localhost", "127.*", "*.internal"].map(str::to_owned).to_vec();
+    assert_eq!(input.client.proxy, Some(Proxy { login: Some(login), non_proxy_hosts, ..proxy }));
+}
+
+#[test]
+fn a_local_endpoint_behind_a_proxy_is_told() {
+    let lines = "systems.kinesis.aws.clientConfig.ProxyHost=proxy.example.com\n\
+                 systems.kinesis.aws.clientConfig.ProxyPort=3128\n\
+                 systems.kinesis.aws.clientConfig.PreemptiveBasicProxyAuth=true\n\
+                 systems.kinesis.aws.kcl.KinesisEndpoint=http://localhost:4567\n\
+                 systems.kinesis.aws.kcl.DynamoDBEndpoint=http://localhost:8000\n";
+    assert_snapshot!(render_check(&job_with(lines)), @r"
+    notice[suspicious]: http://localhost:4567 is called through `systems.kinesis.aws.clientConfig.ProxyHost` too: set NonProxyHosts=localhost|127.*|[::1] if not meant (more.properties:1)
+    notice[no-meaning]: `systems.kinesis.aws.clientConfig.PreemptiveBasicProxyAuth` has no meaning here: the proxy is always given user and password at once (more.properties:3)
+    ok: job orders-1 runs word-count on kinesis.input0, without outputs
+    ");
+    let lines = format!("{lines}systems.kinesis.aws.clientConfig.NonProxyHosts=localhost\n");
+    assert!(!render_check(&job_with(&lines)).contains("suspicious"));
 }
 
 /// A Samza job's file from a YARN cluster: the keys without a meaning are told once each.

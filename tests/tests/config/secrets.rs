@@ -25,6 +25,11 @@ const KEYS: [&str; 14] = [
     "some.key",
 ];
 
+/// With these lines a password for the proxy is in order.
+const PROXY: &str = "systems.kinesis.aws.clientConfig.ProxyHost=proxy.example.com\n\
+                     systems.kinesis.aws.clientConfig.ProxyPort=3128\n\
+                     systems.kinesis.aws.clientConfig.ProxyUsername=me\n";
+
 /// Everything that a configuration can be turned into as text.
 fn texts(sources: &[Source], env: &BTreeMap<String, String>, lenient: bool) -> String {
     match config::load(sources, env, lenient) {
@@ -42,7 +47,7 @@ proptest! {
         secret in "[a-zA-Z0-9/+]{16,40}",
         key in prop::sample::select(KEYS.as_slice()),
         separator in prop::sample::select(["=", ":", " = ", " "].as_slice()),
-        other in prop::sample::select(["", "task.commit.ms=soon\n", "systems.kinesis.streams.input0.aws.accessKey=AK\n"].as_slice()),
+        other in prop::sample::select(["", "task.commit.ms=soon\n", "systems.kinesis.streams.input0.aws.accessKey=AK\n", PROXY].as_slice()),
         by_argument: bool,
         lenient: bool,
     ) {
@@ -76,10 +81,14 @@ proptest! {
 fn secrets_arrive() {
     let lines = "systems.kinesis.streams.input0.aws.accessKey=AK\n\
                  sensitive.systems.kinesis.streams.input0.aws.secretKey=one\n\
-                 sensitive.systems.kinesis.streams.input0.aws.sessionToken=two\n";
-    let loaded = super::job_with(lines);
-    let credentials = loaded.job.inputs[0].credentials.as_ref().expect("credentials");
+                 sensitive.systems.kinesis.streams.input0.aws.sessionToken=two\n\
+                 systems.kinesis.aws.clientConfig.ProxyPassword=three\n";
+    let loaded = super::job_with(&format!("{lines}{PROXY}"));
+    let input = &loaded.job.inputs[0];
+    let credentials = input.credentials.as_ref().expect("credentials");
     let token = credentials.session_token.as_ref().expect("a token");
     assert_eq!((credentials.secret_key.expose(), token.expose()), ("one", "two"));
-    assert_eq!(format!("{} {:?}", credentials.secret_key, token), "******** ********");
+    let login = input.client.proxy.as_ref().and_then(|proxy| proxy.login.as_ref()).expect("a login");
+    assert_eq!((login.username.as_str(), login.password.expose()), ("me", "three"));
+    assert_eq!(format!("{} {:?} {}", credentials.secret_key, token, login.password), "******** ******** ********");
 }

@@ -6,4 +6,5 @@ mod canned;
 mod fanout;
 mod harness;
 mod leases;
+mod proxy;
 mod streams;

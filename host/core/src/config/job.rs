@@ -117,7 +117,7 @@ pub enum Wire {
 }
 
 /// Settings of the AWS clients of one system, named after the Java SDK's ClientConfiguration. `None`: the client's
-/// own default.
+/// own default, for the proxy a direct connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientSettings {
     /// Until a connection is open.
@@ -126,8 +126,30 @@ pub struct ClientSettings {
     pub socket_timeout: Option<Duration>,
     /// One attempt of a call.
     pub request_timeout: Option<Duration>,
+    /// A call with all its attempts and the pauses between them.
+    pub execution_timeout: Option<Duration>,
     /// Retries after the first attempt of a call.
     pub max_error_retry: Option<u32>,
+    pub proxy: Option<Proxy>,
+}
+
+/// The HTTP proxy through which AWS is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// A name or an IP address.
+    pub host: String,
+    pub port: u16,
+    /// `None`: the proxy asks for none.
+    pub login: Option<ProxyLogin>,
+    /// Hosts that are called directly; `*` stands for any characters.
+    pub non_proxy_hosts: Vec<String>,
+}
+
+/// Basic authentication at a proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyLogin {
+    pub username: String,
+    pub password: Secret,
 }
 
 /// An output system.

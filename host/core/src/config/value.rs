@@ -1,5 +1,6 @@
 //! Value types: how the text of each kind of key is read, and what is said when it cannot be. It must not know any key.
 
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -29,6 +30,10 @@ pub(super) enum Kind {
     Timestamp,
     /// `http://` or `https://` and a host, without a login.
     Url,
+    /// A host's name or IP address alone.
+    Host,
+    /// Hosts with `|` between, in which `*` stands for any characters.
+    HostPatterns,
     /// Names with commas between.
     List,
     /// Anything: the value is not looked at.
@@ -62,6 +67,10 @@ impl Kind {
             Self::OneOf(words) => words.iter().any(|known| known.eq_ignore_ascii_case(word)),
             Self::Timestamp => timestamp(word).is_some(),
             Self::Url => is_url(word),
+            Self::Host => is_host(word),
+            Self::HostPatterns => {
+                !host_patterns(word).is_empty() && host_patterns(word).into_iter().all(is_host_pattern)
+            }
             Self::List => !list(word).is_empty(),
         };
         if good { Ok(()) } else { Err(Mismatch { expected: self.expected(), hint: self.hint(text) }) }
@@ -80,6 +89,8 @@ impl Kind {
             Self::OneOf(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
             Self::Timestamp => "timestamp".to_owned(),
             Self::Url => "URL".to_owned(),
+            Self::Host => "host".to_owned(),
+            Self::HostPatterns => "hosts with `|` between".to_owned(),
             Self::List => "list".to_owned(),
         }
     }
@@ -99,6 +110,8 @@ impl Kind {
             Self::OneOf(words) => format!("one of {}", words.join(", ")),
             Self::Timestamp => "a moment as 2026-01-31T12:00:00Z, or as seconds or milliseconds since 1970".to_owned(),
             Self::Url => "http:// or https:// with a host, and without a user name or password".to_owned(),
+            Self::Host => "a host name or an IP address, without a scheme and without a port".to_owned(),
+            Self::HostPatterns => "host names with `|` between, `*` for any characters".to_owned(),
             Self::List => "one or more names with commas between".to_owned(),
         }
     }
@@ -145,6 +158,11 @@ pub(super) fn list(text: &str) -> Vec<&str> {
     text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect()
 }
 
+/// Hosts between bars, as in Java's `http.nonProxyHosts`.
+pub(super) fn host_patterns(text: &str) -> Vec<&str> {
+    text.split('|').map(str::trim).filter(|pattern| !pattern.is_empty()).collect()
+}
+
 /// Milliseconds since 1970.
 pub(super) fn timestamp(text: &str) -> Option<u64> {
     let text = text.trim();
@@ -174,6 +192,15 @@ fn is_url(text: &str) -> bool {
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
         !host.is_empty() && !rest.contains('@') && !rest.contains(char::is_whitespace)
     })
+}
+
+fn is_host(text: &str) -> bool {
+    is_name(text) || text.parse::<Ipv6Addr>().is_ok()
+}
+
+/// A `*` may stand for a part of an IPv6 address too.
+fn is_host_pattern(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_*:[]".contains(&b))
 }
 
 /// `60s`, `5 min`: milliseconds of a number with a unit, for the hint.
@@ -237,6 +264,8 @@ mod tests {
             (Kind::Url, ["http://127.0.0.1:4567", "https://k/x"], ["127.0.0.1:4567", "http://u:p@h"]),
             (Kind::Module, ["word-count", "word-count.wasm"], ["../x", ".wasm"]),
             (Kind::Name, ["a.b-c_1", "X"], ["", "a b"]),
+            (Kind::Host, ["proxy.example.com", "fd00::1"], ["http://proxy", "proxy:3128"]),
+            (Kind::HostPatterns, ["localhost|*.internal", "10.*|[::1]"], ["localhost,127.*", "|"]),
         ] {
             for text in good {
                 assert!(kind.check(text).is_ok(), "{text}");

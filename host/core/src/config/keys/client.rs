@@ -10,7 +10,7 @@ pub(super) const FAMILY: Family = Family {
     keys: KEYS,
 };
 
-const PROXY: &str = "calls through a proxy are not supported yet, and going around it is not what is asked for; remove the key to connect directly";
+const NTLM: &str = "only Basic authentication at a proxy is supported, and none with a Windows domain (NTLM)";
 const POOL: &str = "connections are opened as they are needed and kept by the HTTP client's own rules";
 const RETRIES: &str = "the AWS SDK's standard retry mode has its own budget of retries";
 const HTTP: &str = "there is no such step in the HTTP client used here";
@@ -24,15 +24,15 @@ static KEYS: &[Key] = &[
     Key::system("aws.clientConfig.ConnectionTimeout", Kind::Millis(1), "until a connection is open; otherwise the client's own limit"),
     Key::system("aws.clientConfig.SocketTimeout", Kind::Millis(1), "until the first byte of an answer; otherwise the client's own limit"),
     Key::system("aws.clientConfig.RequestTimeout", Kind::Millis(0), "for one attempt of a call; without it, or at 0, the client's own limit holds"),
-    Key::system("aws.clientConfig.ClientExecutionTimeout", Kind::Millis(0), "for a call with all its retries").no_meaning("RequestTimeout bounds each attempt and MaxErrorRetry their number"),
+    Key::system("aws.clientConfig.ClientExecutionTimeout", Kind::Millis(0), "for a call with all its retries; without it, or at 0, RequestTimeout and MaxErrorRetry bound it"),
     Key::system("aws.clientConfig.MaxErrorRetry", Kind::Int(0, 100), "retries of a call after its first attempt; otherwise the client's own number"),
-    Key::system("aws.clientConfig.ProxyHost", Kind::Text, "host of an HTTP proxy").rejected(PROXY),
-    Key::system("aws.clientConfig.ProxyPort", Kind::Int(0, 65535), "its port").rejected(PROXY),
-    Key::system("aws.clientConfig.ProxyUsername", Kind::Text, "user at the proxy").rejected(PROXY),
-    Key::system("aws.clientConfig.ProxyPassword", Kind::Text, "password at the proxy").masked(Masking::Optional).rejected(PROXY),
-    Key::system("aws.clientConfig.ProxyDomain", Kind::Text, "Windows domain at the proxy").rejected(PROXY),
-    Key::system("aws.clientConfig.ProxyWorkstation", Kind::Text, "Windows workstation at the proxy").rejected(PROXY),
-    Key::system("aws.clientConfig.NonProxyHosts", Kind::Text, "hosts reached without the proxy").rejected(PROXY),
+    Key::system("aws.clientConfig.ProxyHost", Kind::Host, "HTTP proxy through which AWS is called, tunnels for https included; otherwise directly"),
+    Key::system("aws.clientConfig.ProxyPort", Kind::Int(1, 65535), "port of the proxy; needed with ProxyHost"),
+    Key::system("aws.clientConfig.ProxyUsername", Kind::Text, "user at the proxy (Basic authentication)"),
+    Key::system("aws.clientConfig.ProxyPassword", Kind::Text, "password at the proxy; needed with ProxyUsername").masked(Masking::Optional),
+    Key::system("aws.clientConfig.ProxyDomain", Kind::Text, "Windows domain at the proxy").rejected(NTLM),
+    Key::system("aws.clientConfig.ProxyWorkstation", Kind::Text, "Windows workstation at the proxy").rejected(NTLM),
+    Key::system("aws.clientConfig.NonProxyHosts", Kind::HostPatterns, "hosts called directly, as `localhost|127.*|*.internal`; `*` stands for any characters"),
     Key::system("aws.clientConfig.DisableSocketProxy", Kind::Bool, "no SOCKS proxy of the JVM").no_meaning("there is no JVM whose proxy settings could apply"),
     Key::system("aws.clientConfig.Protocol", Kind::OneOf(&["http", "https"]), "HTTP or HTTPS").only("https", "the scheme is part of the endpoint: set `aws.kcl.KinesisEndpoint` and `aws.kcl.DynamoDBEndpoint` to http:// addresses instead"),
     Key::system("aws.clientConfig.MaxConnections", Kind::Int(1, i32::MAX as i64), "connections of a client").no_meaning(POOL),
@@ -58,6 +58,6 @@ static KEYS: &[Key] = &[
     Key::system("aws.clientConfig.LocalAddress", Kind::Any, "a Java object").no_meaning(OBJECT),
     Key::system("aws.clientConfig.DnsResolver", Kind::Any, "a Java object").no_meaning(OBJECT),
     Key::system("aws.clientConfig.SecureRandom", Kind::Any, "a Java object").no_meaning(OBJECT),
-    Key::system("aws.clientConfig.PreemptiveBasicProxyAuth", Kind::Bool, "send proxy credentials at once").rejected(PROXY),
-    Key::system("aws.clientConfig.ProxyAuthenticationMethods", Kind::Any, "a Java object").rejected(PROXY),
+    Key::system("aws.clientConfig.PreemptiveBasicProxyAuth", Kind::Bool, "send proxy credentials at once").no_meaning("the proxy is always given user and password at once"),
+    Key::system("aws.clientConfig.ProxyAuthenticationMethods", Kind::Any, "a Java object").no_meaning(OBJECT),
 ];

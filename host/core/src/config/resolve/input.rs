@@ -142,6 +142,7 @@ fn input(settings: &mut Settings<'_>, stream: Stream, job_name: &str, job_id: &s
     let application_name = format!("{job_name}-{job_id}-{name}");
     let (kinesis_endpoint, dynamodb_endpoint) = access::endpoints(settings, at);
     let region = access::region(settings, at, kinesis_endpoint.is_some());
+    let client = access::client(settings, at, [&kinesis_endpoint, &dynamodb_endpoint]);
     Input {
         region,
         credentials: access::credentials(settings, at),
@@ -164,7 +165,7 @@ fn input(settings: &mut Settings<'_>, stream: Stream, job_name: &str, job_id: &s
         max_leases_for_worker: settings.size_in("aws.kcl.MaxLeasesForWorker", at),
         max_cache_bytes: settings.size_in("aws.kcl.MaxCacheByteSize", at),
         max_cache_records: settings.size_in("aws.kcl.MaxRecordsCount", at),
-        client: access::client(settings, at),
+        client,
         application_name,
         system: system.clone(),
         stream: name,
