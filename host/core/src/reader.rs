@@ -91,6 +91,8 @@ pub struct Reader {
     state: State,
     not_before: Millis,
     called_at: Millis,
+    /// No GetRecords call before this time, whatever became of the last one: the service counts them all.
+    records_not_before: Millis,
     failures: u32,
     iterators_in_vain: u32,
     backlog: Backlog,
@@ -111,6 +113,7 @@ impl Reader {
             state: State::NeedIterator,
             not_before: 0,
             called_at: 0,
+            records_not_before: 0,
             failures: 0,
             iterators_in_vain: 0,
             millis_behind_latest: None,
@@ -160,6 +163,7 @@ impl Reader {
         match std::mem::replace(&mut self.state, State::AwaitIterator) {
             State::NeedIterator => Some(Action::GetIterator(self.iterator_position())),
             State::Ready { iterator } => {
+                self.records_not_before = now + CATCH_UP_INTERVAL.min(self.settings.idle);
                 self.state = State::AwaitRecords { iterator: iterator.clone() };
                 Some(Action::GetRecords { iterator, limit: self.settings.max_records })
             }
@@ -179,6 +183,7 @@ impl Reader {
         match result {
             Ok(iterator) => {
                 self.state = State::Ready { iterator };
+                self.not_before = self.records_not_before;
                 if self.start == StartingPosition::Latest {
                     self.start = StartingPosition::AtTimestamp(self.called_at.saturating_sub(LATEST_MARGIN));
                 }
@@ -201,8 +206,8 @@ impl Reader {
             Some(iterator) => {
                 self.state = State::Ready { iterator };
                 let behind = got_records || fetched.millis_behind_latest > 0;
-                let catch_up = CATCH_UP_INTERVAL.min(self.settings.idle);
-                self.not_before = self.called_at + if behind { catch_up } else { self.settings.idle };
+                let next_poll = self.called_at + self.settings.idle;
+                self.not_before = if behind { self.records_not_before } else { next_poll };
             }
             None => {
                 self.state = State::Ended;
@@ -225,9 +230,11 @@ impl Reader {
     }
 
     fn fetch_failed(&mut self, now: Millis, error: ServiceError, actions: &mut Vec<Action>) {
-        let State::AwaitRecords { iterator } = std::mem::replace(&mut self.state, State::NeedIterator) else {
+        let State::AwaitRecords { iterator } = &mut self.state else {
             return;
         };
+        let iterator = std::mem::take(iterator);
+        self.state = State::NeedIterator;
         match error.kind {
             // Also `Invalid`: a service that no longer understands an iterator says so in more than one way.
             ErrorKind::ExpiredIterator | ErrorKind::Invalid => {

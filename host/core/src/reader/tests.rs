@@ -1,5 +1,7 @@
 //! The reader against scripted answers, and against a model of a shard that fails at random.
 
+mod calls;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -170,11 +172,14 @@ fn what_no_retry_mends_is_told_at_once() {
 #[test]
 fn a_service_that_never_accepts_an_iterator_is_told_after_a_bound() {
     let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
+    let mut now = 0;
     for _ in 1..ITERATORS_IN_VAIN_MAX {
-        asked(&reader.on(0, Event::Fetched(Err(error(ErrorKind::Invalid)))));
-        reader.on(0, Event::Iterator(Ok("again".to_owned())));
+        asked(&reader.on(now, Event::Fetched(Err(error(ErrorKind::Invalid)))));
+        reader.on(now, Event::Iterator(Ok("again".to_owned())));
+        now = reader.wake_at();
+        assert!(matches!(reader.on(now, Event::Tick)[..], [Action::GetRecords { .. }]));
     }
-    assert!(matches!(reader.on(0, Event::Fetched(Err(error(ErrorKind::Invalid))))[..], [Action::Fail(_)]));
+    assert!(matches!(reader.on(now, Event::Fetched(Err(error(ErrorKind::Invalid))))[..], [Action::Fail(_)]));
 }
 
 /// An answer whose records have these sequence numbers and bodies.
@@ -324,6 +329,7 @@ proptest! {
         let model = Model { last, per_call };
         let mut reader = Reader::new(SETTINGS, &checkpoint, None);
         let (mut now, mut got, mut in_vain, mut ended) = (0, Vec::new(), 0, false);
+        let mut called_at = Vec::new();
         let mut events = vec![Event::Tick];
         while !ended {
             let event = events.pop().unwrap_or(Event::Tick);
@@ -337,6 +343,7 @@ proptest! {
                 match action {
                     Action::GetIterator(position) => events.push(Event::Iterator(Ok(model.iterator(&position)))),
                     Action::GetRecords { iterator, .. } => {
+                        called_at.push(now);
                         let mut fault = faults.pop().unwrap_or(Fault::None);
                         in_vain = if matches!(fault, Fault::Expired) { in_vain + 1 } else { 0 };
                         if in_vain >= ITERATORS_IN_VAIN_MAX - 1 {
@@ -355,6 +362,7 @@ proptest! {
             }
         }
         prop_assert_eq!(got, (committed + 1..=last).collect::<Vec<_>>());
+        prop_assert!(called_at.windows(6).all(|six| six[5] - six[0] >= 1_000), "(61) five calls a second at most");
     }
 
     /// Wherever a restart comes, inside aggregates or between them, what follows the commit is delivered once.

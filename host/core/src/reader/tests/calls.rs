@@ -1,0 +1,151 @@
+//! When the reader calls, with what, and what it counts.
+
+use super::*;
+
+fn get_records(actions: &[Action]) -> &str {
+    match actions {
+        [Action::GetRecords { iterator, .. }] => iterator,
+        other => panic!("expected one GetRecords, got {other:?}"),
+    }
+}
+
+/// Where reading starts, by what the row says and what the worker is configured to start with.
+#[test]
+fn the_first_iterator_is_where_the_row_and_the_configuration_say() {
+    use StartingPosition as At;
+    let cases = [
+        (Checkpoint::TrimHorizon, InitialPosition::Latest, At::TrimHorizon),
+        (Checkpoint::Latest, InitialPosition::TrimHorizon, At::Latest),
+        (Checkpoint::AtTimestamp, InitialPosition::AtTimestamp(77), At::AtTimestamp(77)),
+        // The timestamp is in no row: whoever does not know it may lose nothing.
+        (Checkpoint::AtTimestamp, InitialPosition::Latest, At::TrimHorizon),
+        (at(8), InitialPosition::Latest, At::AtSequenceNumber("8".parse().unwrap())),
+    ];
+    for (checkpoint, initial_position, expected) in cases {
+        let mut reader = Reader::new(Settings { initial_position, ..SETTINGS }, &checkpoint, None);
+        assert_eq!(*asked(&reader.on(0, Event::Tick)), expected, "{checkpoint}, {initial_position:?}");
+    }
+}
+
+/// (54) A response that names children and still has an iterator is not the end: records may follow.
+#[test]
+fn children_with_a_live_iterator_are_not_the_end() {
+    let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
+    let hash_range = HashRange { start: 0, end: u128::MAX };
+    let children = vec![ChildShard { id: "child".to_owned(), parents: vec!["parent".to_owned()], hash_range }];
+    let odd = Fetched {
+        batch: batch([1]),
+        next_iterator: Some("next".to_owned()),
+        children: children.clone(),
+        millis_behind_latest: 1,
+    };
+    assert!(matches!(reader.on(0, Event::Fetched(Ok(odd)))[..], [Action::Deliver(_)]));
+    assert_eq!(get_records(&reader.on(CATCH_UP_INTERVAL, Event::Tick)), "next");
+    let last = Fetched { batch: batch([2]), children: children.clone(), ..Fetched::default() };
+    let actions = reader.on(CATCH_UP_INTERVAL, Event::Fetched(Ok(last)));
+    assert!(matches!(&actions[..], [Action::Deliver(_), Action::End { children: told }] if *told == children));
+}
+
+/// What is delivered is what is counted, and what the run loop says is through takes exactly that off again.
+#[test]
+fn a_batch_weighs_the_same_when_it_is_delivered_and_when_it_is_through() {
+    let one = batch([2]);
+    let max_unprocessed_bytes = one.retained_bytes() + 1;
+    let mut reader = reading(Settings { max_unprocessed_bytes, ..SETTINGS }, &at(1));
+    // The first record is filtered out: it is not delivered and weighs nothing but its place in the buffer.
+    let delivery = reader.on(0, fetched([1, 2], 9));
+    let [Action::Deliver(batch)] = &delivery[..] else { panic!("{delivery:?}") };
+    assert_eq!(batch.len(), 1);
+    assert_eq!(reader.wake_at(), Millis::MAX, "full");
+    let through = Event::Processed { bytes: batch.retained_bytes(), records: batch.len() };
+    assert_eq!(get_records(&reader.on(500, through)), "next");
+    let delivery = reader.on(500, fetched([3], 9));
+    assert!(matches!(&delivery[..], [Action::Deliver(_)]));
+    assert_eq!(reader.wake_at(), 700, "nothing of the first batch is counted any more");
+}
+
+/// A batch that alone is more than the bound is delivered; only then nothing more is fetched.
+#[test]
+fn a_bound_smaller_than_a_batch_still_lets_one_through() {
+    let settings = Settings { max_unprocessed_bytes: 1, max_unprocessed_records: 1, ..SETTINGS };
+    let mut reader = reading(settings, &Checkpoint::TrimHorizon);
+    for first in [1, 4, 7] {
+        let actions = reader.on(first * 1_000, fetched(first..first + 3, 9));
+        let [Action::Deliver(batch)] = &actions[..] else { panic!("{actions:?}") };
+        assert_eq!(reader.wake_at(), Millis::MAX);
+        let (bytes, records) = (batch.retained_bytes(), batch.len());
+        get_records(&reader.on((first + 1) * 1_000, Event::Processed { bytes, records }));
+    }
+}
+
+/// (61) A new iterator after an expired one does not buy an additional call.
+#[test]
+fn calls_keep_their_distance_when_iterators_expire() {
+    let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
+    asked(&reader.on(50, Event::Fetched(Err(error(ErrorKind::ExpiredIterator)))));
+    assert!(reader.on(60, Event::Iterator(Ok("new".to_owned()))).is_empty());
+    assert_eq!(reader.wake_at(), CATCH_UP_INTERVAL);
+    assert_eq!(get_records(&reader.on(CATCH_UP_INTERVAL, Event::Tick)), "new");
+}
+
+/// An iterator that could not be had is asked for again, with a growing wait, from the same place.
+#[test]
+fn a_refused_iterator_is_asked_for_again() {
+    let mut reader = Reader::new(SETTINGS, &at(3), None);
+    let position = asked(&reader.on(0, Event::Tick)).clone();
+    let mut now = 0;
+    for wait in [200, 400, 800] {
+        assert!(reader.on(now, Event::Iterator(Err(error(ErrorKind::Throttled)))).is_empty());
+        assert_eq!(reader.wake_at(), now + wait);
+        now += wait;
+        assert_eq!(*asked(&reader.on(now, Event::Tick)), position);
+    }
+    get_records(&reader.on(now, Event::Iterator(Ok("i".to_owned()))));
+}
+
+/// (55) The shard may be gone before its first iterator.
+#[test]
+fn a_shard_without_iterators_ends() {
+    let mut reader = Reader::new(SETTINGS, &at(3), None);
+    reader.on(0, Event::Tick);
+    let actions = reader.on(0, Event::Iterator(Err(error(ErrorKind::NotFound))));
+    assert!(matches!(actions[..], [Action::End { .. }]));
+    assert_eq!(reader.wake_at(), Millis::MAX);
+}
+
+/// (62) However long a throttled shard is refused, it goes on where it was, and is never given up.
+#[test]
+fn throttling_never_ends_a_shard() {
+    let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
+    reader.on(0, fetched([1], 9));
+    let mut now = 200;
+    reader.on(now, Event::Tick);
+    for _ in 0..100 {
+        assert!(reader.on(now, Event::Fetched(Err(error(ErrorKind::Throttled)))).is_empty());
+        assert!(reader.wake_at() <= now + 10_000, "the wait is bounded");
+        now = reader.wake_at();
+        assert_eq!(get_records(&reader.on(now, Event::Tick)), "next");
+    }
+    assert_eq!(delivered(&reader.on(now, fetched([2], 0))), [2]);
+}
+
+/// An answer that nobody waits for changes nothing.
+#[test]
+fn an_answer_out_of_turn_is_ignored() {
+    let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
+    reader.on(0, fetched([1], 9));
+    assert!(reader.on(10, Event::Fetched(Err(error(ErrorKind::ExpiredIterator)))).is_empty());
+    assert_eq!(get_records(&reader.on(200, Event::Tick)), "next");
+}
+
+#[test]
+fn how_far_behind_the_reader_is_is_known_from_the_first_answer_on() {
+    let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
+    assert_eq!(reader.millis_behind_latest(), None);
+    for behind in [5_000, 0] {
+        reader.on(0, fetched([], behind));
+        assert_eq!(reader.millis_behind_latest(), Some(behind));
+        let next = reader.wake_at();
+        reader.on(next, Event::Tick);
+    }
+}
