@@ -185,7 +185,7 @@ async fn a_consumer_named_by_its_arn_must_be_there() {
     job.processed(50).await;
     job.stop().await;
     assert_once_in_order(&account);
-    assert_eq!(consumers(&account), [arn.clone()]);
+    assert_eq!(consumers(&account), std::slice::from_ref(&arn));
 
     let missing = arn.replace("/mine:", "/yours:");
     let reason = Job::start(&fan_out(&account).kcl("ConsumerArn", &missing)).await.failure().await;

@@ -3,27 +3,31 @@
 
 use std::sync::Arc;
 
-use shardmill_aws::{ConsumerId, Kinesis, Subscription, SubscriptionEvent};
+use shardmill_aws::{ClientSettings, ConsumerId, Kinesis, Subscription, SubscriptionEvent};
 use shardmill_core::fanout::{Action, Delivery, Event, Reader};
 use shardmill_core::service::ServiceError;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 use tracing::{debug, info};
 
 use crate::shard_reader::ShardReader;
 
+/// Subscriptions that share a client, and so an HTTP/2 connection: the client opens one, and waits without end for a place
+/// in it when the service takes no more (128 at AWS). Few, because a subscription that waits for a slow task fills a part
+/// of the connection's window, and nothing gets through a full one.
+const SUBSCRIPTIONS_PER_CLIENT: usize = 8;
+
 /// The consumer that an input's shards are read as. Registered once, however many shards wait for it.
 pub(crate) struct FanOut {
-    kinesis: Kinesis,
+    settings: ClientSettings,
     stream: String,
     consumer: ConsumerId,
     arn: OnceCell<Result<String, ServiceError>>,
+    clients: Mutex<Vec<Arc<Kinesis>>>,
 }
 
 impl FanOut {
-    /// Subscriptions that wait for a slow task hold up what else goes through their connection, so `kinesis` should
-    /// not be used for other calls.
-    pub(crate) fn new(kinesis: Kinesis, stream: String, consumer: ConsumerId) -> Self {
-        Self { kinesis, stream, consumer, arn: OnceCell::new() }
+    pub(crate) fn new(settings: ClientSettings, stream: String, consumer: ConsumerId) -> Self {
+        Self { settings, stream, consumer, arn: OnceCell::new(), clients: Mutex::default() }
     }
 
     /// The consumer's ARN, once it can subscribe. After a failure it is not tried again.
@@ -32,9 +36,27 @@ impl FanOut {
     }
 
     async fn register(&self) -> Result<String, ServiceError> {
-        let arn = self.kinesis.ensure_consumer(&self.stream, &self.consumer).await?;
+        let arn = self.client().await?.ensure_consumer(&self.stream, &self.consumer).await?;
         info!(stream = self.stream, consumer = arn, "reading by fan-out");
         Ok(arn)
+    }
+
+    /// A client with a place for one more subscription; the place is free again when the client is dropped.
+    async fn client(&self) -> Result<Arc<Kinesis>, ServiceError> {
+        let mut clients = self.clients.lock().await;
+        let taken = |client: &Arc<Kinesis>| Arc::strong_count(client) - 1;
+        if let Some(client) = clients.iter().find(|client| taken(client) < SUBSCRIPTIONS_PER_CLIENT) {
+            return Ok(Arc::clone(client));
+        }
+        match Kinesis::new(&self.settings).await {
+            Ok(client) => {
+                let client = Arc::new(client);
+                clients.push(Arc::clone(&client));
+                Ok(client)
+            }
+            // A crowded one is better than none.
+            Err(error) => clients.iter().min_by_key(|client| taken(client)).cloned().ok_or(error),
+        }
     }
 }
 
@@ -48,6 +70,7 @@ impl FanOutReader {
     /// Reads until the shard's end, a failure that no retry mends (returned), or until nobody listens any more.
     pub(crate) async fn run(mut self, mut reader: Reader) -> Result<(), ServiceError> {
         let consumer = self.fan_out.arn().await?;
+        let kinesis = self.fan_out.client().await?;
         let mut subscription = None;
         let mut event = Event::Tick;
         loop {
@@ -72,7 +95,7 @@ impl FanOutReader {
             event = match call {
                 // A call that is given up half-way takes its subscription with it: the next one is a new one.
                 Some(call) => tokio::select! {
-                    event = self.call(call, &consumer, &mut subscription) => event,
+                    event = self.call(call, &kinesis, &consumer, &mut subscription) => event,
                     () = due => Event::Tick,
                 },
                 // Both arms are cancel-safe: a missed notification is stored, a timer loses nothing.
@@ -84,8 +107,13 @@ impl FanOutReader {
         }
     }
 
-    async fn call(&self, action: Action, consumer: &str, subscription: &mut Option<Subscription>) -> Event {
-        let kinesis = &self.fan_out.kinesis;
+    async fn call(
+        &self,
+        action: Action,
+        kinesis: &Kinesis,
+        consumer: &str,
+        subscription: &mut Option<Subscription>,
+    ) -> Event {
         match action {
             Action::Subscribe(position) => {
                 // The old connection first: nothing of it may come any more.
@@ -107,4 +135,42 @@ impl FanOutReader {
 fn delivery(event: SubscriptionEvent) -> Delivery {
     let SubscriptionEvent { batch, continuation, children, millis_behind_latest } = event;
     Delivery { batch, continuation, children, millis_behind_latest }
+}
+
+#[cfg(test)]
+mod tests {
+    use shardmill_aws::StaticCredentials;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn clients_are_shared_by_few_and_used_again() {
+        let credentials = StaticCredentials {
+            access_key_id: "test".to_owned(),
+            secret_access_key: "test".to_owned(),
+            session_token: None,
+        };
+        let settings = ClientSettings {
+            region: Some("us-east-1".to_owned()),
+            // Nothing is called.
+            endpoint: Some("http://127.0.0.1:1".to_owned()),
+            credentials: Some(credentials),
+            ..ClientSettings::default()
+        };
+        let fan_out = FanOut::new(settings, "lines".to_owned(), ConsumerId::Name("test".to_owned()));
+        let mut readers = Vec::new();
+        for _ in 0..2 * SUBSCRIPTIONS_PER_CLIENT {
+            readers.push(fan_out.client().await.unwrap());
+        }
+        let first = Arc::clone(&readers[0]);
+        let with_first = |readers: &[Arc<Kinesis>]| readers.iter().filter(|it| Arc::ptr_eq(it, &first)).count();
+        assert_eq!(with_first(&readers), SUBSCRIPTIONS_PER_CLIENT);
+        assert_eq!(fan_out.clients.lock().await.len(), 2);
+        readers.drain(..SUBSCRIPTIONS_PER_CLIENT);
+        for _ in 1..SUBSCRIPTIONS_PER_CLIENT {
+            readers.push(fan_out.client().await.unwrap());
+        }
+        assert_eq!(fan_out.clients.lock().await.len(), 2, "a place that was given up is taken again");
+        assert_eq!(with_first(&readers), SUBSCRIPTIONS_PER_CLIENT - 1);
+    }
 }

@@ -7,7 +7,6 @@ use shardmill_aws::{Kinesis, LeaseTable};
 use shardmill_core::config::{Input, Job};
 use shardmill_core::leases;
 use shardmill_core::run_loop::{Event, RunLoop};
-use shardmill_core::service::ServiceError;
 use shardmill_runtime::{Module, OutputStreams, TaskSpec, TracingLog};
 use tokio::sync::mpsc;
 use tracing::info;
@@ -36,7 +35,7 @@ pub(super) async fn input(
     let name = || format!("failed to connect input {}.{}", input.system, input.stream);
     let kinesis = Kinesis::new(&settings::kinesis_client(input)).await.with_context(name)?;
     let table = LeaseTable::new(&settings::dynamodb_client(input), &input.table_name).await.with_context(name)?;
-    let fan_out = start_fan_out(input).await.with_context(name)?;
+    let fan_out = fan_out(input);
     let settings = settings::leases(input);
     info!(stream = input.stream, table = input.table_name, worker = settings.worker, "starting the lease worker");
     let worker = LeaseWorker {
@@ -55,16 +54,13 @@ pub(super) async fn input(
 }
 
 /// Begins to register the input's consumer, if it has one; its readers wait for that.
-async fn start_fan_out(input: &Input) -> Result<Option<Arc<FanOut>>, ServiceError> {
-    let Some(consumer) = settings::consumer(input) else {
-        return Ok(None);
-    };
-    let kinesis = Kinesis::new(&settings::kinesis_client(input)).await?;
-    let fan_out = Arc::new(FanOut::new(kinesis, input.stream.clone(), consumer));
+fn fan_out(input: &Input) -> Option<Arc<FanOut>> {
+    let consumer = settings::consumer(input)?;
+    let fan_out = Arc::new(FanOut::new(settings::kinesis_client(input), input.stream.clone(), consumer));
     let registering = Arc::clone(&fan_out);
     // A failure is told by the readers.
     tokio::spawn(async move { drop(registering.arn().await) });
-    Ok(Some(fan_out))
+    Some(fan_out)
 }
 
 pub(super) type TaskChannels = (mpsc::UnboundedSender<Control>, mpsc::Sender<Event>, mpsc::UnboundedReceiver<Request>);
