@@ -144,8 +144,9 @@ pub(crate) fn load(sources: &[Source], env: &BTreeMap<String, String>, lenient: 
         .map_err(|errors: Errors| BadInput(render_problems(&errors)).into())
 }
 
-/// The local backend takes any region and any credentials; the SDK wants some.
+/// The local backend takes any region and any credentials, of which the SDK wants some; no proxy leads to it.
 fn use_local_account(input: &mut shardmill_core::config::Input) {
+    input.client.proxy = None;
     input.region.get_or_insert_with(|| "us-east-1".to_owned());
     input.credentials.get_or_insert_with(|| StaticCredentials {
         access_key: "local".to_owned(),
