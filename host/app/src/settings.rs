@@ -73,7 +73,9 @@ pub(crate) fn leases(input: &Input) -> leases::Settings {
         failover: millis(input.failover),
         initial_position: input.initial_position,
         max_leases: input.max_leases_for_worker,
+        max_leases_to_steal: input.max_leases_to_steal,
         parent_poll: millis(input.parent_shard_poll),
+        seed: uuid::Uuid::new_v4().as_u64_pair().0,
     }
 }
 

@@ -4,9 +4,11 @@
 mod creations;
 mod held;
 mod message;
+mod random;
 mod row;
 mod sync;
 mod table;
+mod taker;
 mod worker;
 
 pub use message::{Action, Epoch, Event, Millis, Settings};

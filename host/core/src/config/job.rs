@@ -66,6 +66,8 @@ pub struct Input {
     pub parent_shard_poll: Duration,
     pub shard_sync_interval: Duration,
     pub max_leases_for_worker: usize,
+    /// Leases taken from a worker that has too many, after one look at the lease table.
+    pub max_leases_to_steal: usize,
     /// Bytes of one shard that may wait between reader and task.
     pub max_cache_bytes: usize,
     /// Records of one shard that may wait between reader and task.

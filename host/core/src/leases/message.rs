@@ -20,8 +20,12 @@ pub struct Settings {
     pub failover: Millis,
     pub initial_position: InitialPosition,
     pub max_leases: usize,
+    /// Leases that are stolen from another worker after one look at the table.
+    pub max_leases_to_steal: usize,
     /// How often a child looks whether its parents are done.
     pub parent_poll: Millis,
+    /// Which of several equal leases are taken: workers with different seeds collide less.
+    pub seed: u64,
 }
 
 /// What happened.

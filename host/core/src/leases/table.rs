@@ -1,5 +1,5 @@
-//! What this worker knows of the whole table, and since when on its own clock. Owns expiry, availability and fair
-//! shares; no wall clock is shared between workers.
+//! What this worker knows of the whole table, and since when on its own clock. Owns expiry and availability; no wall
+//! clock is shared between workers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,6 +11,9 @@ use crate::shard::ShardId;
 /// How long a write may stay invisible to scans, which read eventually consistently.
 const SCAN_LAG: Millis = 2_000;
 
+/// Failover times after which an unrenewed lease is overdue.
+const OVERDUE: Millis = 3;
+
 /// The table as of the last scan and this worker's own writes since.
 #[derive(Default)]
 pub(super) struct Table {
@@ -19,8 +22,8 @@ pub(super) struct Table {
 
 struct Row {
     lease: Lease,
-    /// When the counter was last seen to change; `None` for a row that was ownerless when first seen.
-    changed_at: Option<Millis>,
+    /// When the counter was last seen to change, at first when the row was first seen.
+    changed_at: Millis,
     /// When an answered write told what the row is.
     learnt_at: Option<Millis>,
 }
@@ -37,8 +40,7 @@ impl Table {
                     continue;
                 }
                 Some(row) if row.lease.counter == lease.counter => row.changed_at,
-                None if lease.owner.is_none() => None,
-                Some(_) | None => Some(now),
+                Some(_) | None => now,
             };
             self.rows.insert(lease.key.clone(), Row { lease, changed_at, learnt_at: None });
         }
@@ -50,8 +52,7 @@ impl Table {
     pub(super) fn learn(&mut self, now: Millis, lease: Lease) {
         let changed_at = match self.rows.get(&lease.key) {
             Some(row) if row.lease.counter == lease.counter => row.changed_at,
-            None if lease.owner.is_none() => None,
-            Some(_) | None => Some(now),
+            Some(_) | None => now,
         };
         self.rows.insert(lease.key.clone(), Row { lease, changed_at, learnt_at: Some(now) });
     }
@@ -84,15 +85,28 @@ impl Table {
         self.unfinished().filter(|row| row.is_available(now, settings)).map(|row| &row.lease).collect()
     }
 
-    /// How many leases this worker should hold when it holds `mine` now.
-    pub(super) fn fair_share(&self, now: Millis, settings: &Settings, mine: usize) -> usize {
-        let total = self.unfinished().count().max(mine);
-        let live = self.unfinished().filter(|row| !row.is_available(now, settings));
-        let others: BTreeSet<&str> =
-            live.filter_map(|row| row.lease.owner.as_deref()).filter(|owner| *owner != settings.worker).collect();
-        let workers = others.len() + 1;
-        let target = if workers >= total { 1 } else { total.div_ceil(workers) };
-        target.min(settings.max_leases)
+    /// Whether nobody cared for a lease for so long that it goes before all others (the Kinesis Client Library's "very
+    /// old" leases).
+    pub(super) fn is_overdue(&self, now: Millis, key: &str, failover: Millis) -> bool {
+        self.rows.get(key).is_some_and(|row| row.is_unchanged_for(now, failover.saturating_mul(OVERDUE)))
+    }
+
+    /// Who was seen alive: the owners of leases that are not up for taking, finished ones included.
+    pub(super) fn live_owners(&self, now: Millis, settings: &Settings) -> impl Iterator<Item = &str> {
+        let live = self.rows.values().filter(move |row| !row.is_available(now, settings));
+        live.filter_map(|row| row.lease.owner.as_deref())
+    }
+
+    /// The unfinished leases that others hold and renew.
+    pub(super) fn of_others(&self, now: Millis, settings: &Settings) -> impl Iterator<Item = (&str, &Lease)> {
+        let live = self.unfinished().filter(move |row| !row.is_available(now, settings));
+        let owned = live.filter_map(|row| Some((row.lease.owner.as_deref()?, &row.lease)));
+        owned.filter(|(owner, _)| *owner != settings.worker)
+    }
+
+    /// How many leases have something left to read.
+    pub(super) fn unfinished_count(&self) -> usize {
+        self.unfinished().count()
     }
 
     fn unfinished(&self) -> impl Iterator<Item = &Row> {
@@ -105,11 +119,15 @@ impl Row {
         self.learnt_at.is_some_and(|at| at + SCAN_LAG >= asked_at)
     }
 
+    fn is_unchanged_for(&self, now: Millis, age: Millis) -> bool {
+        now.saturating_sub(self.changed_at) > age
+    }
+
     fn is_available(&self, now: Millis, settings: &Settings) -> bool {
         let Some(owner) = &self.lease.owner else {
             return true;
         };
-        let expired = self.changed_at.is_none_or(|at| now.saturating_sub(at) > settings.failover);
-        expired || (*owner == settings.worker && self.lease.checkpoint_owner.is_none())
+        let resumed = *owner == settings.worker && self.lease.checkpoint_owner.is_none();
+        resumed || self.is_unchanged_for(now, settings.failover)
     }
 }

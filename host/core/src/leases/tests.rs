@@ -6,6 +6,7 @@ mod fleet;
 mod model;
 mod reshard;
 mod rows;
+mod share;
 mod solo;
 mod start;
 mod stop;
@@ -23,7 +24,9 @@ fn settings(worker: &str) -> Settings {
         failover: FAILOVER,
         initial_position: InitialPosition::TrimHorizon,
         max_leases: usize::MAX,
+        max_leases_to_steal: 1,
         parent_poll: 10_000,
+        seed: 1,
     }
 }
 

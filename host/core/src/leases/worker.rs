@@ -11,17 +11,20 @@
 
 mod listing;
 mod startup;
+mod taking;
 
 use std::collections::BTreeMap;
 
 use super::creations::Creations;
 use super::held::{Held, Op, Wish};
 use super::message::{Action, Epoch, Event, Millis, Settings};
-use super::row::{Lease, Outcome, Scan, Write};
+use super::random::Random;
+use super::row::{Outcome, Scan, Write};
 use super::table::Table;
 use crate::position::Checkpoint;
 use crate::service::ServiceError;
 use crate::shard::{ChildShard, ShardId};
+use taking::Taking;
 
 /// How often a start-up step is tried before the job fails (the Kinesis Client Library's `maxInitializationAttempts`).
 pub const START_ATTEMPTS_MAX: u32 = 20;
@@ -54,8 +57,7 @@ pub struct Worker {
     table: Table,
     held: BTreeMap<ShardId, Held>,
     creations: Creations,
-    /// Takes on their way, and when they were sent.
-    taking: BTreeMap<ShardId, Millis>,
+    taking: BTreeMap<ShardId, Taking>,
     /// When the scan on its way was asked for.
     scanning: Option<Millis>,
     listing: Option<Listing>,
@@ -64,6 +66,7 @@ pub struct Worker {
     epochs: Epoch,
     scan_at: Millis,
     renew_at: Millis,
+    random: Random,
     actions: Vec<Action>,
 }
 
@@ -71,6 +74,7 @@ impl Worker {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
+            random: Random::new(settings.seed),
             settings,
             phase: Phase::Starting,
             table: Table::default(),
@@ -199,7 +203,7 @@ impl Worker {
         match self.phase {
             Phase::Starting => self.list_at_start(),
             Phase::Running => {
-                self.take(now);
+                self.take_or_steal(now);
                 self.start_ready(now);
                 self.list_for_children(Held::needs_another_listing);
                 if self.listing.is_none() {
@@ -224,23 +228,6 @@ impl Worker {
     fn fail(&mut self, reason: String) {
         if matches!(self.phase, Phase::Starting | Phase::Running) {
             self.actions.push(Action::Fail(reason));
-        }
-    }
-
-    /// Takes what nobody holds, up to a fair share of all leases.
-    fn take(&mut self, now: Millis) {
-        if self.phase != Phase::Running {
-            return;
-        }
-        let mine = self.held.values().filter(|held| !held.is_sealed()).count() + self.taking.len();
-        let wanted = self.table.fair_share(now, &self.settings, mine).saturating_sub(mine);
-        let free = self.table.available(now, &self.settings).into_iter();
-        let candidates =
-            free.filter(|lease| !self.held.contains_key(&lease.key) && !self.taking.contains_key(&lease.key));
-        let chosen: Vec<Lease> = candidates.take(wanted).cloned().collect();
-        for seen in chosen {
-            self.taking.insert(seen.key.clone(), now);
-            self.actions.push(Action::Write(Write::Take { seen, worker: self.settings.worker.clone() }));
         }
     }
 
@@ -284,38 +271,6 @@ impl Worker {
                 self.lose(&key);
             }
         }
-    }
-
-    fn taken(&mut self, now: Millis, seen: Lease, result: Result<Outcome, ServiceError>) {
-        let sent_at = self.taking.remove(&seen.key).unwrap_or(now);
-        let me = &self.settings.worker;
-        let lost_reply = |row: &Lease| row.owner.as_ref() == Some(me) && row.counter == seen.counter + 1;
-        let lease = match result {
-            Ok(Outcome::Done) => {
-                Lease { owner: Some(me.clone()), counter: seen.counter + 1, checkpoint_owner: None, ..seen }
-            }
-            Ok(Outcome::ConditionFailed(Some(row))) if lost_reply(&row) => row,
-            // It may have happened all the same. If not, the release finds another owner.
-            Err(_) if self.phase == Phase::Stopping => seen,
-            // Another worker was faster.
-            Ok(Outcome::ConditionFailed(Some(_))) => return,
-            Ok(Outcome::ConditionFailed(None)) => return self.table.forget(&seen.key),
-            Err(error) if error.kind.is_transient() => return self.scan_by(now + RETRY_MIN),
-            Err(error) => return self.fail(error.to_string()),
-        };
-        self.table.learn(now, lease.clone());
-        self.epochs += 1;
-        let held = Held::new(lease, self.epochs, sent_at);
-        if held.is_sealed() {
-            // An earlier life of this worker sealed it with its last write: there is nothing to read.
-            return self.start_ready(now);
-        }
-        if held.is_expired(now, self.settings.failover) && self.phase == Phase::Running {
-            // The answer was too slow to be trusted.
-            return self.scan_by(now);
-        }
-        self.held.insert(held.lease.key.clone(), held);
-        self.start_ready(now);
     }
 
     /// Starts the held shards whose parents are done.

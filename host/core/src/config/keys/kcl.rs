@@ -42,7 +42,7 @@ static KEYS: &[Key] = &[
     Key::either("aws.kcl.BillingMode", Kind::OneOf(&["PAY_PER_REQUEST", "PROVISIONED"]), "capacity of a lease table that has to be created; KCL 1.x defaults to PROVISIONED").default("PAY_PER_REQUEST"),
     Key::either("aws.kcl.InitialLeaseTableReadCapacity", COUNT, "read units with BillingMode=PROVISIONED").default("10"),
     Key::either("aws.kcl.InitialLeaseTableWriteCapacity", COUNT, "write units with BillingMode=PROVISIONED").default("10"),
-    Key::either("aws.kcl.MaxLeasesToStealAtOneTime", COUNT, "leases stolen in one round").default("1").not_yet("leases are not stolen from other workers yet"),
+    Key::either("aws.kcl.MaxLeasesToStealAtOneTime", COUNT, "leases taken from a worker that has too many, after one look at the lease table").default("1"),
     Key::either("aws.kcl.CleanupLeasesUponShardCompletion", Kind::Bool, "delete leases of finished shards").default("true").not_yet(CLEANUP),
     Key::either("aws.kcl.LeaseCleanupIntervalMillis", TIME, "lease cleanup").not_yet(CLEANUP),
     Key::either("aws.kcl.CompletedLeaseCleanupThresholdMillis", TIME, "lease cleanup").not_yet(CLEANUP),

@@ -164,6 +164,7 @@ fn input(settings: &mut Settings<'_>, stream: Stream, job_name: &str, job_id: &s
         shard_sync_interval: settings.millis_in("aws.kcl.ShardSyncIntervalMillis", at),
         max_leases_for_worker: settings.size_in("aws.kcl.MaxLeasesForWorker", at),
         max_cache_bytes: settings.size_in("aws.kcl.MaxCacheByteSize", at),
+        max_leases_to_steal: settings.size_in("aws.kcl.MaxLeasesToStealAtOneTime", at),
         max_cache_records: settings.size_in("aws.kcl.MaxRecordsCount", at),
         client,
         application_name,

@@ -122,13 +122,15 @@ impl Solo {
         std::mem::take(&mut self.told)
     }
 
-    /// The shards told to start since the last look, with their checkpoints.
+    /// The shards told to start since the last look, with their checkpoints, sorted.
     pub(super) fn starts(&mut self) -> Vec<(ShardId, Checkpoint)> {
         let starts = self.take_told().into_iter().filter_map(|action| match action {
             Action::Start { key, checkpoint, .. } => Some((key, checkpoint)),
             _ => None,
         });
-        starts.collect()
+        let mut starts: Vec<(ShardId, Checkpoint)> = starts.collect();
+        starts.sort();
+        starts
     }
 
     pub(super) fn start_keys(&mut self) -> Vec<ShardId> {

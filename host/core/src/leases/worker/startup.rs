@@ -37,7 +37,7 @@ impl Worker {
         if self.phase == Phase::Starting && self.creations.is_empty() {
             self.phase = Phase::Running;
             self.failures = 0;
-            self.take(now);
+            self.take_or_steal(now);
         }
     }
 

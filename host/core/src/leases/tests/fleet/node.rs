@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::dice::Dice;
-use crate::leases::tests::{at, model::Stream, settings};
-use crate::leases::{Epoch, Event, Millis, Worker};
+use crate::leases::tests::{at, model::Stream};
+use crate::leases::{Epoch, Event, Millis, Settings, Worker};
 use crate::position::Checkpoint;
 use crate::shard::ShardId;
 
@@ -41,10 +41,10 @@ pub(super) struct Reading {
 }
 
 impl Node {
-    pub(super) fn new(name: &str) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         Self {
-            name: name.to_owned(),
-            worker: Worker::new(settings(name)),
+            name: settings.worker.clone(),
+            worker: Worker::new(settings),
             life: Life::Alive,
             paused_until: 0,
             readings: BTreeMap::new(),

@@ -6,8 +6,9 @@ use super::audit::Audit;
 use super::node::{Life, Node};
 use crate::dice::Dice;
 use crate::leases::tests::model::{Services, Stream};
+use crate::leases::tests::settings;
 use crate::leases::tests::solo::failed;
-use crate::leases::{Action, Event, Millis};
+use crate::leases::{Action, Event, Millis, Settings};
 use crate::service::ErrorKind;
 use crate::shard::ShardId;
 
@@ -15,6 +16,8 @@ use crate::shard::ShardId;
 const CALM_AT: Millis = 90_000;
 /// By then everything is processed and sealed.
 const DONE_BY: Millis = CALM_AT + 240_000;
+/// And by then everybody has a fair share, at one stolen lease a cycle.
+const BALANCED_WITHIN: Millis = 400_000;
 const STEP: Millis = 700;
 const EVENTS_AT_ONCE_MAX: u32 = 5_000;
 
@@ -51,8 +54,7 @@ enum Fate {
 #[derive(Clone, Copy)]
 enum Chaos {
     Put,
-    Split,
-    Merge,
+    Reshard,
     Kill,
     /// A new worker; `true` for one that uses the name of one that is over.
     Join(bool),
@@ -77,14 +79,7 @@ pub(super) struct Sim {
 impl Sim {
     pub(super) fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
-        let mut stream = Stream::of(u128::from(1 + dice.below(4)));
-        for _ in 0..dice.below(5) {
-            reshard(&mut stream, &mut dice);
-        }
-        if dice.chance(40) {
-            let shards: Vec<ShardId> = stream.shards.keys().cloned().collect();
-            stream.expire(dice.pick(&shards).expect("a stream has shards"));
-        }
+        let stream = Stream::with_past(&mut dice);
         let fault_percent = [0, 2, 10, 30][dice.index(4)];
         let slow_percent = [0, 0, 5][dice.index(3)];
         let mut sim = Self {
@@ -107,8 +102,7 @@ impl Sim {
         self.push(CALM_AT, Item::Chaos(Chaos::Calm));
         let kinds = [
             (30, Chaos::Put),
-            (3, Chaos::Split),
-            (3, Chaos::Merge),
+            (6, Chaos::Reshard),
             (2, Chaos::Kill),
             (2, Chaos::Join(false)),
             (2, Chaos::Join(true)),
@@ -127,6 +121,7 @@ impl Sim {
         let (mut instant, mut events) = (0, 0);
         while let Some(((when, _), item)) = self.queue.pop_first() {
             if when > CALM_AT && self.is_done() {
+                self.push(when, item);
                 return self.check_quiet();
             }
             assert!(when < DONE_BY, "not done: {}", self.describe());
@@ -290,7 +285,7 @@ impl Sim {
                 let shard = self.dice.pick(&open).expect("a stream has open shards");
                 stream.shards.get_mut(shard).unwrap().records += self.dice.below(100);
             }
-            (Chaos::Split | Chaos::Merge, _) => reshard(stream, &mut self.dice),
+            (Chaos::Reshard, _) => stream.reshard(&mut self.dice),
             (Chaos::Kill, Some(victim)) => self.nodes[victim].life = Life::Over,
             (Chaos::Pause, Some(victim)) => {
                 self.nodes[victim].paused_until = self.now + self.dice.below(40_000);
@@ -321,7 +316,12 @@ impl Sim {
             Some(name) if again => name.clone(),
             _ => format!("w{}", self.nodes.len()),
         };
-        self.nodes.push(Node::new(&name));
+        let settings = Settings {
+            max_leases_to_steal: 1 + self.dice.index(3),
+            seed: self.dice.below(u64::MAX),
+            ..settings(&name)
+        };
+        self.nodes.push(Node::new(settings));
         self.tell(self.nodes.len() - 1, Event::Tick);
     }
 
@@ -334,9 +334,9 @@ impl Sim {
         })
     }
 
-    /// Once all is done, workers only renew and look at the table at the protocol's pace.
+    /// Once all is done and balanced, workers only renew and look at the table at the protocol's pace.
     fn check_quiet(mut self) {
-        let quiet_from = self.now + 120_000;
+        let quiet_from = self.now + BALANCED_WITHIN;
         let until = quiet_from + 60_000;
         let mut calls: BTreeMap<(usize, &str), u64> = BTreeMap::new();
         while let Some(((when, _), item)) = self.queue.pop_first().filter(|((when, _), _)| *when < until) {
@@ -356,6 +356,10 @@ impl Sim {
             let most = if kind == "scan" { 4 } else { 20 * held };
             assert!(count <= most, "{count} {kind} calls a minute of a worker that holds {held} leases");
         }
+        let alive = self.nodes.iter().filter(|node| node.life == Life::Alive);
+        let loads: Vec<usize> = alive.map(|node| node.worker.held().count()).collect();
+        let (least, most) = (loads.iter().min(), loads.iter().max());
+        assert!(most.zip(least).is_none_or(|(most, least)| most - least <= 1), "out of balance: {loads:?}");
     }
 
     fn describe(&self) -> String {
@@ -366,14 +370,5 @@ impl Sim {
         let shards: Vec<String> =
             shards.map(|model| format!("{} {} {:?}", model.shard.id, model.records, model.shard.parents)).collect();
         format!("rows {rows:#?}, shards {shards:#?}")
-    }
-}
-
-fn reshard(stream: &mut Stream, dice: &mut Dice) {
-    let open = stream.open_shards();
-    let index = dice.index(open.len());
-    match open.get(index + 1) {
-        Some(next) if dice.chance(50) => stream.merge(&open[index], next),
-        _ => stream.split(&open[index]),
     }
 }

@@ -1,0 +1,95 @@
+//! Taking leases: what the taker chose is sent, and the answers make holdings.
+
+use std::collections::BTreeSet;
+
+use super::{Phase, RETRY_MIN, Worker};
+use crate::leases::held::Held;
+use crate::leases::message::{Action, Millis};
+use crate::leases::row::{Lease, Outcome, Write};
+use crate::leases::taker::Taker;
+use crate::position::Checkpoint;
+use crate::service::ServiceError;
+use crate::shard::ShardId;
+
+/// A take on its way.
+pub(super) struct Taking {
+    sent_at: Millis,
+    /// The worker it is stolen from, unless this is the second try.
+    victim: Option<String>,
+}
+
+impl Worker {
+    /// Takes what nobody holds, up to a fair share of all leases.
+    pub(super) fn take(&mut self, now: Millis) {
+        if self.phase == Phase::Running {
+            let taker = Taker { table: &self.table, now, settings: &self.settings, mine: self.mine() };
+            let free = taker.to_take(&mut self.random);
+            free.into_iter().for_each(|seen| self.send_take(now, seen, None));
+        }
+    }
+
+    /// Likewise after a look at the table; when that shows nothing free, some leases of a worker that has too many.
+    pub(super) fn take_or_steal(&mut self, now: Millis) {
+        if self.phase == Phase::Running {
+            let taker = Taker { table: &self.table, now, settings: &self.settings, mine: self.mine() };
+            let stolen = taker.to_steal(&mut self.random);
+            self.take(now);
+            for seen in stolen {
+                let victim = seen.owner.clone();
+                self.send_take(now, seen, victim);
+            }
+        }
+    }
+
+    fn mine(&self) -> BTreeSet<ShardId> {
+        let held = self.held.iter().filter(|(_, held)| !held.is_sealed()).map(|(key, _)| key);
+        held.chain(self.taking.keys()).cloned().collect()
+    }
+
+    fn send_take(&mut self, now: Millis, seen: Lease, victim: Option<String>) {
+        self.taking.insert(seen.key.clone(), Taking { sent_at: now, victim });
+        self.actions.push(Action::Write(Write::Take { seen, worker: self.settings.worker.clone() }));
+    }
+
+    pub(super) fn taken(&mut self, now: Millis, seen: Lease, result: Result<Outcome, ServiceError>) {
+        let Some(Taking { sent_at, victim }) = self.taking.remove(&seen.key) else {
+            return;
+        };
+        let me = &self.settings.worker;
+        let lost_reply = |row: &Lease| row.owner.as_ref() == Some(me) && row.counter == seen.counter + 1;
+        let lease = match result {
+            Ok(Outcome::Done) => {
+                Lease { owner: Some(me.clone()), counter: seen.counter + 1, checkpoint_owner: None, ..seen }
+            }
+            Ok(Outcome::ConditionFailed(Some(row))) if lost_reply(&row) => row,
+            // It may have happened all the same. If not, the release finds another owner.
+            Err(_) if self.phase == Phase::Stopping => seen,
+            Ok(Outcome::ConditionFailed(Some(row))) => return self.take_refused(now, row, victim),
+            Ok(Outcome::ConditionFailed(None)) => return self.table.forget(&seen.key),
+            Err(error) if error.kind.is_transient() => return self.scan_by(now + RETRY_MIN),
+            Err(error) => return self.fail(error.to_string()),
+        };
+        self.table.learn(now, lease.clone());
+        self.epochs += 1;
+        let held = Held::new(lease, self.epochs, sent_at);
+        if held.is_sealed() {
+            // An earlier life of this worker sealed it with its last write: there is nothing to read.
+            return self.start_ready(now);
+        }
+        if held.is_expired(now, self.settings.failover) && self.phase == Phase::Running {
+            // The answer was too slow to be trusted.
+            return self.scan_by(now);
+        }
+        self.held.insert(held.lease.key.clone(), held);
+        self.start_ready(now);
+    }
+
+    /// The row changed since it was seen. For a free lease that means that another worker was faster. A stolen one's
+    /// owner renews it all the time, and a large table takes long to read: what the refusal says of the row is newer.
+    fn take_refused(&mut self, now: Millis, row: Lease, victim: Option<String>) {
+        let is_still_theirs = victim.is_some() && row.owner == victim && row.checkpoint != Checkpoint::ShardEnd;
+        if is_still_theirs && self.phase == Phase::Running {
+            self.send_take(now, row, None);
+        }
+    }
+}
