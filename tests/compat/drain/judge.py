@@ -129,6 +129,39 @@ def kcl3(account, resharded_before=False, **options):
     require_cbor(drain(account, start, resharded_before))
 
 
+def two_workers(account, start):
+    """A second worker joins, the first stops, the second does all the rest; leases move by the consumer's own rules."""
+    producer, stream, application = account.producer, account.stream, account.application
+
+    def trickle():
+        producer.put(numbered.KEYS)
+        return second.deliveries()
+
+    producer.put(400)
+    first = start(stream, application, account.output("first"))
+    wait("the first worker's first record", COLD_START_SECONDS, lambda: first.deliveries(), first)
+    second = start(stream, application, account.output("second"))
+    began = time.monotonic()
+    wait("the second worker's first record", COLD_START_SECONDS, trickle, first, second)
+    say(f"second worker: first record after {time.monotonic() - began:.1f} s")
+    first.stop()
+    producer.put(400)
+    taken = set(first.deliveries())
+    wait("every record", DRAIN_SECONDS, lambda: len(taken.union(second.deliveries())) >= len(producer.written), second)
+    second.stop()
+    judge_both(account, first, second)
+
+
+def judge_both(account, first, second):
+    """Nothing is missing from what two consumers were handed, and each was handed its part in order."""
+    one, other, written = first.deliveries(), second.deliveries(), account.producer.written
+    numbered.complete(one + other, written)
+    numbered.in_order(one)
+    numbered.in_order(other)
+    repeats = len(one) + len(other) - len(written)
+    say(f"{len(written)} records: {len(one)} by {first.name}, {len(other)} by {second.name}, {repeats} repeats")
+
+
 def take_over(account, other, repeats_allowed=False):
     """Another consumer, shardmill, the other, shardmill and the other share one lease table, one after the other.
 
@@ -214,12 +247,7 @@ def together(account, other):
     wait("every record", DRAIN_SECONDS, lambda: len(taken.union(theirs.deliveries())) >= len(producer.written), theirs)
     theirs.stop()
 
-    first, second = ours.deliveries(), theirs.deliveries()
-    numbered.complete(first + second, producer.written)
-    numbered.in_order(first)
-    numbered.in_order(second)
-    repeats = len(first) + len(second) - len(producer.written)
-    say(f"{len(producer.written)} records: {len(first)} by shardmill, {len(second)} by the other, {repeats} repeats")
+    judge_both(account, ours, theirs)
 
 
 CASES = {
@@ -228,6 +256,7 @@ CASES = {
     "kcl3-polling-2x": lambda account: kcl3(account, version="COMPATIBLE_WITH_2X"),
     "kcl3-fanout-2x": lambda account: kcl3(account, retrieval="FANOUT", version="COMPATIBLE_WITH_2X"),
     "kcl3-resharded": lambda account: kcl3(account, resharded_before=True),
+    "kcl3-two-workers": lambda account: two_workers(account, account.start.kcl3),
     "kcl1-polling": lambda account: drain(account, account.start.kcl1),
     "kcl-rs-polling": lambda account: drain(account, account.start.kcl_rs),
     "kcl-rs-fanout": lambda account: drain(
