@@ -59,6 +59,15 @@ async fn committed(account: &Account) -> Position {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_user_record_leaves_once_in_order_with_its_own_key() {
+    leaves_once_in_order("POLLING").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_user_record_leaves_once_by_fan_out_too() {
+    leaves_once_in_order("FANOUT").await;
+}
+
+async fn leaves_once_in_order(retrieval: &str) {
     let account = Account::new();
     account.stream("lines", 2);
     let mut records = Vec::new();
@@ -69,7 +78,7 @@ async fn each_user_record_leaves_once_in_order_with_its_own_key() {
         records.extend(put_body(&account, &plain[0].key, &plain[0].data, &plain));
     }
 
-    let job = Job::start(&account.properties(&["lines"])).await;
+    let job = Job::start(&account.properties(&["lines"]).kcl("RetrievalMode", retrieval)).await;
     job.processed(1_000).await;
     job.caught_up().await;
     let shards = job.status().shards;

@@ -144,7 +144,7 @@ impl Batch {
     }
 
     fn text(&self, span: Span) -> &str {
-        std::str::from_utf8(&self.buffer[span.range()]).expect("checked by Batch::new")
+        std::str::from_utf8(&self.buffer[span.range()]).expect("checked where the batch was cut")
     }
 }
 
