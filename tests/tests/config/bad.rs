@@ -648,6 +648,21 @@ fn a_consumer_of_another_stream() {
 }
 
 #[test]
+fn two_inputs_as_one_consumer() {
+    let lines = "task.inputs=kinesis.input0, again.input0\n\
+        systems.again.samza.factory=kinesis\n\
+        systems.again.aws.kcl.TableName=again\n\
+        systems.again.aws.kcl.RetrievalMode=FANOUT\n\
+        systems.kinesis.aws.kcl.RetrievalMode=FANOUT";
+    assert_snapshot!(told(lines), @r"
+    error[conflict]: the inputs `kinesis.input0` and `again.input0` would read as the same consumer
+      hint:     a consumer has one place at each shard: set systems.again.streams.input0.aws.kcl.ConsumerName
+
+    1 problem found
+    ");
+}
+
+#[test]
 fn a_consumer_with_too_long_a_name() {
     let lines = format!("systems.kinesis.aws.kcl.RetrievalMode=fanout\njob.id={}", "1".repeat(120));
     assert_snapshot!(told(&lines), @r"

@@ -42,6 +42,7 @@ pub(super) fn read(
         }
         let input = input(settings, stream, job_name, job_id);
         check_table(settings, &inputs, &input);
+        retrieval::check(settings, &inputs, &input);
         inputs.push(input);
     }
     inputs

@@ -1,7 +1,7 @@
 //! How a stream is read: by polling, or by fan-out and as which consumer.
 
 use super::{Place, Settings};
-use crate::config::job::{Consumer, Retrieval};
+use crate::config::job::{Consumer, Input, Retrieval};
 use crate::config::problem::{Code, Origin, Problem};
 
 const MODE: &str = "aws.kcl.RetrievalMode";
@@ -26,6 +26,25 @@ pub(super) fn read(settings: &mut Settings<'_>, at: Place<'_>, application_name:
     tell_without_effect(settings, at, &[NAME], "has no effect: ConsumerArn names the consumer");
     check_arn(settings, at, &arn);
     Retrieval::FanOut(Consumer::Arn(arn))
+}
+
+/// A consumer has one subscription to a shard: two inputs that read as one would take each other's place again and again.
+pub(super) fn check(settings: &mut Settings<'_>, others: &[Input], input: &Input) {
+    let same = |other: &&Input| {
+        other.retrieval == input.retrieval
+            && other.stream == input.stream
+            && other.region == input.region
+            && other.kinesis_endpoint == input.kinesis_endpoint
+    };
+    let Some(other) = others.iter().filter(|_| input.retrieval != Retrieval::Polling).find(same) else {
+        return;
+    };
+    let at = Place { system: &input.system, streams: std::slice::from_ref(&input.stream) };
+    let own = format!("systems.{}.streams.{}.{NAME}", input.system, input.stream);
+    let key = settings.find(ARN, at).or_else(|| settings.find(NAME, at)).unwrap_or_else(|| own.clone());
+    let [a, b] = [other, input].map(|it| format!("`{}.{}`", it.system, it.stream));
+    let message = format!("the inputs {a} and {b} would read as the same consumer");
+    settings.conflict(message, &key, &format!("a consumer has one place at each shard: set {own}"));
 }
 
 fn tell_without_effect(settings: &mut Settings<'_>, at: Place<'_>, names: &[&'static str], why: &str) {
