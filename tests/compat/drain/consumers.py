@@ -119,7 +119,7 @@ class Starter:
         }
         return self._start(f"kcl-rs-{len(self.started)}", command, environment, output, by_signal=False)
 
-    def shardmill_job(self, stream, table, output, pause_ms=0):
+    def shardmill_job(self, stream, table, output, pause_ms=0, **kcl):
         """Shardmill's ``echo`` task over the lease table of another application."""
         number = len(self.started)
         properties = self.work / f"shardmill-{number}.properties"
@@ -142,6 +142,7 @@ class Starter:
             "systems.kinesis.aws.kcl.InitialPositionInStream": "TRIM_HORIZON",
             "systems.kinesis.aws.kcl.FailoverTimeMillis": "2000",
             "systems.kinesis.aws.kcl.ParentShardPollIntervalMillis": "500",
+            **{f"systems.kinesis.aws.kcl.{key}": value for key, value in kcl.items()},
         }
         properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()), encoding="utf-8")
         command = [self.shardmill, "run", "--config-path", properties, "--tasks", self.work / "tasks", "--json"]
