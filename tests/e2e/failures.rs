@@ -9,7 +9,7 @@ use shardmill_tests::echoes::{
     self, Echo, Producer, assert_each_at_least_once, assert_each_once, assert_keys_in_order, assert_shards_in_order,
 };
 use shardmill_tests::properties::Properties;
-use shardmill_tests::wait::until;
+use shardmill_tests::wait::{LIMIT, until};
 
 use crate::job::Job;
 use crate::process::run;
@@ -222,4 +222,21 @@ async fn a_task_that_asks_for_a_commit_gets_one_after_the_call() {
 fn assert_keys_in_order_without_orders(echoes: &[Echo]) {
     let plain = |echo: &Echo| Echo { text: echo.text.split('!').next().unwrap_or_default().to_owned(), ..echo.clone() };
     assert_keys_in_order(&echoes.iter().map(plain).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_trap_a_job_is_not_caught_up_before_the_replay_is() {
+    for round in 0..10 {
+        let (account, _) = account_with("!trap 1");
+        // Slow, so that everything is read when the trap comes.
+        let job = Job::start(&account.properties(&["lines"]).set("task.config.pause.ms", "3")).await;
+        // Looks all the time: the wrong moment is a short one.
+        let deadline = Instant::now() + LIMIT;
+        while !job.is_caught_up() {
+            assert!(Instant::now() < deadline, "round {round}: it never is: {:#?}", job.status());
+            tokio::task::yield_now().await;
+        }
+        job.stop().await;
+        assert_each_at_least_once(&echoes::read(&account.output()), &account.records("lines"));
+    }
 }

@@ -34,9 +34,13 @@ impl Job {
         until(&format!("{envelopes} envelopes are processed"), done).await;
     }
 
+    pub(crate) fn is_caught_up(&self) -> bool {
+        self.0.is_caught_up()
+    }
+
     /// Waits until everything that is in the streams is processed.
     pub(crate) async fn caught_up(&self) {
-        until("the job is caught up", async || self.0.is_caught_up().then_some(())).await;
+        until("the job is caught up", async || self.is_caught_up().then_some(())).await;
     }
 
     /// Stops in good order.

@@ -3,6 +3,7 @@
 use shardmill_core::leases::{Lease, Outcome, Write};
 use shardmill_core::position::Checkpoint;
 use shardmill_local::Record;
+use shardmill_local::model::{PutEntry, StreamRef};
 use shardmill_tests::account::{Account, table_name};
 use shardmill_tests::echoes::{self, Producer, assert_each_at_least_once, assert_each_once, assert_shards_in_order};
 use shardmill_tests::wait::until;
@@ -99,4 +100,30 @@ async fn a_lease_whose_taker_died_comes_back() {
 
     assert_each_at_least_once(&echoes::read(&account.output()), &account.records("lines"));
     assert_eq!(row(&account, LOST).await.owner, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_lost_during_a_call_is_let_go_once_and_for_all() {
+    let account = Account::new();
+    account.stream("lines", 2);
+    let (kinesis, now) = (account.kinesis(), account.kinesis().now());
+    // The lowest hash key is the first shard's.
+    let entry = PutEntry { data: b"key 0!sleep 2500", partition_key: Some("key"), explicit_hash_key: Some("0") };
+    kinesis.model().put_record(now, &StreamRef::from("lines"), entry, None).unwrap();
+    let properties = account.properties(&["lines"]).kcl("FailoverTimeMillis", "3000");
+    let job = Job::start(&properties.set("task.commit.ms", "-1")).await;
+    until("the call", async || {
+        job.status().shards.values().any(|shard| shard.shard == LOST && shard.waiting == 1).then_some(())
+    })
+    .await;
+    let taken = take(&account, LOST).await;
+    job.processed(1).await;
+    // Nothing is left to wait for: what the call did counts for nobody.
+    job.caught_up().await;
+    assert!(!job.status().shards.values().any(|shard| shard.shard == LOST));
+    job.stop().await;
+
+    let after = row(&account, LOST).await;
+    assert_eq!((after.owner.as_deref(), after.counter), (Some("intruder"), taken.counter), "nobody else wrote to it");
+    assert_eq!(after.checkpoint, Checkpoint::TrimHorizon);
 }

@@ -153,3 +153,20 @@ async fn records_without_a_key_have_none_in_the_task() {
     assert_each_once(&echoes, &account.records("events"));
     assert_eq!(echoes[0].key, None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_never_caught_up_before_it_has_read_what_is_there() {
+    let account = Account::new();
+    for round in 0..30 {
+        let stream = format!("lines-{round}");
+        account.stream(&stream, 1);
+        Producer::new(1).put(account.kinesis(), &stream, 10);
+        let job = Job::start(&account.properties(&[&stream])).await;
+        // Looks all the time: the wrong moment is a short one.
+        while !job.is_caught_up() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(job.status().processed, 10, "round {round}");
+        job.stop().await;
+    }
+}

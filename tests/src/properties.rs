@@ -28,6 +28,8 @@ impl Properties {
             .kcl("InitialPositionInStream", "TRIM_HORIZON")
             .kcl("IdleTimeBetweenReadsInMillis", "20")
             .kcl("ParentShardPollIntervalMillis", "50")
+            // So that the rows of finished shards can be looked at.
+            .kcl("CleanupLeasesUponShardCompletion", "false")
             // Long enough for a busy machine, short enough for a test that waits for a take-over.
             .kcl("FailoverTimeMillis", "2000");
         for stream in streams {

@@ -24,6 +24,7 @@ use tracing::{info, warn};
 
 use crate::clock::{Clock, millis};
 use crate::fanout_reader::{FanOut, FanOutReader};
+use crate::lease_worker::Telling;
 use crate::settings;
 use crate::shard_reader::{Progress, ShardReader};
 use crate::status::Status;
@@ -47,7 +48,7 @@ impl RunningJob {
         let mut inputs = Vec::new();
         let (told, tellings) = mpsc::unbounded_channel();
         for (index, input) in job.inputs.iter().enumerate() {
-            inputs.push(start::input(index, input, clock, &status, &told).await?);
+            inputs.push(start::input(index, input, clock, &told).await?);
         }
         let (control, data, requests) = start::task(job, module, clock, &status)?;
         let (stop, stopped) = watch::channel(false);
@@ -141,7 +142,7 @@ struct Supervisor {
 impl Supervisor {
     async fn run(
         mut self,
-        mut tellings: mpsc::UnboundedReceiver<(usize, leases::Action)>,
+        mut tellings: mpsc::UnboundedReceiver<(usize, Telling)>,
         mut requests: mpsc::UnboundedReceiver<Request>,
         mut stop: watch::Receiver<bool>,
         patience: Duration,
@@ -150,7 +151,7 @@ impl Supervisor {
         loop {
             // Every arm is cancel-safe: receives, joins, watches and timers lose nothing when dropped.
             tokio::select! {
-                Some((input, action)) = tellings.recv() => self.told(input, action),
+                Some((input, telling)) = tellings.recv() => self.told(input, telling),
                 request = requests.recv(), if self.phase != Phase::Releasing => match request {
                     Some(request) => self.requested(request),
                     None => self.task_gone(),
@@ -175,8 +176,20 @@ impl Supervisor {
         drop(self.control.send(Control::Loop(event)));
     }
 
-    fn told(&mut self, input: usize, action: leases::Action) {
+    fn told(&mut self, input: usize, telling: Telling) {
         use leases::Action as Told;
+        let action = match telling {
+            Telling::Action(action) => action,
+            Telling::Settled(is_settled) => {
+                return self.status.update(|status| {
+                    if is_settled {
+                        status.settled.insert(input);
+                    } else {
+                        status.settled.remove(&input);
+                    }
+                });
+            }
+        };
         match action {
             Told::Start { key, epoch, checkpoint, hash_range } => {
                 let source = self.assign(input, key, epoch, checkpoint);
@@ -224,8 +237,8 @@ impl Supervisor {
             self.sources.push(SourceState { input, shard: shard.clone(), hash_range: None, reading: None });
         }
         let stream = self.inputs[input].config.stream.clone();
-        self.status.update_shard(source, |status| {
-            *status = crate::status::Shard { stream, shard, ..Default::default() };
+        self.status.update(|status| {
+            status.shards.insert(source, crate::status::Shard { stream, shard, ..Default::default() });
         });
         self.tell_task(Event::Assigned { source, epoch, checkpoint });
         source
@@ -279,6 +292,7 @@ impl Supervisor {
         }
         let state = &mut self.sources[source as usize];
         let input = &self.inputs[state.input];
+        self.status.begin_reading(source, generation);
         let progress = Arc::new(Progress::default());
         let shard = ShardReader {
             kinesis: input.kinesis.clone(),

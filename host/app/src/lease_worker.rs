@@ -11,7 +11,6 @@ use tokio::task::JoinSet;
 use tracing::{debug, info};
 
 use crate::clock::Clock;
-use crate::status::Status;
 
 /// Writes to the lease table that may be on their way at a time (the Kinesis Client Library's lease renewal threads).
 const WRITES_MAX: usize = 20;
@@ -26,21 +25,29 @@ pub(crate) struct LeaseWorker {
     pub(crate) clock: Clock,
     /// The input's index in the job.
     pub(crate) input: usize,
-    pub(crate) status: Arc<Status>,
 }
 
 /// Both ways are unbounded, but what goes through is bounded by what the machines have under way: a start, a
 /// revocation, one checkpoint and one end per shard. A bounded channel could block a renewal behind a slow task.
 pub(crate) type Commands = mpsc::UnboundedReceiver<Event>;
-pub(crate) type Told = mpsc::UnboundedSender<(usize, Action)>;
+pub(crate) type Told = mpsc::UnboundedSender<(usize, Telling)>;
+
+/// What the job hears of an input.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are actions")]
+pub(crate) enum Telling {
+    Action(Action),
+    /// Whether the worker reads everything that it may hold. Comes after the starts that make it so.
+    Settled(bool),
+}
 
 impl LeaseWorker {
     /// Runs until everything is released, which is told last. What concerns the job (starts, revocations, answers,
     /// failures) goes to `told`; `commands` brings checkpoints, shard ends and the stop.
     pub(crate) async fn run(self, mut commands: Commands, told: Told) {
         if let Err(error) = self.table.ensure(self.billing).await {
-            self.tell(&told, Action::Fail(error.to_string()));
-            return self.tell(&told, Action::Stopped);
+            self.tell(&told, Telling::Action(Action::Fail(error.to_string())));
+            return self.tell(&told, Telling::Action(Action::Stopped));
         }
         let mut worker = Worker::new(self.settings.clone());
         let mut calls = JoinSet::new();
@@ -54,11 +61,14 @@ impl LeaseWorker {
                     Action::Scan => drop(calls.spawn(self.scan())),
                     Action::List(filter) => drop(calls.spawn(self.list(filter))),
                     Action::Write(write) => drop(calls.spawn(self.write(write, Arc::clone(&writes)))),
-                    Action::Stopped => return self.tell(&told, Action::Stopped),
-                    outward => self.tell(&told, outward),
+                    Action::Stopped => return self.tell(&told, Telling::Action(Action::Stopped)),
+                    outward => self.tell(&told, Telling::Action(outward)),
                 }
             }
-            self.show_settled(&mut settled, worker.is_settled(self.clock.now()));
+            let is_settled = worker.is_settled(self.clock.now());
+            if std::mem::replace(&mut settled, is_settled) != is_settled {
+                self.tell(&told, Telling::Settled(is_settled));
+            }
             // Every arm is cancel-safe: a channel receive, a join and a timer lose nothing when dropped.
             event = tokio::select! {
                 Some(command) = commands.recv() => command,
@@ -71,22 +81,9 @@ impl LeaseWorker {
         }
     }
 
-    fn show_settled(&self, was: &mut bool, is: bool) {
-        if *was != is {
-            *was = is;
-            self.status.update(|status| {
-                if is {
-                    status.settled.insert(self.input)
-                } else {
-                    status.settled.remove(&self.input)
-                };
-            });
-        }
-    }
-
     /// The job may be gone already; then nobody needs to know.
-    fn tell(&self, told: &Told, action: Action) {
-        if told.send((self.input, action)).is_err() {
+    fn tell(&self, told: &Told, telling: Telling) {
+        if told.send((self.input, telling)).is_err() {
             debug!(stream = self.stream, "the job ended before its lease worker");
         }
     }

@@ -124,7 +124,7 @@ impl ShardReader {
     pub(crate) fn show(&mut self, behind: Option<u64>, aggregation: Report) {
         self.warn_of_aggregates(aggregation);
         self.aggregation = aggregation;
-        self.status.update_shard(self.source, |shard| {
+        self.status.update_reading(self.source, self.generation, |shard| {
             shard.behind = behind;
             shard.aggregation = aggregation;
         });
@@ -145,7 +145,7 @@ impl ShardReader {
         let now = self.clock.now();
         self.status.update(|status| {
             status.first_record_at.get_or_insert(now);
-            status.shards.entry(self.source).or_default().waiting += records as u64;
         });
+        self.status.update_reading(self.source, self.generation, |shard| shard.waiting += records as u64);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use shardmill_core::aggregate;
 use shardmill_core::leases::Millis;
-use shardmill_core::run_loop::SourceId;
+use shardmill_core::run_loop::{Generation, SourceId};
 
 /// A running job's state, shared between its parts.
 #[derive(Debug, Default)]
@@ -33,6 +33,8 @@ pub struct Snapshot {
 pub struct Shard {
     pub stream: String,
     pub shard: String,
+    /// The reading that the following is about; none until one begins.
+    pub reading: Option<Generation>,
     /// Delivered to the run loop and not processed yet.
     pub waiting: u64,
     /// As the last answer said, in milliseconds.
@@ -42,13 +44,42 @@ pub struct Shard {
     pub finished: bool,
 }
 
+impl Shard {
+    fn unread(&self, reading: Option<Generation>) -> Self {
+        let Self { stream, shard, finished, .. } = self.clone();
+        Self { stream, shard, finished, reading, ..Self::default() }
+    }
+}
+
 impl Status {
     pub fn update(&self, change: impl FnOnce(&mut Snapshot)) {
         change(&mut self.lock());
     }
 
+    /// Changes a shard's state, unless it is not read any more: who still works for a lost lease changes nothing.
     pub fn update_shard(&self, source: SourceId, change: impl FnOnce(&mut Shard)) {
-        change(self.lock().shards.entry(source).or_default());
+        if let Some(shard) = self.lock().shards.get_mut(&source) {
+            change(shard);
+        }
+    }
+
+    /// A reading begins; nothing is known of it yet.
+    pub fn begin_reading(&self, source: SourceId, generation: Generation) {
+        self.update_shard(source, |shard| *shard = shard.unread(Some(generation)));
+    }
+
+    /// Changes what is known of a reading, unless it is over: what an old one still reports is about nothing.
+    pub fn update_reading(&self, source: SourceId, generation: Generation, change: impl FnOnce(&mut Shard)) {
+        self.update_shard(source, |shard| {
+            if shard.reading == Some(generation) {
+                change(shard);
+            }
+        });
+    }
+
+    /// All readings are over, and others are to come.
+    pub fn end_readings(&self) {
+        self.lock().shards.values_mut().for_each(|shard| *shard = shard.unread(None));
     }
 
     #[must_use]

@@ -111,23 +111,46 @@ impl TaskThread {
     /// Runs until the loop is finished. Must be called on a thread of its own.
     pub(crate) fn run(mut self, runtime: &Handle, mut inbox: Inbox) {
         let mut outputs = Outputs::default();
-        let mut event = Event::Tick;
+        let mut answer = Some(Event::Tick);
         loop {
-            let actions = self.run_loop.on(self.clock.now(), event);
-            let mut answer = None;
-            for action in actions {
-                if let Action::Finished(result) = action {
-                    return self.request(Request::Finished(result));
-                }
-                answer = answer.or(self.act(action, &mut outputs));
-            }
-            event = match answer {
-                Some(answer) => answer,
+            // What the job says comes before an answer: the answer starts the next call, and with full queues there is
+            // one after the other, so that a stop, a lost lease or a written checkpoint would wait for all of them.
+            let event = match self.told(&mut inbox).or_else(|| answer.take()) {
+                Some(event) => event,
                 None => match self.receive(runtime, &mut inbox) {
                     Some(event) => event,
                     None => return,
                 },
             };
+            for action in self.run_loop.on(self.clock.now(), event) {
+                if let Action::Finished(result) = action {
+                    return self.request(Request::Finished(result));
+                }
+                // One thing is under way at a time, so there is one answer at most.
+                answer = self.act(action, &mut outputs).or(answer);
+            }
+        }
+    }
+
+    /// What the job has told the run loop meanwhile; does not wait.
+    fn told(&mut self, inbox: &mut Inbox) -> Option<Event> {
+        while let Ok(control) = inbox.control.try_recv() {
+            if let Some(event) = self.take_in(control) {
+                return Some(event);
+            }
+        }
+        None
+    }
+
+    /// The event of a message from the job, unless it is for the instance.
+    fn take_in(&mut self, control: Control) -> Option<Event> {
+        match control {
+            Control::Loop(event) => Some(event),
+            Control::AddSource(source) => {
+                self.instance.add_source(source.clone());
+                self.spec.sources.push(source);
+                None
+            }
         }
     }
 
@@ -142,12 +165,8 @@ impl TaskThread {
                     Err(control) => control,
                 },
             };
-            match control {
-                Control::Loop(event) => return Some(event),
-                Control::AddSource(source) => {
-                    self.instance.add_source(source.clone());
-                    self.spec.sources.push(source);
-                }
+            if let Some(event) = self.take_in(control) {
+                return Some(event);
             }
         }
     }
@@ -225,8 +244,9 @@ impl TaskThread {
             status.processed += returned.processed as u64;
             status.sent += outputs.len() as u64;
             status.failed_calls += u64::from(returned.error.is_some());
-            let shard = status.shards.entry(source).or_default();
-            shard.waiting = shard.waiting.saturating_sub(returned.processed as u64);
+            if let Some(shard) = status.shards.get_mut(&source) {
+                shard.waiting = shard.waiting.saturating_sub(returned.processed as u64);
+            }
         });
         returned
     }
@@ -235,7 +255,7 @@ impl TaskThread {
     fn rebuild(&mut self) -> Result<(), String> {
         info!(task = self.spec.task_name, "building a new instance after a trap; replaying from the last commit");
         self.instance = instantiate(&self.module, &self.spec).map_err(|error| error.to_string())?;
-        self.status.update(|status| status.shards.values_mut().for_each(|shard| shard.waiting = 0));
+        self.status.end_readings();
         Ok(())
     }
 

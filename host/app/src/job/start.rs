@@ -5,7 +5,6 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use shardmill_aws::{Kinesis, LeaseTable};
 use shardmill_core::config::{Input, Job};
-use shardmill_core::leases;
 use shardmill_core::run_loop::{Event, RunLoop};
 use shardmill_runtime::{Module, OutputStreams, TaskSpec, TracingLog};
 use tokio::sync::mpsc;
@@ -14,7 +13,7 @@ use tracing::info;
 use super::InputState;
 use crate::clock::Clock;
 use crate::fanout_reader::FanOut;
-use crate::lease_worker::LeaseWorker;
+use crate::lease_worker::{LeaseWorker, Told};
 use crate::outputs::OutputSystems;
 use crate::settings;
 use crate::status::Status;
@@ -25,13 +24,7 @@ use crate::task_thread::{Control, Inbox, Request, TaskThread, instantiate};
 const BATCHES_WAITING_MAX: usize = 64;
 
 /// Connects an input, and starts its lease worker, which speaks to `told`.
-pub(super) async fn input(
-    index: usize,
-    input: &Input,
-    clock: Clock,
-    status: &Arc<Status>,
-    told: &mpsc::UnboundedSender<(usize, leases::Action)>,
-) -> Result<InputState> {
+pub(super) async fn input(index: usize, input: &Input, clock: Clock, told: &Told) -> Result<InputState> {
     let name = || format!("failed to connect input {}.{}", input.system, input.stream);
     let kinesis = Kinesis::new(&settings::kinesis_client(input)).await.with_context(name)?;
     let table = LeaseTable::new(&settings::dynamodb_client(input), &input.table_name).await.with_context(name)?;
@@ -46,7 +39,6 @@ pub(super) async fn input(
         stream: input.stream.clone(),
         clock,
         input: index,
-        status: Arc::clone(status),
     };
     let (commands, received) = mpsc::unbounded_channel();
     tokio::spawn(worker.run(received, told.clone()));
