@@ -46,3 +46,22 @@ async fn a_slow_task_bounds_what_is_fetched_by_bytes_and_by_records() {
     assert!(by_records <= 40 + PER_CALL, "{by_records} records ahead");
     assert!(unbounded > 100, "the bounds were not what held the reader back: {unbounded}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_what_is_queued() {
+    let account = Account::new();
+    account.stream("lines", 1);
+    Producer::new(1).put(account.kinesis(), "lines", RECORDS);
+    let properties = account.properties(&["lines"]).set("task.batch.max.records", &PER_CALL.to_string());
+    let job = Job::start(&properties.clone().set("task.config.pause.ms", "10")).await;
+    // All are queued at once; 2 seconds of work.
+    job.processed(PER_CALL).await;
+    job.stop().await;
+    let before = echoes::read(&account.output()).len();
+    assert!(before < RECORDS, "the stop waited for all {before}");
+
+    let job = Job::start(&properties).await;
+    job.processed(RECORDS - before).await;
+    job.stop().await;
+    assert_each_once(&echoes::read(&account.output()), &account.records("lines"));
+}
