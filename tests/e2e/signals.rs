@@ -45,6 +45,10 @@ async fn sigint_commits_and_releases_and_a_successor_starts_at_once() {
     stops_in_good_order(Signal::Interrupt).await;
 }
 
+async fn says(process: &Process, text: &str) {
+    until(text, async || process.log().contains(text).then_some(())).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_stops_at_once_whatever_the_task_is_doing() {
     let account = Account::new();
@@ -53,9 +57,6 @@ async fn a_second_signal_stops_at_once_whatever_the_task_is_doing() {
     Producer::new(1).put_with(account.kinesis(), "lines", 1, "!sleep 600000");
     account.configure(&patient(&account).set("task.call.timeout.ms", "900000"));
     let mut process = run(&account, "run.log", &[]);
-    let says = async |process: &Process, text: &str| {
-        until(text, async || process.log().contains(text).then_some(())).await;
-    };
     says(&process, "reading shard").await;
     process.signal(Signal::Terminate);
     says(&process, "a second signal stops at once").await;
@@ -63,4 +64,17 @@ async fn a_second_signal_stops_at_once_whatever_the_task_is_doing() {
     process.signal(Signal::Interrupt);
     assert_eq!(process.wait().code(), Some(1), "{}", process.log());
     says(&process, "stopped at once by a second signal").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_that_takes_too_long_is_cut_short() {
+    let account = Account::new();
+    account.stream("lines", 1);
+    Producer::new(1).put_with(account.kinesis(), "lines", 1, "!sleep 600000");
+    account.configure(&patient(&account).set("task.call.timeout.ms", "900000").set("task.shutdown.ms", "300"));
+    let mut process = run(&account, "run.log", &[]);
+    says(&process, "reading shard").await;
+    process.signal(Signal::Terminate);
+    assert_eq!(process.wait().code(), Some(1), "{}", process.log());
+    says(&process, "error: the stop took longer than task.shutdown.ms=300").await;
 }

@@ -159,7 +159,8 @@ impl Supervisor {
                 Some(ended) = self.readers.join_next() => self.reader_ended(ended),
                 Ok(()) = stop.changed(), if self.phase == Phase::Running => self.finish(None),
                 () = tokio::time::sleep(self.clock.until(give_up_at)) => {
-                    bail!("the stop took longer than {} s; what is not committed is read again by the next start", patience.as_secs());
+                    let limit = millis(patience);
+                    bail!("the stop took longer than task.shutdown.ms={limit}; what is not committed is read again by the next start");
                 }
             }
             if self.phase != Phase::Running && give_up_at == u64::MAX {
