@@ -8,7 +8,7 @@ use shardmill_core::leases::{Action, Event, Settings, Worker, Write};
 use shardmill_core::shard::ShardFilter;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
 
@@ -111,6 +111,9 @@ impl LeaseWorker {
         async move {
             let _permit = writes.acquire().await.expect("the semaphore is never closed");
             let result = table.write(&write).await;
+            if let (Write::HashRange { key, .. } | Write::Delete { key, .. }, Err(error)) = (&write, &result) {
+                warn!(key, %error, "the upkeep of a lease row failed; it is tried again later");
+            }
             Event::Written { write, result }
         }
     }

@@ -76,6 +76,14 @@ pub(crate) fn leases(input: &Input) -> leases::Settings {
         max_leases_to_steal: input.max_leases_to_steal,
         parent_poll: millis(input.parent_shard_poll),
         seed: uuid::Uuid::new_v4().as_u64_pair().0,
+        audit_interval: millis(input.audit_interval),
+        audit_confidence: input.audit_confidence,
+        shard_sync_interval: input.shard_sync_interval.map(millis),
+        cleanup: input.lease_cleanup.map(|cleanup| leases::Cleanup {
+            completed: millis(cleanup.completed),
+            garbage: millis(cleanup.garbage),
+        }),
+        ignore_unexpected_children: input.ignore_unexpected_child_shards,
     }
 }
 

@@ -7,13 +7,14 @@ mod row;
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use shardmill_core::leases::{Lease, Outcome, Scan, Write};
 use shardmill_core::position::Checkpoint;
 use shardmill_core::service::{ErrorKind, ServiceError};
-use shardmill_core::shard::ShardId;
+use shardmill_core::shard::{HashRange, ShardId};
 
 use crate::client::ClientSettings;
 use crate::error::Destination;
@@ -96,6 +97,8 @@ impl LeaseTable {
                 self.update_row(checkpoint_at(key, *counter, checkpoint)).await
             }
             Write::Children { key, children } => self.update_row(name_children(key, children)).await,
+            Write::HashRange { key, range } => self.update_row(set_hash_range(key, range)).await,
+            Write::Delete { key, counter } => self.delete_row(key, *counter).await,
         }
     }
 }
@@ -171,6 +174,15 @@ fn name_children<'a>(key: &'a str, children: &[ShardId]) -> Update<'a> {
     }
 }
 
+fn set_hash_range<'a>(key: &'a str, range: &HashRange) -> Update<'a> {
+    Update {
+        key,
+        condition: "attribute_exists(leaseKey) AND attribute_not_exists(startingHashKey)",
+        expression: "SET startingHashKey = :start, endingHashKey = :end",
+        values: vec![(":start", row::text(&range.start.to_string())), (":end", row::text(&range.end.to_string()))],
+    }
+}
+
 impl LeaseTable {
     async fn create_row(&self, lease: &Lease) -> Result<Outcome, ServiceError> {
         let request = self.client.put_item().table_name(&self.table).set_item(Some(row::new_row(lease)));
@@ -183,6 +195,23 @@ impl LeaseTable {
         match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(failed)) => Ok(condition_failed(failed.item())),
             _ => Err(self.destination.failure("PutItem", &error)),
+        }
+    }
+
+    /// Deletes a finished lease that nobody has touched.
+    async fn delete_row(&self, key: &str, counter: u64) -> Result<Outcome, ServiceError> {
+        let request = self.client.delete_item().table_name(&self.table).key(attribute::KEY, row::text(key));
+        let request = request.condition_expression("leaseCounter = :seen AND checkpoint = :end");
+        let request = request.expression_attribute_values(":seen", row::number(counter));
+        let request = request.expression_attribute_values(":end", row::text(Checkpoint::ShardEnd.sequence_text()));
+        let request = request.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let error = match request.send().await {
+            Ok(_) => return Ok(Outcome::Done),
+            Err(error) => error,
+        };
+        match error.as_service_error() {
+            Some(DeleteItemError::ConditionalCheckFailedException(failed)) => Ok(condition_failed(failed.item())),
+            _ => Err(self.destination.failure("DeleteItem", &error)),
         }
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use insta::assert_snapshot;
 use shardmill_core::config::{
-    self, BillingMode, Consumer, Input, Output, Proxy, ProxyLogin, Retrieval, Secret, Source, Wire, render_check,
-    render_show,
+    self, BillingMode, Consumer, Input, LeaseCleanup, Output, Proxy, ProxyLogin, Retrieval, Secret, Source, Wire,
+    render_check, render_show,
 };
 use shardmill_core::position::InitialPosition;
 
@@ -76,7 +76,15 @@ fn what_holds_is_shown_with_its_origin() {
     default                                  systems.kinesis-system.streams.input0.aws.kcl.IdleTimeBetweenReadsInMillis=1000
     default                                  systems.kinesis-system.streams.input0.aws.kcl.ParentShardPollIntervalMillis=10000
     default                                  systems.kinesis-system.streams.input0.aws.kcl.ShardSyncIntervalMillis=60000
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.ShardSyncStrategyType=SHARD_END
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.LeasesRecoveryAuditorExecutionFrequencyMillis=120000
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.LeasesRecoveryAuditorInconsistencyConfidenceThreshold=3
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.CompletedLeaseCleanupThresholdMillis=300000
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.GarbageLeaseCleanupThresholdMillis=1800000
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.CleanupLeasesUponShardCompletion=true
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.IgnoreUnexpectedChildShards=false
     default                                  systems.kinesis-system.streams.input0.aws.kcl.MaxLeasesForWorker=2147483647
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.MaxLeasesToStealAtOneTime=1
     default                                  systems.kinesis-system.streams.input0.aws.kcl.MaxCacheByteSize=8388608
     default                                  systems.kinesis-system.streams.input0.aws.kcl.MaxRecordsCount=30000
     default                                  task.commit.ms=60000
@@ -119,6 +127,23 @@ fn the_least_job_has_samzas_and_the_kcls_defaults() {
     assert_eq!((input.failover, input.max_records), (Duration::from_secs(10), 10_000));
     assert_eq!((input.wire, input.billing_mode), (Wire::Cbor, BillingMode::PayPerRequest));
     assert_eq!((&input.region, &input.credentials, &input.worker_id), (&None, &None, &None));
+}
+
+#[test]
+fn the_lease_table_is_looked_after_as_the_kcl_does_it() {
+    let secs = Duration::from_secs;
+    let least = input("");
+    assert_eq!((least.max_leases_for_worker, least.max_leases_to_steal), (i32::MAX as usize, 1));
+    assert_eq!((least.audit_interval, least.audit_confidence, least.shard_sync_interval), (secs(120), 3, None));
+    assert_eq!(least.lease_cleanup, Some(LeaseCleanup { completed: secs(300), garbage: secs(1800) }));
+    assert!(!least.ignore_unexpected_child_shards);
+    let kept = input("systems.kinesis.aws.kcl.CleanupLeasesUponShardCompletion=false\n");
+    assert_eq!(kept.lease_cleanup, None);
+    let periodic = "systems.kinesis.aws.kcl.ShardSyncStrategyType=periodic\n";
+    assert_eq!(input(periodic).shard_sync_interval, Some(secs(60)));
+    let interval = "systems.kinesis.aws.kcl.ShardSyncIntervalMillis=5000\n";
+    assert_eq!(input(&format!("{periodic}{interval}")).shard_sync_interval, Some(secs(5)));
+    assert!(render_check(&job_with(interval)).contains("with ShardSyncStrategyType=PERIODIC only"));
 }
 
 #[test]
@@ -294,7 +319,7 @@ fn keys_of_a_cluster_are_told_and_ignored() {
          yarn.package.path=hdfs://x/y.tar.gz\n\
          yarn.container.memory.mb=1024\n\
          systems.kinesis.aws.kcl.MetricsLevel=none\n\
-         systems.kinesis.aws.kcl.CleanupLeasesUponShardCompletion=true\n\
+         systems.kinesis.aws.kcl.ConsistentReads=true\n\
          systems.kinesis.streams.input0.samza.bootstrap=false\n\
          metrics.reporters=jmx\n",
     );
@@ -302,7 +327,7 @@ fn keys_of_a_cluster_are_told_and_ignored() {
     notice[no-meaning]: `job.factory.class` has no meaning here: processes are started by your platform, and share the shards through the lease table (more.properties:1)
     notice[no-meaning]: `yarn.container.memory.mb` has no meaning here: processes are started by your platform, and share the shards through the lease table (more.properties:3)
     notice[no-meaning]: `systems.kinesis.aws.kcl.MetricsLevel` has no meaning here: no CloudWatch metrics are written (more.properties:4)
-    notice[not-yet]: `systems.kinesis.aws.kcl.CleanupLeasesUponShardCompletion` has no effect yet: leases of finished shards are kept for now (more.properties:5)
+    notice[not-yet]: `systems.kinesis.aws.kcl.ConsistentReads` has no effect yet: leases are read eventually consistent, as the KCL does by default (more.properties:5)
     notice[no-meaning]: `metrics.reporters` has no meaning here: there are no metrics reporters yet (more.properties:7)
     ok: job orders-1 runs word-count on kinesis.input0, without outputs
     ");

@@ -282,6 +282,35 @@ async fn children_are_named_without_touching_the_counter() {
     assert_eq!(fixture.row().await, changed(&java_row(), &[("childShardIds", ss(&["c-9"]))], &[]));
 }
 
+/// Rows of 2.x before hash ranges get theirs once; nobody's is overwritten, and the counter stays.
+#[tokio::test]
+async fn a_hash_range_is_written_where_there_is_none() {
+    let old = changed(&java_row(), &[], &["startingHashKey", "endingHashKey"]);
+    let fixture = Fixture::with(old.clone()).await;
+    let range = |start, end| Write::HashRange { key: SHARD.into(), range: HashRange { start, end } };
+    assert_eq!(fixture.write(range(7, u128::MAX)).await, Outcome::Done);
+    let written = [("startingHashKey", s("7")), ("endingHashKey", s("340282366920938463463374607431768211455"))];
+    assert_eq!(fixture.row().await, changed(&old, &written, &[]));
+    assert!(matches!(fixture.write(range(1, 2)).await, Outcome::ConditionFailed(Some(_))));
+    assert_eq!(fixture.row().await, changed(&old, &written, &[]));
+}
+
+/// Only a finished lease that nobody touched is deleted.
+#[tokio::test]
+async fn a_row_is_deleted_at_its_end_and_at_its_counter() {
+    let ended = changed(&java_row(), &[("checkpoint", s("SHARD_END"))], &[]);
+    let fixture = Fixture::with(ended.clone()).await;
+    let delete = |counter| Write::Delete { key: SHARD.into(), counter };
+    assert!(matches!(fixture.write(delete(40)).await, Outcome::ConditionFailed(Some(row)) if row.counter == 41));
+    assert_eq!(fixture.row().await, ended);
+    fixture.put(java_row()).await;
+    assert!(matches!(fixture.write(delete(41)).await, Outcome::ConditionFailed(Some(_))), "it is not finished");
+    fixture.put(ended).await;
+    assert_eq!(fixture.write(delete(41)).await, Outcome::Done);
+    assert_eq!(fixture.row().await, Item::new());
+    assert_eq!(fixture.write(delete(41)).await, Outcome::ConditionFailed(None));
+}
+
 #[tokio::test]
 async fn no_write_makes_a_row_that_was_deleted() {
     let fixture = Fixture::new().await;
@@ -292,6 +321,8 @@ async fn no_write_makes_a_row_that_was_deleted() {
         Write::Evict { key: key(), owner: "mill".into() },
         Write::Checkpoint { key: key(), counter: 0, checkpoint: at("1") },
         Write::Children { key: key(), children: vec!["c".into()] },
+        Write::HashRange { key: key(), range: HashRange { start: 0, end: 9 } },
+        Write::Delete { key: key(), counter: 0 },
     ];
     for write in writes {
         assert_eq!(fixture.write(write.clone()).await, Outcome::ConditionFailed(None), "{write:?}");

@@ -64,7 +64,16 @@ pub struct Input {
     pub max_records: u32,
     pub idle_between_reads: Duration,
     pub parent_shard_poll: Duration,
-    pub shard_sync_interval: Duration,
+    /// How often shards are listed though no lease seems to be missing; `None`: never after the start.
+    pub shard_sync_interval: Option<Duration>,
+    /// How often hash keys that no lease covers are looked for.
+    pub audit_interval: Duration,
+    /// Looks in a row that must find the same gap before shards are listed.
+    pub audit_confidence: u32,
+    /// `None`: leases of finished shards are kept.
+    pub lease_cleanup: Option<LeaseCleanup>,
+    /// Create no lease for a shard that is listed with an open parent, instead of listing again.
+    pub ignore_unexpected_child_shards: bool,
     pub max_leases_for_worker: usize,
     /// Leases taken from a worker that has too many, after one look at the lease table.
     pub max_leases_to_steal: usize,
@@ -73,6 +82,15 @@ pub struct Input {
     /// Records of one shard that may wait between reader and task.
     pub max_cache_records: usize,
     pub client: ClientSettings,
+}
+
+/// How often leases of finished shards are deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseCleanup {
+    /// Those whose children were begun.
+    pub completed: Duration,
+    /// Those that the stream has forgotten.
+    pub garbage: Duration,
 }
 
 /// Credentials written in the configuration.

@@ -220,6 +220,10 @@ impl<'a> Settings<'a> {
         self.int_in(name, place).and_then(|n| u32::try_from(n).ok()).unwrap_or_default()
     }
 
+    fn is_set_in(&mut self, name: &'static str, place: Place<'_>) -> bool {
+        self.text_in(name, place).as_deref().and_then(value::boolean).unwrap_or_default()
+    }
+
     /// The key under which `name` is set at `place`.
     fn find(&self, name: &'static str, place: Place<'_>) -> Option<String> {
         candidates(keys::row(name), place).into_iter().find(|key| self.entries.contains_key(key))

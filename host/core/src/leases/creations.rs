@@ -1,4 +1,4 @@
-//! Rows on their way into the table at start-up: in their order, a few at a time, and again with a wait when the table
+//! Rows that the table lacks on their way into it: in their order, a few at a time, and again with a wait when the table
 //! refuses them.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -40,10 +40,18 @@ impl Creations {
         next
     }
 
-    pub(super) fn created(&mut self, key: &str) {
-        if self.under_way.remove(key) {
+    /// A row exists now; whether it was one of these and the last of them.
+    pub(super) fn created(&mut self, key: &str) -> bool {
+        let is_one = self.under_way.remove(key);
+        if is_one {
             self.failures = 0;
         }
+        is_one && self.is_empty()
+    }
+
+    /// A creation failed and is not tried again.
+    pub(super) fn give_up(&mut self, key: &str) {
+        self.under_way.remove(key);
     }
 
     /// A creation failed and may succeed later; `false` when that was tried often enough. Failures of calls that were

@@ -246,7 +246,7 @@ impl Held {
                 Op::Kept
             }
             Write::Evict { .. } => Op::Released,
-            Write::Create(_) | Write::Take { .. } => Op::Kept,
+            Write::Create(_) | Write::Take { .. } | Write::HashRange { .. } | Write::Delete { .. } => Op::Kept,
         }
     }
 

@@ -24,8 +24,27 @@ pub struct Settings {
     pub max_leases_to_steal: usize,
     /// How often a child looks whether its parents are done.
     pub parent_poll: Millis,
+    /// How often the leader of the fleet looks for hash keys that no lease covers.
+    pub audit_interval: Millis,
+    /// Looks in a row that must find the same hole before shards are listed and the missing leases created.
+    pub audit_confidence: u32,
+    /// How often the leader does that without a reason; `None`: never.
+    pub shard_sync_interval: Option<Millis>,
+    /// `None`: leases of finished shards stay.
+    pub cleanup: Option<Cleanup>,
+    /// Create no lease for a child of a shard that the stream calls open, instead of asking again.
+    pub ignore_unexpected_children: bool,
     /// Which of several equal leases are taken: workers with different seeds collide less.
     pub seed: u64,
+}
+
+/// How often the leader of the fleet deletes leases of finished shards.
+#[derive(Clone, Debug)]
+pub struct Cleanup {
+    /// Those whose children were begun.
+    pub completed: Millis,
+    /// Those that the stream has forgotten.
+    pub garbage: Millis,
 }
 
 /// What happened.

@@ -44,6 +44,12 @@ pub enum Write {
     Checkpoint { key: ShardId, counter: u64, checkpoint: Checkpoint },
     /// The row must exist. Writes `childShardIds` only; the counter stays.
     Children { key: ShardId, children: Vec<ShardId> },
+    /// The row must exist and have no hash range yet. Writes `startingHashKey` and `endingHashKey` only; the counter
+    /// stays.
+    HashRange { key: ShardId, range: HashRange },
+    /// The row must be at SHARD_END and `leaseCounter` still `counter`, so that nobody has it in hand (the Kinesis
+    /// Client Library asks for nothing). The row goes.
+    Delete { key: ShardId, counter: u64 },
 }
 
 impl Write {
@@ -55,7 +61,9 @@ impl Write {
             Self::Renew { key, .. }
             | Self::Evict { key, .. }
             | Self::Checkpoint { key, .. }
-            | Self::Children { key, .. } => key,
+            | Self::Children { key, .. }
+            | Self::HashRange { key, .. }
+            | Self::Delete { key, .. } => key,
         }
     }
 }

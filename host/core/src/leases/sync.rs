@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::row::Lease;
 use crate::position::{Checkpoint, InitialPosition, SequenceNumber};
-use crate::shard::{ChildShard, HashRange, Shard, ShardFilter, ShardId};
+use crate::shard::{ChildShard, Shard, ShardFilter, ShardId};
 
 /// The filter with which an empty table lists the shards to start with.
 pub(super) fn bootstrap_filter(initial: InitialPosition) -> ShardFilter {
@@ -15,19 +15,24 @@ pub(super) fn bootstrap_filter(initial: InitialPosition) -> ShardFilter {
     }
 }
 
-/// The first gap in the 128-bit hash space that the shards leave open, if any.
-pub(super) fn hash_range_hole(shards: &[Shard]) -> Option<HashRange> {
-    let mut ranges: Vec<&HashRange> = shards.iter().map(|shard| &shard.hash_range).collect();
-    ranges.sort_by_key(|range| range.start);
-    let mut next = Some(0_u128);
-    for range in ranges {
-        let Some(expected) = next else { break };
-        if range.start > expected {
-            return Some(HashRange { start: expected, end: range.start - 1 });
-        }
-        next = range.end.max(expected.saturating_sub(1)).checked_add(1);
-    }
-    next.map(|start| HashRange { start, end: u128::MAX })
+/// The shards whose parent the same listing calls open. A stream closes a shard when it opens its children, so such a
+/// listing is of two moments.
+pub(super) fn unexpected_children(shards: &[Shard]) -> BTreeSet<&str> {
+    let open: BTreeSet<&str> = shards.iter().filter(|shard| shard.open).map(|shard| shard.id.as_str()).collect();
+    let is_unexpected = |shard: &&Shard| shard.parents.iter().any(|parent| open.contains(parent.as_str()));
+    shards.iter().filter(is_unexpected).map(|shard| shard.id.as_str()).collect()
+}
+
+/// The rows of an empty table: every shard that was listed for the initial position, except for `unexpected` ones.
+pub(super) fn first_leases(shards: &[Shard], unexpected: &BTreeSet<&str>, initial: InitialPosition) -> Vec<Lease> {
+    let mut shards: Vec<&Shard> = shards.iter().filter(|shard| !unexpected.contains(shard.id.as_str())).collect();
+    shards.sort_by_cached_key(|shard| creation_order(shard));
+    shards.into_iter().map(|shard| new_lease(shard, initial.checkpoint())).collect()
+}
+
+/// Parents come before their children, so that a crash between two creations is healed by the next run.
+fn creation_order(shard: &Shard) -> (Option<SequenceNumber>, ShardId) {
+    (SequenceNumber::parse(&shard.starting_sequence).ok(), shard.id.clone())
 }
 
 /// The row of a shard that nobody has read yet.
@@ -66,7 +71,13 @@ pub(super) fn child_lease(child: &ChildShard) -> Lease {
 /// An open shard whose ancestor has a lease gets its own when that ancestor's end is reached; only what no lease
 /// leads to is created here: the shard itself for LATEST, its oldest ancestors otherwise, and likewise for the
 /// unknown second parent of a merge. A child whose parents are all at SHARD_END but which has no row gets one.
-pub(super) fn missing_leases(shards: &[Shard], leases: &[Lease], initial: InitialPosition) -> Vec<Lease> {
+/// `unexpected` shards get none.
+pub(super) fn missing_leases(
+    shards: &[Shard],
+    leases: &[Lease],
+    unexpected: &BTreeSet<&str>,
+    initial: InitialPosition,
+) -> Vec<Lease> {
     let mut sync = Sync {
         shards: shards.iter().map(|shard| (shard.id.as_str(), shard)).collect(),
         leases: leases.iter().map(|lease| (lease.key.as_str(), lease)).collect(),
@@ -75,21 +86,15 @@ pub(super) fn missing_leases(shards: &[Shard], leases: &[Lease], initial: Initia
         created_from: BTreeSet::new(),
         new: BTreeMap::new(),
     };
-    for shard in shards.iter().filter(|shard| shard.open) {
+    for shard in shards.iter().filter(|shard| shard.open && !unexpected.contains(shard.id.as_str())) {
         if !sync.cover(shard) {
             sync.create_from(shard);
         }
     }
-    let mut new: Vec<(Option<SequenceNumber>, Lease)> = sync
-        .new
-        .into_iter()
-        .map(|(id, checkpoint)| {
-            let shard = sync.shards[id];
-            (SequenceNumber::parse(&shard.starting_sequence).ok(), new_lease(shard, checkpoint))
-        })
-        .collect();
-    new.sort_by(|a, b| (&a.0, &a.1.key).cmp(&(&b.0, &b.1.key)));
-    new.into_iter().map(|(_, lease)| lease).collect()
+    let mut new: Vec<(&Shard, Checkpoint)> =
+        sync.new.into_iter().map(|(id, checkpoint)| (sync.shards[id], checkpoint)).collect();
+    new.sort_by_cached_key(|(shard, _)| creation_order(shard));
+    new.into_iter().map(|(shard, checkpoint)| new_lease(shard, checkpoint)).collect()
 }
 
 struct Sync<'a> {
@@ -120,6 +125,11 @@ impl<'a> Sync<'a> {
 
     fn cover_by_parents(&mut self, shard: &'a Shard) -> bool {
         let parents = self.parents(shard);
+        if parents.is_empty() && shard.parents.iter().any(|id| self.is_at_end(id)) {
+            // Its parents left the stream, but their rows tell that it follows without a gap.
+            self.new.insert(&shard.id, Checkpoint::TrimHorizon);
+            return true;
+        }
         let covered: Vec<bool> = parents.iter().map(|parent| self.cover(parent)).collect();
         if !covered.contains(&true) {
             return false;
@@ -127,13 +137,14 @@ impl<'a> Sync<'a> {
         for (parent, _) in parents.iter().zip(&covered).filter(|(_, covered)| !**covered) {
             self.create_from(parent);
         }
-        let at_end = |parent: &&Shard| {
-            self.leases.get(parent.id.as_str()).is_some_and(|lease| lease.checkpoint == Checkpoint::ShardEnd)
-        };
-        if parents.iter().all(at_end) {
+        if parents.iter().all(|parent| self.is_at_end(&parent.id)) {
             self.new.insert(&shard.id, Checkpoint::TrimHorizon);
         }
         true
+    }
+
+    fn is_at_end(&self, id: &str) -> bool {
+        self.leases.get(id).is_some_and(|lease| lease.checkpoint == Checkpoint::ShardEnd)
     }
 
     /// Nothing leads to `shard`: start it, or its oldest ancestors when old records are wanted.
@@ -178,6 +189,7 @@ pub(super) fn awaited_parents(child: &ChildShard, leases: &BTreeSet<ShardId>, sh
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::HashRange;
 
     fn shard(id: u32, parents: &[u32], sequence: u32, open: bool) -> Shard {
         Shard {
@@ -208,7 +220,7 @@ mod tests {
 
     fn created(existing: &[u32], initial: InitialPosition) -> Vec<(String, Checkpoint)> {
         let existing = leases(existing, &Checkpoint::Latest);
-        missing_leases(&documented_tree(), &existing, initial)
+        missing_leases(&documented_tree(), &existing, &BTreeSet::new(), initial)
             .into_iter()
             .map(|lease| (lease.key, lease.checkpoint))
             .collect()
@@ -235,7 +247,7 @@ mod tests {
     #[test]
     fn a_child_whose_row_vanished_after_its_parents_ended_is_created_again() {
         let ended = leases(&[4, 5, 6, 7], &Checkpoint::ShardEnd);
-        let again = missing_leases(&documented_tree(), &ended, InitialPosition::Latest);
+        let again = missing_leases(&documented_tree(), &ended, &BTreeSet::new(), InitialPosition::Latest);
         let keys: Vec<&str> = again.iter().map(|lease| lease.key.as_str()).collect();
         assert_eq!(keys, ["10", "8", "9"]);
         assert!(again.iter().all(|lease| lease.checkpoint == Checkpoint::TrimHorizon));
@@ -251,20 +263,8 @@ mod tests {
             shards.push(shard(child + 1, &[parent], child, false));
             shards.push(shard(child + 2, &[child, child + 1], child + 2, round == 59));
         }
-        let created = missing_leases(&shards, &[], InitialPosition::TrimHorizon);
+        let created = missing_leases(&shards, &[], &BTreeSet::new(), InitialPosition::TrimHorizon);
         assert_eq!(created.iter().map(|lease| lease.key.as_str()).collect::<Vec<_>>(), ["0"]);
-    }
-
-    #[test]
-    fn holes_are_found_at_the_start_in_the_middle_and_at_the_end() {
-        let ranged = |start, end| Shard { hash_range: HashRange { start, end }, ..shard(0, &[], 0, true) };
-        let hole = |shards: &[Shard]| hash_range_hole(shards).map(|range| (range.start, range.end));
-        assert_eq!(hole(&[ranged(0, u128::MAX)]), None);
-        assert_eq!(hole(&[ranged(10, u128::MAX), ranged(0, 9)]), None);
-        assert_eq!(hole(&[ranged(5, u128::MAX)]), Some((0, 4)));
-        assert_eq!(hole(&[ranged(0, 9), ranged(20, u128::MAX)]), Some((10, 19)));
-        assert_eq!(hole(&[ranged(0, 9), ranged(0, 5)]), Some((10, u128::MAX)));
-        assert_eq!(hole(&[]), Some((0, u128::MAX)));
     }
 
     #[test]

@@ -65,6 +65,10 @@ impl Table {
         self.rows.is_empty()
     }
 
+    pub(super) fn get(&self, key: &str) -> Option<&Lease> {
+        self.rows.get(key).map(|row| &row.lease)
+    }
+
     pub(super) fn keys(&self) -> BTreeSet<ShardId> {
         self.rows.keys().cloned().collect()
     }
@@ -102,6 +106,12 @@ impl Table {
         let live = self.unfinished().filter(move |row| !row.is_available(now, settings));
         let owned = live.filter_map(|row| Some((row.lease.owner.as_deref()?, &row.lease)));
         owned.filter(|(owner, _)| *owner != settings.worker)
+    }
+
+    /// The leases at SHARD_END that no live worker has in hand.
+    pub(super) fn finished_and_free(&self, now: Millis, settings: &Settings) -> impl Iterator<Item = &Lease> {
+        let finished = self.rows.values().filter(|row| row.lease.checkpoint == Checkpoint::ShardEnd);
+        finished.filter(move |row| row.is_available(now, settings)).map(|row| &row.lease)
     }
 
     /// How many leases have something left to read.

@@ -10,8 +10,9 @@ mod share;
 mod solo;
 mod start;
 mod stop;
+mod upkeep;
 
-use super::{Millis, Settings};
+use super::{Cleanup, Millis, Settings};
 use crate::position::{Checkpoint, InitialPosition};
 
 const FAILOVER: Millis = 10_000;
@@ -27,6 +28,11 @@ fn settings(worker: &str) -> Settings {
         max_leases_to_steal: 1,
         parent_poll: 10_000,
         seed: 1,
+        audit_interval: 120_000,
+        audit_confidence: 3,
+        shard_sync_interval: None,
+        cleanup: Some(Cleanup { completed: 300_000, garbage: 1_800_000 }),
+        ignore_unexpected_children: false,
     }
 }
 

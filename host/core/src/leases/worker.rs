@@ -12,6 +12,7 @@
 mod listing;
 mod startup;
 mod taking;
+mod upkeep;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ use super::message::{Action, Epoch, Event, Millis, Settings};
 use super::random::Random;
 use super::row::{Outcome, Scan, Write};
 use super::table::Table;
+use super::upkeep::Upkeep;
 use crate::position::Checkpoint;
 use crate::service::ServiceError;
 use crate::shard::{ChildShard, ShardId};
@@ -45,9 +47,12 @@ enum Phase {
 /// Why shards are being listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Listing {
+    /// The table is empty.
     Bootstrap,
+    /// It may lack some rows at start-up.
     Complete,
-    Children,
+    /// A shard ended, or the upkeep of the table needs it.
+    Running,
 }
 
 /// The machine; see the module documentation.
@@ -57,10 +62,15 @@ pub struct Worker {
     table: Table,
     held: BTreeMap<ShardId, Held>,
     creations: Creations,
+    upkeep: Upkeep,
     taking: BTreeMap<ShardId, Taking>,
     /// When the scan on its way was asked for.
     scanning: Option<Millis>,
     listing: Option<Listing>,
+    /// The scan or listing on its way is of before a pause.
+    is_stale: bool,
+    /// When the last event came.
+    seen_at: Millis,
     /// Scans and listings in a row that failed.
     failures: u32,
     epochs: Epoch,
@@ -74,6 +84,7 @@ impl Worker {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
+            upkeep: Upkeep::new(0, &settings),
             random: Random::new(settings.seed),
             settings,
             phase: Phase::Starting,
@@ -83,6 +94,8 @@ impl Worker {
             taking: BTreeMap::new(),
             scanning: None,
             listing: None,
+            is_stale: false,
+            seen_at: Millis::MAX,
             failures: 0,
             epochs: 0,
             scan_at: 0,
@@ -95,6 +108,7 @@ impl Worker {
     pub fn on(&mut self, now: Millis, event: Event) -> Vec<Action> {
         // First of all: whatever came in while this process was paused finds expired leases gone.
         self.drop_expired(now);
+        self.drop_outdated(now);
         match event {
             Event::Tick => {}
             Event::Scanned(result) => self.scanned(now, result),
@@ -194,6 +208,9 @@ impl Worker {
 
     fn scanned(&mut self, now: Millis, result: Result<Scan, ServiceError>) {
         let asked_at = self.scanning.take().unwrap_or(now);
+        if std::mem::take(&mut self.is_stale) {
+            return self.scan_by(now);
+        }
         let scan = match result {
             Ok(scan) => scan,
             Err(error) => return self.call_failed(now, &error),
@@ -205,7 +222,8 @@ impl Worker {
             Phase::Running => {
                 self.take_or_steal(now);
                 self.start_ready(now);
-                self.list_for_children(Held::needs_another_listing);
+                self.look_after_table(now);
+                self.list_if_needed(Held::needs_another_listing);
                 if self.listing.is_none() {
                     self.failures = 0;
                 }
@@ -238,6 +256,8 @@ impl Worker {
         match write {
             Write::Create(lease) => self.created(now, lease, result),
             Write::Take { seen, .. } => self.taken(now, seen, result),
+            Write::HashRange { .. } => {}
+            Write::Delete { key, .. } => self.deleted(&key, result),
             write => self.settle(now, write, result),
         }
     }
@@ -307,7 +327,7 @@ impl Worker {
         let known = self.table.keys();
         if let Some(held) = self.held.get_mut(key).filter(|held| held.epoch == epoch) {
             held.end(children, &known);
-            self.list_for_children(Held::needs_listing);
+            self.list_if_needed(Held::needs_listing);
         }
     }
 
@@ -323,6 +343,16 @@ impl Worker {
         for key in keys {
             self.lose(&key);
             // Perhaps nobody noticed, and it is taken again at once.
+            self.scan_by(now);
+        }
+    }
+
+    /// After a pause, what was seen before is no ground to create rows on: they may have lived and been cleaned up.
+    fn drop_outdated(&mut self, now: Millis) {
+        let pause = now.saturating_sub(std::mem::replace(&mut self.seen_at, now));
+        if pause > self.settings.failover {
+            self.creations = Creations::default();
+            self.is_stale = !self.may_scan();
             self.scan_by(now);
         }
     }

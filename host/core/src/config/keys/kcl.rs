@@ -14,8 +14,7 @@ const COUNT: Kind = Kind::Int(1, i32::MAX as i64);
 const TIME: Kind = Kind::Millis(1);
 
 const CLOUDWATCH: &str = "no CloudWatch metrics are written";
-const SYNC: &str = "shards are listed at the start, and new ones found at the end of their parents";
-const CLEANUP: &str = "leases of finished shards are kept for now";
+const CLEANUP: &str = "the thresholds of the cleanup say how often it looks";
 const ASSIGNMENT: &str = "leases are taken and balanced as KCL 1.x and 2.x do it, not by worker load";
 const OWN_BACK_OFF: &str = "every call has its own bounded back-off here";
 const NO_THREADS: &str = "there is no such thread pool here";
@@ -32,7 +31,7 @@ static KEYS: &[Key] = &[
     Key::either("aws.kcl.MaxRecords", Kind::Int(1, 10_000), "records of one GetRecords call").default("10000"),
     Key::either("aws.kcl.IdleTimeBetweenReadsInMillis", TIME, "pause between reads of a shard that is caught up").default("1000"),
     Key::either("aws.kcl.ParentShardPollIntervalMillis", TIME, "how often a child shard asks whether its parents are done").default("10000"),
-    Key::either("aws.kcl.ShardSyncIntervalMillis", TIME, "how often shards are listed and leases created for new ones").default("60000").not_yet(SYNC),
+    Key::either("aws.kcl.ShardSyncIntervalMillis", TIME, "with ShardSyncStrategyType=PERIODIC: how often one of the workers lists the shards and creates the leases that are missing").default("60000"),
     Key::either("aws.kcl.MaxLeasesForWorker", COUNT, "shards that this process reads at most").default("2147483647"),
     Key::either("aws.kcl.MaxCacheByteSize", COUNT, "bytes of one shard that may wait between reader and task").default("8388608"),
     Key::either("aws.kcl.MaxRecordsCount", COUNT, "records of one shard that may wait between reader and task").default("30000"),
@@ -43,14 +42,14 @@ static KEYS: &[Key] = &[
     Key::either("aws.kcl.InitialLeaseTableReadCapacity", COUNT, "read units with BillingMode=PROVISIONED").default("10"),
     Key::either("aws.kcl.InitialLeaseTableWriteCapacity", COUNT, "write units with BillingMode=PROVISIONED").default("10"),
     Key::either("aws.kcl.MaxLeasesToStealAtOneTime", COUNT, "leases taken from a worker that has too many, after one look at the lease table").default("1"),
-    Key::either("aws.kcl.CleanupLeasesUponShardCompletion", Kind::Bool, "delete leases of finished shards").default("true").not_yet(CLEANUP),
-    Key::either("aws.kcl.LeaseCleanupIntervalMillis", TIME, "lease cleanup").not_yet(CLEANUP),
-    Key::either("aws.kcl.CompletedLeaseCleanupThresholdMillis", TIME, "lease cleanup").not_yet(CLEANUP),
-    Key::either("aws.kcl.GarbageLeaseCleanupThresholdMillis", TIME, "lease cleanup").not_yet(CLEANUP),
-    Key::either("aws.kcl.IgnoreUnexpectedChildShards", Kind::Bool, "go on when shards and leases disagree").not_yet("such shards are an error for now"),
-    Key::either("aws.kcl.LeasesRecoveryAuditorExecutionFrequencyMillis", TIME, "gap check").not_yet(SYNC),
-    Key::either("aws.kcl.LeasesRecoveryAuditorInconsistencyConfidenceThreshold", COUNT, "gap check").not_yet(SYNC),
-    Key::either("aws.kcl.ShardSyncStrategyType", Kind::OneOf(&["SHARD_END", "PERIODIC"]), "when shards are listed").not_yet(SYNC),
+    Key::either("aws.kcl.CleanupLeasesUponShardCompletion", Kind::Bool, "delete the leases of finished shards once their children were begun").default("true"),
+    Key::either("aws.kcl.LeaseCleanupIntervalMillis", TIME, "lease cleanup").no_meaning(CLEANUP),
+    Key::either("aws.kcl.CompletedLeaseCleanupThresholdMillis", TIME, "how often one of the workers deletes such leases").default("300000"),
+    Key::either("aws.kcl.GarbageLeaseCleanupThresholdMillis", TIME, "how often one of the workers asks for leases whose shard has left the stream, and deletes them").default("1800000"),
+    Key::either("aws.kcl.IgnoreUnexpectedChildShards", Kind::Bool, "when shards are listed with a parent that is still open: create no lease for them, instead of listing again until it is closed").default("false"),
+    Key::either("aws.kcl.LeasesRecoveryAuditorExecutionFrequencyMillis", TIME, "how often one of the workers looks for hash keys that no lease covers").default("120000"),
+    Key::either("aws.kcl.LeasesRecoveryAuditorInconsistencyConfidenceThreshold", COUNT, "looks in a row that must find the same gap before shards are listed and the missing leases created").default("3"),
+    Key::either("aws.kcl.ShardSyncStrategyType", Kind::OneOf(&["SHARD_END", "PERIODIC"]), "when shards are listed after the start: for a gap in the leases only, or every ShardSyncIntervalMillis too").default("SHARD_END"),
     Key::either("aws.kcl.SkipShardSyncAtStartupIfLeasesExist", Kind::Bool, "no listing of shards at start").no_meaning("listing the shards costs one call at start"),
     Key::either("aws.kcl.SkipShardSyncAtWorkerInitializationIfLeasesExist", Kind::Bool, "no listing of shards at start").no_meaning("listing the shards costs one call at start"),
     Key::either("aws.kcl.CallProcessRecordsEvenForEmptyRecordList", Kind::Bool, "calls without records").no_meaning("a task is called with envelopes only"),

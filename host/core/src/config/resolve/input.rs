@@ -1,11 +1,12 @@
 //! The inputs of a job: `task.inputs` to streams, and every stream's settings.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::systems::System;
 use super::{Place, Settings, access, position, retrieval};
 use crate::config::check::nearest_name;
-use crate::config::job::{BillingMode, Input, Wire};
+use crate::config::job::{BillingMode, Input, LeaseCleanup, Wire};
 use crate::config::problem::{Code, Origin, Problem};
 use crate::config::value::{self, Kind};
 
@@ -162,10 +163,14 @@ fn input(settings: &mut Settings<'_>, stream: Stream, job_name: &str, job_id: &s
         max_records: settings.number_in("aws.kcl.MaxRecords", at),
         idle_between_reads: settings.millis_in("aws.kcl.IdleTimeBetweenReadsInMillis", at),
         parent_shard_poll: settings.millis_in("aws.kcl.ParentShardPollIntervalMillis", at),
-        shard_sync_interval: settings.millis_in("aws.kcl.ShardSyncIntervalMillis", at),
+        shard_sync_interval: shard_sync_interval(settings, at),
+        audit_interval: settings.millis_in("aws.kcl.LeasesRecoveryAuditorExecutionFrequencyMillis", at),
+        audit_confidence: settings.number_in("aws.kcl.LeasesRecoveryAuditorInconsistencyConfidenceThreshold", at),
+        lease_cleanup: lease_cleanup(settings, at),
+        ignore_unexpected_child_shards: settings.is_set_in("aws.kcl.IgnoreUnexpectedChildShards", at),
         max_leases_for_worker: settings.size_in("aws.kcl.MaxLeasesForWorker", at),
-        max_cache_bytes: settings.size_in("aws.kcl.MaxCacheByteSize", at),
         max_leases_to_steal: settings.size_in("aws.kcl.MaxLeasesToStealAtOneTime", at),
+        max_cache_bytes: settings.size_in("aws.kcl.MaxCacheByteSize", at),
         max_cache_records: settings.size_in("aws.kcl.MaxRecordsCount", at),
         client,
         application_name,
@@ -204,6 +209,28 @@ fn check_table(settings: &mut Settings<'_>, others: &[Input], input: &Input) {
         let problem = problem.expected("3 to 255 characters, a rule of DynamoDB");
         settings.blame(problem.hint(format!("set {own} to another name")), &key);
     }
+}
+
+fn shard_sync_interval(settings: &mut Settings<'_>, at: Place<'_>) -> Option<Duration> {
+    const INTERVAL: &str = "aws.kcl.ShardSyncIntervalMillis";
+    let interval = settings.millis_in(INTERVAL, at);
+    let strategy = settings.text_in("aws.kcl.ShardSyncStrategyType", at).unwrap_or_default();
+    if strategy.eq_ignore_ascii_case("PERIODIC") {
+        return Some(interval);
+    }
+    if let Some(key) = settings.find(INTERVAL, at) {
+        let message = format!("`{key}` has an effect with ShardSyncStrategyType=PERIODIC only");
+        settings.remark(Code::NoEffect, message, &key);
+    }
+    None
+}
+
+fn lease_cleanup(settings: &mut Settings<'_>, at: Place<'_>) -> Option<LeaseCleanup> {
+    let cleanup = LeaseCleanup {
+        completed: settings.millis_in("aws.kcl.CompletedLeaseCleanupThresholdMillis", at),
+        garbage: settings.millis_in("aws.kcl.GarbageLeaseCleanupThresholdMillis", at),
+    };
+    settings.is_set_in("aws.kcl.CleanupLeasesUponShardCompletion", at).then_some(cleanup)
 }
 
 fn billing_mode(settings: &mut Settings<'_>, at: Place<'_>) -> BillingMode {

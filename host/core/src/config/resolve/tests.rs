@@ -16,6 +16,7 @@ fn sample(key: &Key) -> &'static str {
         "job.systemstreampartition.grouper.factory" => key.default.expect("the only choice"),
         "aws.kcl.InitialPositionInStream" => "AT_TIMESTAMP",
         "aws.kcl.BillingMode" => "PROVISIONED",
+        "aws.kcl.ShardSyncStrategyType" => "PERIODIC",
         "aws.wire.protocol" => "json",
         "aws.kcl.RetrievalMode" => "FANOUT",
         "aws.kcl.ConsumerArn" => "arn:aws:kinesis:eu-central-1:123456789012:stream/x/consumer/c:1",

@@ -33,6 +33,8 @@ impl Rows {
             Write::Take { seen, .. } => row.counter == seen.counter,
             Write::Evict { owner, .. } => row.owner.as_ref() == Some(owner),
             Write::Children { .. } => true,
+            Write::HashRange { .. } => row.hash_range.is_none(),
+            Write::Delete { counter, .. } => row.counter == *counter && row.checkpoint == Checkpoint::ShardEnd,
         };
         if !holds {
             return Outcome::ConditionFailed(Some(before));
@@ -50,8 +52,13 @@ impl Rows {
                 row.owner_switches = 0;
             }
             Write::Children { children, .. } => row.children.clone_from(children),
+            Write::HashRange { range, .. } => row.hash_range = Some(range.clone()),
+            Write::Delete { key, .. } => {
+                self.rows.remove(key);
+                return Outcome::Done;
+            }
         }
-        row.counter += u64::from(!matches!(write, Write::Children { .. }));
+        row.counter += u64::from(!matches!(write, Write::Children { .. } | Write::HashRange { .. }));
         Outcome::Done
     }
 

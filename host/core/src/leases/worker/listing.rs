@@ -1,4 +1,4 @@
-//! Listings of the stream's shards: one at a time, for the start or for the shards that ended.
+//! Listings of the stream's shards: one at a time, for the start, for the shards that ended or for the upkeep.
 
 use super::{Listing, Phase, Worker};
 use crate::leases::held::Held;
@@ -15,27 +15,38 @@ impl Worker {
         self.actions.push(Action::List(filter));
     }
 
-    /// Some ended shard needs the stream's shards: to learn its children, or because a merge child may not start yet.
-    pub(super) fn list_for_children(&mut self, needed: fn(&Held) -> bool) {
-        let needed = self.held.values().any(|held| held.needs_listing() || needed(held));
+    /// Lists the stream's shards when some ended shard needs them, to learn its children or because a merge child may
+    /// not start yet, or when the upkeep does.
+    pub(super) fn list_if_needed(&mut self, needed: fn(&Held) -> bool) {
+        let for_children = self.held.values().any(|held| held.needs_listing() || needed(held));
+        let needed = for_children || self.upkeep.needs_listing();
         if needed && self.listing.is_none() && self.phase == Phase::Running {
             self.held.values_mut().for_each(Held::listing_asked);
-            self.list(Listing::Children, ShardFilter::All);
+            self.upkeep.listing_asked();
+            self.list(Listing::Running, ShardFilter::All);
         }
     }
 
     pub(super) fn listed(&mut self, now: Millis, result: Result<Vec<Shard>, ServiceError>) {
         let why = self.listing.take();
+        let is_stale = std::mem::take(&mut self.is_stale);
         let shards = match result {
-            Ok(shards) => shards,
-            Err(error) => {
+            Ok(shards) if !is_stale => shards,
+            unusable => {
                 self.held.values_mut().for_each(Held::listing_failed);
-                return self.call_failed(now, &error);
+                self.upkeep.listing_failed();
+                return match unusable {
+                    Ok(_) => self.scan_by(now),
+                    Err(error) => self.call_failed(now, &error),
+                };
             }
         };
         match (self.phase, why) {
-            (Phase::Starting, Some(why)) => self.create_missing(now, why, &shards),
-            (Phase::Running, Some(Listing::Children)) => self.listed_for_children(now, &shards),
+            (Phase::Running, Some(Listing::Running)) => {
+                self.listed_for_children(now, &shards);
+                self.listed_for_upkeep(now, &shards);
+            }
+            (Phase::Starting | Phase::Running, Some(why)) => self.create_missing(now, why, &shards),
             _ => {}
         }
     }
@@ -51,6 +62,6 @@ impl Worker {
         if self.held.values().any(Held::needs_another_listing) {
             self.scan_by(now + LISTING_POLL);
         }
-        self.list_for_children(Held::needs_listing);
+        self.list_if_needed(Held::needs_listing);
     }
 }

@@ -1,6 +1,8 @@
-//! How a worker gets from the first scan to `Running`: which shards to list, and the rows that the table lacks.
+//! How a worker gets from the first scan to `Running`: which shards to list, and the rows that the table lacks. Also
+//! creates those that turn out to be missing later.
 
 use super::{Listing, Phase, Worker};
+use crate::leases::audit::first_hole;
 use crate::leases::creations::Creations;
 use crate::leases::message::Millis;
 use crate::leases::row::{Lease, Outcome};
@@ -20,24 +22,36 @@ impl Worker {
 
     pub(super) fn create_missing(&mut self, now: Millis, why: Listing, shards: &[Shard]) {
         let initial = self.settings.initial_position;
+        let unexpected = sync::unexpected_children(shards);
+        if let (Some(child), false) = (unexpected.first(), self.settings.ignore_unexpected_children) {
+            return self.call_failed(now, &inconsistent(child));
+        }
         let missing = match why {
-            Listing::Bootstrap => match sync::hash_range_hole(shards) {
+            Listing::Bootstrap => match first_hole(shards.iter().map(|shard| &shard.hash_range).collect()) {
                 Some(hole) => return self.call_failed(now, &incomplete(shards, hole.start, hole.end)),
-                None => shards.iter().map(|shard| sync::new_lease(shard, initial.checkpoint())).collect(),
+                None => sync::first_leases(shards, &unexpected, initial),
             },
-            Listing::Complete | Listing::Children => sync::missing_leases(shards, &self.table.leases(), initial),
+            Listing::Complete | Listing::Running => {
+                sync::missing_leases(shards, &self.table.leases(), &unexpected, initial)
+            }
         };
         self.creations = Creations::new(missing);
-        self.finish_start(now);
+        if self.creations.is_empty() {
+            self.finish_creations(now);
+        }
     }
 
-    /// Start-up is over once every missing row is there. What this worker knows of the table by then is enough to take
-    /// the first leases without another scan, which may not even show the new rows yet.
-    fn finish_start(&mut self, now: Millis) {
-        if self.phase == Phase::Starting && self.creations.is_empty() {
-            self.phase = Phase::Running;
-            self.failures = 0;
-            self.take_or_steal(now);
+    /// Every missing row is there: start-up is over. What this worker knows of the table by then is enough to take the
+    /// first leases without another scan, which may not even show the new rows yet.
+    fn finish_creations(&mut self, now: Millis) {
+        match self.phase {
+            Phase::Starting => {
+                self.phase = Phase::Running;
+                self.failures = 0;
+                self.take_or_steal(now);
+            }
+            Phase::Running => self.take(now),
+            Phase::Stopping | Phase::Stopped => {}
         }
     }
 
@@ -49,12 +63,16 @@ impl Worker {
                     self.table.learn(now, lease.clone());
                 }
                 self.held.values_mut().for_each(|held| held.child_exists(&lease.key));
-                self.creations.created(&lease.key);
-                self.finish_start(now);
+                if self.creations.created(&lease.key) {
+                    self.finish_creations(now);
+                }
             }
             Err(error) if error.kind.is_transient() => {
                 self.held.values_mut().for_each(|held| held.child_failed(now, &lease.key));
-                if !self.creations.failed(now, lease) {
+                if self.phase == Phase::Running {
+                    // The next look at the table finds the hole again.
+                    self.creations.give_up(&lease.key);
+                } else if !self.creations.failed(now, lease) {
                     self.fail(error.to_string());
                 }
             }
@@ -67,6 +85,11 @@ impl Worker {
             }
         }
     }
+}
+
+fn inconsistent(child: &str) -> ServiceError {
+    let message = format!("the stream lists {child}, but calls a parent of it open: the listing is of two moments");
+    ServiceError { kind: ErrorKind::Unavailable, operation: "ListShards", message }
 }
 
 fn incomplete(shards: &[Shard], from: u128, to: u128) -> ServiceError {

@@ -1,9 +1,9 @@
 //! What must hold in every history, checked when it happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::leases::tests::model::Services;
-use crate::leases::{Millis, Outcome, Write};
+use crate::leases::{Lease, Millis, Outcome, Write};
 use crate::position::Checkpoint;
 use crate::shard::ShardId;
 
@@ -22,6 +22,8 @@ pub(super) struct Audit {
     holders: BTreeMap<ShardId, Life>,
     /// How many records of each shard were processed by anybody.
     processed: BTreeMap<ShardId, u64>,
+    /// Shards whose rows were deleted.
+    pub(super) finished: BTreeSet<ShardId>,
     rates: BTreeMap<(Life, &'static str), (Millis, u64)>,
 }
 
@@ -41,10 +43,15 @@ impl Audit {
             return outcome;
         }
         let key = write.key();
+        if let Write::Delete { .. } = write {
+            self.deleted(services, &before.expect("a row to delete"));
+            return outcome;
+        }
         let after = services.table.row(key);
         let before = before.as_ref();
+        let counts = !matches!(write, Write::Children { .. } | Write::HashRange { .. });
         assert!(
-            before.is_none_or(|row| row.counter + u64::from(!matches!(write, Write::Children { .. })) == after.counter),
+            before.is_none_or(|row| row.counter + u64::from(counts) == after.counter),
             "the counter of {key} grows by one"
         );
         match write {
@@ -55,7 +62,10 @@ impl Audit {
                 let inherited = dead(holder) && after.owner.as_deref() == Some(name);
                 assert!(holder == life || inherited, "life {life} wrote {write:?}, but {holder} took it");
             }
-            Write::Create(_) | Write::Evict { .. } | Write::Children { .. } => {}
+            Write::Create(_) => {
+                assert!(!self.finished.contains(key), "{key} is finished, but has a row again from life {life}")
+            }
+            _ => {}
         }
         if let Write::Checkpoint { checkpoint, .. } = write {
             let old = &before.expect("a checkpoint creates no row").checkpoint;
@@ -63,6 +73,18 @@ impl Audit {
             self.checkpointed(services, key, checkpoint);
         }
         outcome
+    }
+
+    /// (56) Nobody needs a row of a finished shard once all of its children were begun.
+    fn deleted(&mut self, services: &Services, row: &Lease) {
+        assert_eq!(row.checkpoint, Checkpoint::ShardEnd, "{} is deleted before its end", row.key);
+        for child in services.stream.children_of(&row.key) {
+            let child = services.table.row(&child.id);
+            assert!(child.checkpoint > Checkpoint::TrimHorizon, "{} is deleted before {} is begun", row.key, child.key);
+        }
+        let parent = row.parents.iter().find(|id| services.table.rows.contains_key(*id));
+        assert_eq!(parent, None, "{} is deleted before its parent", row.key);
+        self.finished.insert(row.key.clone());
     }
 
     fn checkpointed(&self, services: &Services, key: &str, checkpoint: &Checkpoint) {

@@ -1,0 +1,47 @@
+//! The upkeep of the table, if this worker is the leader: its wishes are carried out, the answers taken in.
+
+use super::{Listing, Worker};
+use crate::leases::leader;
+use crate::leases::message::{Action, Millis};
+use crate::leases::row::Outcome;
+use crate::leases::upkeep::Upkeep;
+use crate::service::ServiceError;
+use crate::shard::Shard;
+
+impl Worker {
+    /// After the table was read.
+    pub(super) fn look_after_table(&mut self, now: Millis) {
+        if !self.is_leader(now) {
+            self.upkeep = Upkeep::new(now, &self.settings);
+            return;
+        }
+        if self.table.is_empty() && self.listing.is_none() {
+            // Somebody deleted everything in order to start again.
+            return self.list_at_start();
+        }
+        let writes = self.upkeep.look(now, &self.settings, &self.table);
+        self.actions.extend(writes.into_iter().map(Action::Write));
+    }
+
+    /// Only owners that were seen alive can be elected: the rows of finished shards may name one that is gone for ever.
+    fn is_leader(&self, now: Millis) -> bool {
+        let me = self.settings.worker.as_str();
+        let others = self.table.live_owners(now, &self.settings);
+        leader::is_leader(me, others.chain((!self.held.is_empty()).then_some(me)))
+    }
+
+    pub(super) fn listed_for_upkeep(&mut self, now: Millis, shards: &[Shard]) {
+        let (writes, is_sync) = self.upkeep.listed(now, &self.settings, &self.table, shards);
+        self.actions.extend(writes.into_iter().map(Action::Write));
+        if is_sync {
+            self.create_missing(now, Listing::Running, shards);
+        }
+    }
+
+    /// The answer to a deletion. One that failed is due again at a later look.
+    pub(super) fn deleted(&mut self, key: &str, result: Result<Outcome, ServiceError>) {
+        if matches!(result, Ok(Outcome::Done | Outcome::ConditionFailed(None))) {
+            self.table.forget(key);
+        }
+    }
+}
