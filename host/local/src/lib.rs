@@ -76,7 +76,7 @@ impl Default for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The port is taken, most likely.
-    #[error("{service} cannot listen on {address}: {source}; choose another port or stop what listens there")]
+    #[error("{service} cannot listen on {address} (choose another port, or stop what listens there)")]
     Bind {
         /// Which of the two services.
         service: &'static str,
