@@ -3,6 +3,7 @@
 //! with the Kinesis Client Library.
 
 mod fleet;
+mod lineage;
 mod model;
 mod reshard;
 mod rows;
