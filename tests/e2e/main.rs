@@ -5,6 +5,7 @@
 
 mod aggregate;
 mod back_pressure;
+mod balance;
 mod crash;
 mod failures;
 mod fanout;
