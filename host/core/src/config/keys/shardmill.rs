@@ -9,7 +9,7 @@ pub(super) const FAMILY: Family =
 static KEYS: &[Key] = &[
     Key::job("task.call.timeout.ms", Kind::Millis(1), "time for one call of the task (`process`, `process-batch`, a window); a call that takes longer is interrupted and counts as a trap").default("10000"),
     Key::job("task.init.timeout.ms", Kind::Millis(1), "time for starting an instance, its `init` included").default("30000"),
-    Key::job("task.memory.max.mb", Kind::Int(1, 4096), "memory of one task instance in MiB; growing beyond it fails inside the task").default("256"),
+    Key::job("task.memory.max.mb", Kind::Int(1, 4096), "memory of one task instance in MiB; growing beyond it is a trap").default("256"),
     Key::job("task.output.max.bytes", Kind::Int(1, i32::MAX as i64), "keys and messages that one call may send, in bytes").default("33554432"),
     Key::job("task.output.max.count", Kind::Int(1, i32::MAX as i64), "envelopes that one call may send").default("100000"),
     Key::job("task.log.max.bytes", Kind::Int(0, i32::MAX as i64), "log text of one call in bytes; what is over is cut and counted").default("65536"),
