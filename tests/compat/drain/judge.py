@@ -210,6 +210,8 @@ def take_over(account, other, repeats_allowed=False, **kcl):
     fourth = account.start.shardmill_job(stream, application, account.output("4-shardmill"), pause_ms=10, **kcl)
     part_of(fourth, 400)
     finish(fourth)
+
+    producer.put(400)
     fifth = other(stream, application, account.output("5-other"))
     rest_of(fifth)
     finish(fifth)
