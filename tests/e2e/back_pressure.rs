@@ -47,15 +47,14 @@ async fn a_slow_task_bounds_what_is_fetched_by_bytes_and_by_records() {
     assert!(unbounded > 100, "the bounds were not what held the reader back: {unbounded}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stop_does_not_wait_for_what_is_queued() {
+/// Stops a job that has begun with 2 seconds of work, and lets another finish it.
+async fn stop_amid_work(records_per_range: usize) {
     let account = Account::new();
     account.stream("lines", 1);
     Producer::new(1).put(account.kinesis(), "lines", RECORDS);
-    let properties = account.properties(&["lines"]).set("task.batch.max.records", &PER_CALL.to_string());
+    let properties = account.properties(&["lines"]).set("task.batch.max.records", &records_per_range.to_string());
     let job = Job::start(&properties.clone().set("task.config.pause.ms", "10")).await;
-    // All are queued at once; 2 seconds of work.
-    job.processed(PER_CALL).await;
+    job.processed(1).await;
     job.stop().await;
     let before = echoes::read(&account.output()).len();
     assert!(before < RECORDS, "the stop waited for all {before}");
@@ -64,4 +63,14 @@ async fn a_stop_does_not_wait_for_what_is_queued() {
     job.processed(RECORDS - before).await;
     job.stop().await;
     assert_each_once(&echoes::read(&account.output()), &account.records("lines"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_what_is_queued() {
+    stop_amid_work(PER_CALL).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_a_long_range_of_slow_calls() {
+    stop_amid_work(RECORDS).await;
 }
