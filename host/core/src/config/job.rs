@@ -87,7 +87,7 @@ pub struct Input {
 /// How often leases of finished shards are deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseCleanup {
-    /// Those whose children were begun.
+    /// Those whose children were begun; also how long any of them rests first.
     pub completed: Duration,
     /// Those that the stream has forgotten.
     pub garbage: Duration,

@@ -1,9 +1,10 @@
 //! Which rows of finished shards are of no use any more. A row is kept as long as it says where somebody must start:
 //! until the shard's children were begun, so that nobody ever finds a child without knowing what came before it.
 
+use std::collections::HashSet;
+
 use super::message::{Millis, Settings};
 use super::row::Lease;
-use super::sync;
 use super::table::Table;
 use crate::position::Checkpoint;
 use crate::shard::{Shard, ShardId};
@@ -18,14 +19,10 @@ pub(super) fn completed(table: &Table, now: Millis, settings: &Settings) -> Vec<
 /// Rows whose shard the stream has forgotten. Children that it has not forgotten need a row, begun or not: without
 /// their parent's they would not be known to start at their first record.
 pub(super) fn garbage(table: &Table, now: Millis, settings: &Settings, shards: &[Shard]) -> Vec<Lease> {
-    let exists = |id: &ShardId| shards.iter().any(|shard| shard.id == *id);
-    let is_known = |child: &ShardId| table.get(child).is_some() || !exists(child);
-    let is_garbage = |lease: &&Lease| {
-        let listed = sync::children_of(&lease.key, shards);
-        !exists(&lease.key)
-            && lease.children.iter().all(is_known)
-            && listed.iter().all(|child| table.get(&child.id).is_some())
-    };
+    let listed: HashSet<&str> = shards.iter().map(|shard| shard.id.as_str()).collect();
+    let without_row = shards.iter().filter(|shard| table.get(&shard.id).is_none());
+    let needed: HashSet<&str> = without_row.flat_map(|shard| shard.parents.iter().map(String::as_str)).collect();
+    let is_garbage = |lease: &&Lease| !listed.contains(lease.key.as_str()) && !needed.contains(lease.key.as_str());
     oldest_finished(table, now, settings).filter(is_garbage).cloned().collect()
 }
 
@@ -35,10 +32,12 @@ pub(super) fn may_have_garbage(table: &Table, now: Millis, settings: &Settings) 
 }
 
 /// The finished leases whose parents' rows are gone: a lineage loses its rows from the oldest on. What a worker still
-/// holds, as Java workers do, that worker deletes itself.
+/// holds, as Java workers do, that worker deletes itself. They rest for a while, so that no creation that was decided on
+/// before they existed arrives after they are gone.
 fn oldest_finished<'a>(table: &'a Table, now: Millis, settings: &'a Settings) -> impl Iterator<Item = &'a Lease> {
     let is_oldest = |lease: &&Lease| lease.parents.iter().all(|parent| table.get(parent).is_none());
-    table.finished_and_free(now, settings).filter(is_oldest)
+    let rest = settings.cleanup.as_ref().map_or(Millis::MAX, |cleanup| cleanup.completed);
+    table.finished_and_free(now, settings, rest).filter(is_oldest)
 }
 
 fn has_begun(lease: &Lease) -> bool {

@@ -41,7 +41,7 @@ pub struct Settings {
 /// How often the leader of the fleet deletes leases of finished shards.
 #[derive(Clone, Debug)]
 pub struct Cleanup {
-    /// Those whose children were begun.
+    /// Those whose children were begun; also how long any of them rests first.
     pub completed: Millis,
     /// Those that the stream has forgotten.
     pub garbage: Millis,

@@ -108,10 +108,16 @@ impl Table {
         owned.filter(|(owner, _)| *owner != settings.worker)
     }
 
-    /// The leases at SHARD_END that no live worker has in hand.
-    pub(super) fn finished_and_free(&self, now: Millis, settings: &Settings) -> impl Iterator<Item = &Lease> {
+    /// The leases at SHARD_END that no live worker has in hand, and that nobody wrote to for `rest`.
+    pub(super) fn finished_and_free(
+        &self,
+        now: Millis,
+        settings: &Settings,
+        rest: Millis,
+    ) -> impl Iterator<Item = &Lease> {
         let finished = self.rows.values().filter(|row| row.lease.checkpoint == Checkpoint::ShardEnd);
-        finished.filter(move |row| row.is_available(now, settings)).map(|row| &row.lease)
+        let free = finished.filter(move |row| row.is_available(now, settings));
+        free.filter(move |row| row.is_unchanged_for(now, rest)).map(|row| &row.lease)
     }
 
     /// How many leases have something left to read.

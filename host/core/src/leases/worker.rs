@@ -32,6 +32,8 @@ use taking::Taking;
 pub const START_ATTEMPTS_MAX: u32 = 20;
 /// Renewals start this long before a third of the failover time has passed (the Kinesis Client Library's epsilon).
 const EPSILON: Millis = 25;
+/// How old a look at the table may be to create rows on: what lacked then may have lived and been cleaned up since.
+const VIEW_AGE_MAX: Millis = 10_000;
 /// First and longest wait before a failed call is tried again.
 const RETRY_MIN: Millis = 100;
 const RETRY_MAX: Millis = 5_000;
@@ -67,8 +69,8 @@ pub struct Worker {
     /// When the scan on its way was asked for.
     scanning: Option<Millis>,
     listing: Option<Listing>,
-    /// The scan or listing on its way is of before a pause.
-    is_stale: bool,
+    /// When the last scan that was answered was asked for.
+    viewed_at: Millis,
     /// When the last event came.
     seen_at: Millis,
     /// Scans and listings in a row that failed.
@@ -94,7 +96,7 @@ impl Worker {
             taking: BTreeMap::new(),
             scanning: None,
             listing: None,
-            is_stale: false,
+            viewed_at: 0,
             seen_at: Millis::MAX,
             failures: 0,
             epochs: 0,
@@ -208,13 +210,11 @@ impl Worker {
 
     fn scanned(&mut self, now: Millis, result: Result<Scan, ServiceError>) {
         let asked_at = self.scanning.take().unwrap_or(now);
-        if std::mem::take(&mut self.is_stale) {
-            return self.scan_by(now);
-        }
         let scan = match result {
             Ok(scan) => scan,
             Err(error) => return self.call_failed(now, &error),
         };
+        self.viewed_at = asked_at;
         self.table.replace(now, asked_at, scan.leases);
         self.scan_by(now + self.take_interval());
         match self.phase {
@@ -347,12 +347,11 @@ impl Worker {
         }
     }
 
-    /// After a pause, what was seen before is no ground to create rows on: they may have lived and been cleaned up.
+    /// After a pause, what was seen before is no ground to create rows on.
     fn drop_outdated(&mut self, now: Millis) {
         let pause = now.saturating_sub(std::mem::replace(&mut self.seen_at, now));
-        if pause > self.settings.failover {
+        if pause > VIEW_AGE_MAX && !self.creations.is_empty() {
             self.creations = Creations::default();
-            self.is_stale = !self.may_scan();
             self.scan_by(now);
         }
     }

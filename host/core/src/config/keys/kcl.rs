@@ -44,7 +44,7 @@ static KEYS: &[Key] = &[
     Key::either("aws.kcl.MaxLeasesToStealAtOneTime", COUNT, "leases taken from a worker that has too many, after one look at the lease table").default("1"),
     Key::either("aws.kcl.CleanupLeasesUponShardCompletion", Kind::Bool, "delete the leases of finished shards once their children were begun").default("true"),
     Key::either("aws.kcl.LeaseCleanupIntervalMillis", TIME, "lease cleanup").no_meaning(CLEANUP),
-    Key::either("aws.kcl.CompletedLeaseCleanupThresholdMillis", TIME, "how often one of the workers deletes such leases").default("300000"),
+    Key::either("aws.kcl.CompletedLeaseCleanupThresholdMillis", TIME, "how often one of the workers deletes such leases, and how long they rest first").default("300000"),
     Key::either("aws.kcl.GarbageLeaseCleanupThresholdMillis", TIME, "how often one of the workers asks for leases whose shard has left the stream, and deletes them").default("1800000"),
     Key::either("aws.kcl.IgnoreUnexpectedChildShards", Kind::Bool, "when shards are listed with a parent that is still open: create no lease for them, instead of listing again until it is closed").default("false"),
     Key::either("aws.kcl.LeasesRecoveryAuditorExecutionFrequencyMillis", TIME, "how often one of the workers looks for hash keys that no lease covers").default("120000"),

@@ -250,3 +250,32 @@ fn every_open_shard_is_reached_from_any_half_created_table() {
         assert_eq!(reading, open.map(|shard| shard.id.clone()).collect::<Vec<_>>());
     });
 }
+
+/// A pause between the look at the table and the creations, or answers that take too long: the rows may have lived and
+/// been cleaned up meanwhile, so the table is looked at again.
+#[test]
+fn rows_are_created_on_a_fresh_look_only() {
+    for answers in 1..3 {
+        let mut services = Services::new(Stream::of(1));
+        let mut solo = Solo::new(settings("me"), 0);
+        for _ in 0..answers {
+            solo.answer(&mut services);
+        }
+        let mut other = Solo::running(settings("other"), 0, &mut services);
+        services.stream.split("s00");
+        other.end("s00", services.stream.children_of("s00"));
+        other.settle(&mut services);
+        services.table.rows.remove("s00");
+        // What was on its way before the pause never arrived.
+        let waiting: Vec<Action> = solo.calls.drain(..).collect();
+        solo.sleep_until(30_000);
+        for call in waiting {
+            match call {
+                Action::Write(write) => solo.event(failed(Action::Write(write), ErrorKind::Unavailable)),
+                call => solo.event(services.serve(&call)),
+            }
+        }
+        solo.run_until(40_000, &mut services);
+        assert_eq!(services.table.keys(), ["s01", "s02"], "after {answers} answers");
+    }
+}

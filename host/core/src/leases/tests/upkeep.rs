@@ -89,7 +89,7 @@ fn what_a_child_must_have_left() {
         for key in ["s01", "s02"] {
             services.table.rows.get_mut(key).unwrap().checkpoint = checkpoint.clone();
         }
-        solo.run_until(6 * MINUTE, &mut services);
+        solo.run_until(11 * MINUTE, &mut services);
         assert_eq!(!services.table.rows.contains_key("s00"), goes, "{checkpoint}");
     }
 }
@@ -135,7 +135,7 @@ fn what_a_live_worker_has_in_hand_is_left_to_it() {
         solo.run_until(solo.now + 5_000, &mut services);
     }
     assert!(services.table.rows.contains_key("s00"));
-    solo.run_until(20 * MINUTE, &mut services);
+    solo.run_until(24 * MINUTE, &mut services);
     assert!(!services.table.rows.contains_key("s00"), "it went without its row");
 }
 

@@ -29,16 +29,12 @@ impl Worker {
 
     pub(super) fn listed(&mut self, now: Millis, result: Result<Vec<Shard>, ServiceError>) {
         let why = self.listing.take();
-        let is_stale = std::mem::take(&mut self.is_stale);
         let shards = match result {
-            Ok(shards) if !is_stale => shards,
-            unusable => {
+            Ok(shards) => shards,
+            Err(error) => {
                 self.held.values_mut().for_each(Held::listing_failed);
                 self.upkeep.listing_failed();
-                return match unusable {
-                    Ok(_) => self.scan_by(now),
-                    Err(error) => self.call_failed(now, &error),
-                };
+                return self.call_failed(now, &error);
             }
         };
         match (self.phase, why) {

@@ -1,7 +1,7 @@
 //! How a worker gets from the first scan to `Running`: which shards to list, and the rows that the table lacks. Also
 //! creates those that turn out to be missing later.
 
-use super::{Listing, Phase, Worker};
+use super::{Listing, Phase, VIEW_AGE_MAX, Worker};
 use crate::leases::audit::first_hole;
 use crate::leases::creations::Creations;
 use crate::leases::message::Millis;
@@ -21,6 +21,9 @@ impl Worker {
     }
 
     pub(super) fn create_missing(&mut self, now: Millis, why: Listing, shards: &[Shard]) {
+        if now.saturating_sub(self.viewed_at) > VIEW_AGE_MAX {
+            return self.call_failed(now, &outdated());
+        }
         let initial = self.settings.initial_position;
         let unexpected = sync::unexpected_children(shards);
         if let (Some(child), false) = (unexpected.first(), self.settings.ignore_unexpected_children) {
@@ -85,6 +88,11 @@ impl Worker {
             }
         }
     }
+}
+
+fn outdated() -> ServiceError {
+    let message = format!("the lease table and the stream were not read within {VIEW_AGE_MAX} ms");
+    ServiceError { kind: ErrorKind::Unavailable, operation: "ListShards", message }
 }
 
 fn inconsistent(child: &str) -> ServiceError {

@@ -3,7 +3,7 @@
 use super::{Listing, Worker};
 use crate::leases::leader;
 use crate::leases::message::{Action, Millis};
-use crate::leases::row::Outcome;
+use crate::leases::row::{Outcome, Write};
 use crate::leases::upkeep::Upkeep;
 use crate::service::ServiceError;
 use crate::shard::Shard;
@@ -20,7 +20,7 @@ impl Worker {
             return self.list_at_start();
         }
         let writes = self.upkeep.look(now, &self.settings, &self.table);
-        self.actions.extend(writes.into_iter().map(Action::Write));
+        self.send_upkeep(writes);
     }
 
     /// Only owners that were seen alive can be elected: the rows of finished shards may name one that is gone for ever.
@@ -32,10 +32,16 @@ impl Worker {
 
     pub(super) fn listed_for_upkeep(&mut self, now: Millis, shards: &[Shard]) {
         let (writes, is_sync) = self.upkeep.listed(now, &self.settings, &self.table, shards);
-        self.actions.extend(writes.into_iter().map(Action::Write));
+        self.send_upkeep(writes);
         if is_sync {
             self.create_missing(now, Listing::Running, shards);
         }
+    }
+
+    /// What this worker holds is written to by its holding only, one write after the other.
+    fn send_upkeep(&mut self, writes: Vec<Write>) {
+        let mine = |write: &Write| matches!(write, Write::Delete { key, .. } if self.held.contains_key(key));
+        self.actions.extend(writes.into_iter().filter(|write| !mine(write)).map(Action::Write));
     }
 
     /// The answer to a deletion. One that failed is due again at a later look.

@@ -320,7 +320,7 @@ impl Sim {
             max_leases_to_steal: 1 + self.dice.index(3),
             seed: self.dice.below(u64::MAX),
             audit_interval: 30_000,
-            cleanup: self.dice.chance(80).then_some(Cleanup { completed: 15_000, garbage: 60_000 }),
+            cleanup: self.dice.chance(80).then_some(Cleanup { completed: 30_000, garbage: 60_000 }),
             ..settings(&name)
         };
         self.nodes.push(Node::new(settings));
@@ -347,6 +347,7 @@ impl Sim {
                 let kind = match call.as_ref() {
                     Action::Scan => "scan",
                     Action::List(_) => "list",
+                    Action::Write(crate::leases::Write::Delete { .. }) => "delete",
                     Action::Write(crate::leases::Write::Renew { .. }) => "renew",
                     other => panic!("{other:?} in a quiet fleet"),
                 };
@@ -360,6 +361,8 @@ impl Sim {
                 "scan" => 4,
                 // Children that nothing was written to keep their parents' rows, of which the leader asks the stream.
                 "list" => 2,
+                // A generation of finished shards a look.
+                "delete" => 20,
                 _ => 20 * held,
             };
             assert!(count <= most, "{count} {kind} calls a minute of a worker that holds {held} leases");
