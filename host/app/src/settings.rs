@@ -79,10 +79,9 @@ pub(crate) fn leases(input: &Input) -> leases::Settings {
         audit_interval: millis(input.audit_interval),
         audit_confidence: input.audit_confidence,
         shard_sync_interval: input.shard_sync_interval.map(millis),
-        cleanup: input.lease_cleanup.map(|cleanup| leases::Cleanup {
-            completed: millis(cleanup.completed),
-            garbage: millis(cleanup.garbage),
-        }),
+        cleanup: input
+            .lease_cleanup
+            .map(|cleanup| leases::Cleanup { completed: millis(cleanup.completed), garbage: millis(cleanup.garbage) }),
         ignore_unexpected_children: input.ignore_unexpected_child_shards,
     }
 }

@@ -96,6 +96,17 @@ fn the_limit_of_leases_holds_for_stolen_ones() {
     assert_eq!(held(&services, "me"), 3);
 }
 
+/// What 3.x workers hand over between them is not torn out of their hands.
+#[test]
+fn a_lease_that_is_handed_over_is_not_stolen() {
+    let mut services = held_by(&[("other", 4)]);
+    for row in services.table.rows.values_mut().take(3) {
+        row.checkpoint_owner = Some("older".to_owned());
+    }
+    let mut solo = Solo::running(greedy("me"), 0, &mut services);
+    assert_eq!(solo.start_keys(), ["s03"]);
+}
+
 /// Shards that are finished are no work: they make nobody's share larger.
 #[test]
 fn finished_leases_do_not_count() {
