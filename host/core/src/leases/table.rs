@@ -26,6 +26,8 @@ struct Row {
     changed_at: Millis,
     /// When an answered write told what the row is.
     learnt_at: Option<Millis>,
+    /// Whether the counter was ever seen to change: its owner lives, or did a moment ago.
+    alive: bool,
 }
 
 impl Table {
@@ -34,15 +36,15 @@ impl Table {
     pub(super) fn replace(&mut self, now: Millis, asked_at: Millis, leases: Vec<Lease>) {
         let mut old = std::mem::take(&mut self.rows);
         for lease in leases {
-            let changed_at = match old.remove(&lease.key) {
-                Some(row) if row.is_newer_than_scan(asked_at) && row.lease.counter > lease.counter => {
-                    self.rows.insert(lease.key, row);
-                    continue;
-                }
-                Some(row) if row.lease.counter == lease.counter => row.changed_at,
-                Some(_) | None => now,
-            };
-            self.rows.insert(lease.key.clone(), Row { lease, changed_at, learnt_at: None });
+            let known = old.remove(&lease.key);
+            if let Some(row) = known.as_ref()
+                && row.is_newer_than_scan(asked_at)
+                && row.lease.counter > lease.counter
+            {
+                self.rows.extend(known.map(|row| (lease.key, row)));
+                continue;
+            }
+            self.rows.insert(lease.key.clone(), Row::seen(now, known.as_ref(), lease, None));
         }
         let unseen = old.into_iter().filter(|(_, row)| row.is_newer_than_scan(asked_at));
         self.rows.extend(unseen);
@@ -50,11 +52,8 @@ impl Table {
 
     /// What an answered write told of a row.
     pub(super) fn learn(&mut self, now: Millis, lease: Lease) {
-        let changed_at = match self.rows.get(&lease.key) {
-            Some(row) if row.lease.counter == lease.counter => row.changed_at,
-            Some(_) | None => now,
-        };
-        self.rows.insert(lease.key.clone(), Row { lease, changed_at, learnt_at: Some(now) });
+        let known = self.rows.get(&lease.key);
+        self.rows.insert(lease.key.clone(), Row::seen(now, known, lease, Some(now)));
     }
 
     pub(super) fn forget(&mut self, key: &str) {
@@ -101,6 +100,13 @@ impl Table {
         live.filter_map(|row| row.lease.owner.as_deref())
     }
 
+    /// Whether some unfinished lease is another's who has neither shown life nor been silent for long enough: it may
+    /// still come to this worker.
+    pub(super) fn is_in_doubt(&self, now: Millis, settings: &Settings) -> bool {
+        let of_other = |row: &&Row| row.lease.owner.as_ref().is_some_and(|owner| *owner != settings.worker);
+        self.unfinished().filter(of_other).any(|row| !row.alive && !row.is_available(now, settings))
+    }
+
     /// The unfinished leases that others hold and renew.
     pub(super) fn of_others(&self, now: Millis, settings: &Settings) -> impl Iterator<Item = (&str, &Lease)> {
         let live = self.unfinished().filter(move |row| !row.is_available(now, settings));
@@ -131,6 +137,17 @@ impl Table {
 }
 
 impl Row {
+    /// A row as it is now, beside what was known of it.
+    fn seen(now: Millis, known: Option<&Self>, lease: Lease, learnt_at: Option<Millis>) -> Self {
+        match known {
+            Some(row) if row.lease.counter == lease.counter => {
+                Self { lease, changed_at: row.changed_at, learnt_at, alive: row.alive }
+            }
+            Some(_) => Self { lease, changed_at: now, learnt_at, alive: true },
+            None => Self { lease, changed_at: now, learnt_at, alive: false },
+        }
+    }
+
     fn is_newer_than_scan(&self, asked_at: Millis) -> bool {
         self.learnt_at.is_some_and(|at| at + SCAN_LAG >= asked_at)
     }

@@ -144,7 +144,7 @@ impl Worker {
     }
 
     /// Whether this worker reads everything that it may hold now: nothing is free, being taken, waiting for a parent or
-    /// being sealed.
+    /// being sealed, and what others hold they were seen to renew.
     #[must_use]
     pub fn is_settled(&self, now: Millis) -> bool {
         let reading = |held: &Held| held.started && !held.is_ending();
@@ -153,6 +153,7 @@ impl Worker {
         self.phase == Phase::Running
             && self.taking.is_empty()
             && self.held.values().all(reading)
+            && !self.table.is_in_doubt(now, &self.settings)
             && (all_taken || self.held.len() >= self.settings.max_leases)
     }
 

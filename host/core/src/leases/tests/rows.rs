@@ -249,6 +249,25 @@ fn an_owned_lease_is_left_alone_while_it_changes() {
     assert_eq!(solo.start_keys(), ["s00"]);
 }
 
+/// Nobody is settled beside a lease whose owner may be dead; beside one that is renewed, everybody is.
+#[test]
+fn a_lease_whose_owner_shows_no_life_may_still_come() {
+    let mut services = table_of(1, &["dead"]);
+    let mut solo = Solo::running(settings("me"), 0, &mut services);
+    assert!(!solo.worker.is_settled(solo.now));
+    solo.run_until(TAKE_OVER, &mut services);
+    assert_eq!(solo.start_keys(), ["s00"]);
+    assert!(solo.worker.is_settled(solo.now));
+
+    let mut services = table_of(1, &["other"]);
+    let mut solo = Solo::running(settings("me"), 0, &mut services);
+    services.table.rows.get_mut("s00").unwrap().counter += 1;
+    // The second scan has seen it, and that is not long ago.
+    solo.run_until(3 * FAILOVER - 100, &mut services);
+    assert_eq!(solo.start_keys().len(), 0);
+    assert!(solo.worker.is_settled(solo.now));
+}
+
 /// (26) No more than `max_leases` are held, however many are free.
 #[test]
 fn no_more_leases_than_allowed_are_held() {
