@@ -57,7 +57,7 @@ async fn a_second_signal_stops_at_once_whatever_the_task_is_doing() {
     Producer::new(1).put_with(account.kinesis(), "lines", 1, "!sleep 600000");
     account.configure(&patient(&account).set("task.call.timeout.ms", "900000"));
     let mut process = run(&account, "run.log", &[]);
-    says(&process, "reading shard").await;
+    says(&process, "sleeping").await;
     process.signal(Signal::Terminate);
     says(&process, "a second signal stops at once").await;
     assert!(!process.has_ended());
@@ -73,7 +73,7 @@ async fn a_stop_that_takes_too_long_is_cut_short() {
     Producer::new(1).put_with(account.kinesis(), "lines", 1, "!sleep 600000");
     account.configure(&patient(&account).set("task.call.timeout.ms", "900000").set("task.shutdown.ms", "300"));
     let mut process = run(&account, "run.log", &[]);
-    says(&process, "reading shard").await;
+    says(&process, "sleeping").await;
     process.signal(Signal::Terminate);
     assert_eq!(process.wait().code(), Some(1), "{}", process.log());
     says(&process, "error: the stop took longer than task.shutdown.ms=300").await;

@@ -13,7 +13,7 @@ use shardmill_core::aggregate::Report;
 use shardmill_core::config::{Input, Job};
 use shardmill_core::leases::{self, Epoch};
 use shardmill_core::position::Checkpoint;
-use shardmill_core::run_loop::{Event, Failure, Generation, SourceId};
+use shardmill_core::run_loop::{Action, Event, Failure, Generation, SourceId};
 use shardmill_core::service::ServiceError;
 use shardmill_core::shard::{HashRange, ShardId};
 use shardmill_core::{fanout, reader};
@@ -28,7 +28,7 @@ use crate::lease_worker::Telling;
 use crate::settings;
 use crate::shard_reader::{Progress, ShardReader};
 use crate::status::Status;
-use crate::task_thread::{Control, Request};
+use crate::task_thread::Control;
 
 /// A job that was started.
 pub struct RunningJob {
@@ -143,7 +143,7 @@ impl Supervisor {
     async fn run(
         mut self,
         mut tellings: mpsc::UnboundedReceiver<(usize, Telling)>,
-        mut requests: mpsc::UnboundedReceiver<Request>,
+        mut requests: mpsc::UnboundedReceiver<Action>,
         mut stop: watch::Receiver<bool>,
         patience: Duration,
     ) -> Result<()> {
@@ -253,31 +253,33 @@ impl Supervisor {
         Some(source)
     }
 
-    fn requested(&mut self, request: Request) {
+    fn requested(&mut self, request: Action) {
         match request {
-            Request::Read { source, generation, from } => self.read(source, generation, &from),
-            Request::Processed { source, generation, bytes, records } => {
+            Action::Read { source, generation, from } => self.read(source, generation, &from),
+            Action::Processed { source, generation, bytes, records } => {
                 let reading = self.sources[source as usize].reading.as_ref();
                 if let Some(reading) = reading.filter(|reading| reading.generation == generation) {
                     reading.progress.add(bytes, records);
                 }
             }
-            Request::Checkpoint { source, epoch, checkpoint } => {
+            Action::Checkpoint { source, epoch, checkpoint } => {
                 self.command(source, |key| leases::Event::Checkpoint { key, epoch, checkpoint });
             }
-            Request::EndShard { source, epoch, children } => {
+            Action::EndShard { source, epoch, children } => {
                 self.command(source, |key| leases::Event::ShardEnded { key, epoch, children });
             }
-            Request::Shutdown(reason) => {
+            Action::Shutdown(reason) => {
                 info!(reason, "the task asked the job to stop");
                 self.finish(None);
             }
-            Request::Finished(result) => {
+            Action::Finished(result) => {
                 if let Err(failure) = result {
                     self.failure.get_or_insert(self.describe(&failure));
                 }
                 self.release();
             }
+            // Carried out where they are asked for.
+            Action::Call { .. } | Action::Rebuild | Action::BeforeStop | Action::Flush => {}
         }
     }
 

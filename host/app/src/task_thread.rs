@@ -6,10 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shardmill_core::envelope::Batch;
-use shardmill_core::leases::Epoch;
-use shardmill_core::position::Checkpoint;
-use shardmill_core::run_loop::{Action, CallFailure, Event, FailureClass, Generation, Returned, RunLoop, SourceId};
-use shardmill_core::shard::ChildShard;
+use shardmill_core::run_loop::{Action, CallFailure, Event, FailureClass, Returned, RunLoop, SourceId};
 use shardmill_runtime::{CallError, Failed, Instance, Module, Outputs, Shape, Source, TaskError, TaskSpec};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -24,35 +21,6 @@ const TURN: Duration = Duration::from_millis(50);
 /// Envelopes between two looks at the clock, at most.
 const STEP_MAX: usize = 64;
 
-/// What the run loop asks of the rest of the job.
-#[derive(Debug)]
-pub(crate) enum Request {
-    Read {
-        source: SourceId,
-        generation: Generation,
-        from: Checkpoint,
-    },
-    Processed {
-        source: SourceId,
-        generation: Generation,
-        bytes: usize,
-        records: usize,
-    },
-    Checkpoint {
-        source: SourceId,
-        epoch: Epoch,
-        checkpoint: Checkpoint,
-    },
-    EndShard {
-        source: SourceId,
-        epoch: Epoch,
-        children: Vec<ChildShard>,
-    },
-    /// The guest asked the job to stop, with its reason.
-    Shutdown(String),
-    Finished(Result<(), shardmill_core::run_loop::Failure>),
-}
-
 /// What the job tells the thread: an event for the run loop, or a shard that the guest has not heard of.
 #[derive(Debug)]
 pub(crate) enum Control {
@@ -63,7 +31,7 @@ pub(crate) enum Control {
 
 /// Where the thread gets its work from.
 pub(crate) struct Inbox {
-    /// From the job; served first. Unbounded for the same reason as [`Request`]s are.
+    /// From the job; served first. Unbounded for the same reason as [`TaskThread::requests`].
     pub(crate) control: mpsc::UnboundedReceiver<Control>,
     /// Batches and ends from the readers; bounded, so that they wait for a slow task.
     pub(crate) data: mpsc::Receiver<Event>,
@@ -79,7 +47,7 @@ pub(crate) struct TaskThread {
     pub(crate) clock: Clock,
     pub(crate) status: Arc<Status>,
     /// Unbounded, but what goes in is bounded by what the run loop may have under way: one call, one commit.
-    pub(crate) requests: mpsc::UnboundedSender<Request>,
+    pub(crate) requests: mpsc::UnboundedSender<Action>,
 }
 
 /// A new instance, ready for its first envelope.
@@ -128,11 +96,12 @@ impl TaskThread {
                 },
             };
             for action in self.run_loop.on(self.clock.now(), event) {
-                if let Action::Finished(result) = action {
-                    return self.request(Request::Finished(result));
-                }
+                let finished = matches!(action, Action::Finished(_));
                 // One thing is under way at a time, so there is one answer at most.
                 answer = self.act(action, &mut outputs).or(answer);
+                if finished {
+                    return;
+                }
             }
         }
     }
@@ -176,36 +145,24 @@ impl TaskThread {
         }
     }
 
-    fn request(&self, request: Request) {
-        // The supervisor ends last; if it is gone, the process is going down.
-        drop(self.requests.send(request));
-    }
-
+    /// Carries out what is for the instance and the outputs, and answers it; asks the job for the rest.
     fn act(&mut self, action: Action, outputs: &mut Outputs) -> Option<Event> {
         match action {
             Action::Call { source, batch, range, attempt } => {
-                return Some(Event::Returned(self.call(source, &batch, range, attempt, outputs)));
+                Some(Event::Returned(self.call(source, &batch, range, attempt, outputs)))
             }
-            Action::Rebuild => return Some(Event::Rebuilt(self.rebuild())),
+            Action::Rebuild => Some(Event::Rebuilt(self.rebuild())),
             Action::BeforeStop => {
                 self.before_stop(outputs);
-                return Some(Event::BeforeStopReturned);
+                Some(Event::BeforeStopReturned)
             }
-            Action::Flush => return Some(Event::Flushed(self.systems.flush())),
-            Action::Read { source, generation, from } => self.request(Request::Read { source, generation, from }),
-            Action::Processed { source, generation, bytes, records } => {
-                self.request(Request::Processed { source, generation, bytes, records });
+            Action::Flush => Some(Event::Flushed(self.systems.flush())),
+            request => {
+                // The supervisor ends last; if it is gone, the process is going down.
+                drop(self.requests.send(request));
+                None
             }
-            Action::Checkpoint { source, epoch, checkpoint } => {
-                self.request(Request::Checkpoint { source, epoch, checkpoint });
-            }
-            Action::EndShard { source, epoch, children } => {
-                self.request(Request::EndShard { source, epoch, children });
-            }
-            Action::Shutdown(reason) => self.request(Request::Shutdown(reason)),
-            Action::Finished(result) => self.request(Request::Finished(result)),
         }
-        None
     }
 
     fn call(

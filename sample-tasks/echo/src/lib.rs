@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use exports::shardmill::task::{lifecycle, processor};
 use processor::{Envelope, TaskError};
-use shardmill::task::{collector, config, context, coordinator};
+use shardmill::task::{collector, config, context, coordinator, log};
 
 wit_bindgen::generate!({
     path: "../../wit/shardmill-task-0.1.0",
@@ -74,7 +74,11 @@ fn obey(order: &str) -> Result<(), TaskError> {
     let (order, number) = order.trim_end().split_once(' ').unwrap_or((order, ""));
     let number: Option<u32> = number.parse().ok();
     match order {
-        "sleep" => std::thread::sleep(Duration::from_millis(number.unwrap_or(0).into())),
+        "sleep" => {
+            // Whoever waits for the sleep to begin finds it in the log.
+            log::log(log::Level::Info, "sleeping");
+            std::thread::sleep(Duration::from_millis(number.unwrap_or(0).into()));
+        }
         "commit" => coordinator::commit(),
         _ if number.is_some_and(|attempts| context::attempt() > attempts) => {}
         "retry" => return Err(TaskError::Retry(Some(1))),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use shardmill_aws::{Kinesis, LeaseTable};
 use shardmill_core::config::{Input, Job};
-use shardmill_core::run_loop::{Event, RunLoop};
+use shardmill_core::run_loop::{Action, Event, RunLoop};
 use shardmill_runtime::{Module, OutputStreams, TaskSpec, TracingLog};
 use tokio::sync::mpsc;
 use tracing::info;
@@ -17,7 +17,7 @@ use crate::lease_worker::{LeaseWorker, Told};
 use crate::outputs::OutputSystems;
 use crate::settings;
 use crate::status::Status;
-use crate::task_thread::{Control, Inbox, Request, TaskThread, instantiate};
+use crate::task_thread::{Control, Inbox, TaskThread, instantiate};
 
 /// Batches of all shards together that may wait for the task thread; each shard has its own bound in bytes and
 /// records besides.
@@ -55,7 +55,7 @@ fn fan_out(input: &Input) -> Option<Arc<FanOut>> {
     Some(fan_out)
 }
 
-pub(super) type TaskChannels = (mpsc::UnboundedSender<Control>, mpsc::Sender<Event>, mpsc::UnboundedReceiver<Request>);
+pub(super) type TaskChannels = (mpsc::UnboundedSender<Control>, mpsc::Sender<Event>, mpsc::UnboundedReceiver<Action>);
 
 /// Builds the task instance and starts its thread.
 pub(super) fn task(job: &Job, module: Module, clock: Clock, status: &Arc<Status>) -> Result<TaskChannels> {
