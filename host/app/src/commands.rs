@@ -11,10 +11,11 @@ mod usage;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use shardmill_aws::ClientSettings;
 use shardmill_core::config::{Errors, Job, Loaded, Notice, Secret, Source, StaticCredentials, render_problems};
 use shardmill_runtime::{Engine, Module};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -153,6 +154,28 @@ fn use_local_account(input: &mut shardmill_core::config::Input) {
         secret_key: Secret::new("local"),
         session_token: None,
     });
+}
+
+/// How a service of a local backend is reached past a job's configuration.
+pub(crate) fn local_client(endpoint: String) -> ClientSettings {
+    let local = || "local".to_owned();
+    ClientSettings {
+        region: Some("us-east-1".to_owned()),
+        endpoint: Some(endpoint),
+        credentials: Some(shardmill_aws::StaticCredentials {
+            access_key_id: local(),
+            secret_access_key: local(),
+            session_token: None,
+        }),
+        ..ClientSettings::default()
+    }
+}
+
+/// A new directory for what a command leaves behind until it ends; the command removes it.
+pub(crate) fn scratch_directory(command: &str) -> Result<PathBuf> {
+    let directory = std::env::temp_dir().join(format!("shardmill-{command}-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&directory).with_context(|| format!("failed to create {}", directory.display()))?;
+    Ok(directory)
 }
 
 /// Loads and checks a module from a file.

@@ -1,6 +1,6 @@
 //! The shell around the polling machine: one task per shard that carries out its calls and delivers batches to the run
-//! loop; and what it has in common with that of the fan-out machine. Dropping it at any point is safe: reading has no effect elsewhere, and what it delivered carries its
-//! generation.
+//! loop; and what it has in common with that of the fan-out machine. Dropping it at any point is safe: reading has no
+//! effect elsewhere, and what it delivered carries its generation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -9,11 +9,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::json;
-use shardmill_aws::{ClientSettings, Kinesis, StaticCredentials};
+use shardmill_aws::Kinesis;
 
 use super::loader::{Put, put_all};
 use super::run::Summary;
-use super::{BadInput, print, runtime, say};
+use super::{BadInput, local_client, print, runtime, say, scratch_directory};
 use crate::cli::Drain;
 
 const STREAM: &str = "bench";
@@ -89,18 +89,7 @@ fn this_program() -> Result<Command> {
 }
 
 async fn load(args: &Drain, endpoint: &str) -> Result<()> {
-    let local = || "local".to_owned();
-    let kinesis = Kinesis::new(&ClientSettings {
-        region: Some("us-east-1".to_owned()),
-        endpoint: Some(endpoint.to_owned()),
-        credentials: Some(StaticCredentials {
-            access_key_id: local(),
-            secret_access_key: local(),
-            session_token: None,
-        }),
-        ..ClientSettings::default()
-    })
-    .await?;
+    let kinesis = Kinesis::new(&local_client(endpoint.to_owned())).await?;
     kinesis.wait_active(STREAM, CREATE_TIMEOUT).await?;
     let size = args.size;
     let records = (0..args.records).map(|number| Put { key: number.to_string(), data: record(number, size) });
@@ -127,7 +116,7 @@ fn record(number: u64, size: usize) -> Vec<u8> {
 }
 
 fn consume(args: &Drain, endpoints: &Endpoints) -> Result<Summary> {
-    let directory = tempdir()?;
+    let directory = scratch_directory("bench")?;
     let name = args.task.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let properties = directory.join("bench.properties");
     std::fs::write(&properties, configuration(args, endpoints, &name, &directory.join("out.jsonl")))
@@ -146,12 +135,6 @@ fn consume(args: &Drain, endpoints: &Endpoints) -> Result<Summary> {
         bail!("the consumer failed ({})", output.status);
     }
     serde_json::from_slice(&output.stdout).context("failed to read the consumer's summary")
-}
-
-fn tempdir() -> Result<std::path::PathBuf> {
-    let directory = std::env::temp_dir().join(format!("shardmill-bench-{}", uuid::Uuid::new_v4()));
-    std::fs::create_dir(&directory).with_context(|| format!("failed to create {}", directory.display()))?;
-    Ok(directory)
 }
 
 /// Not paced: the question is what a record costs, not how the service's five calls a second divide it.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -10,14 +10,14 @@ use serde::Deserialize;
 use serde_json::json;
 use shardmill::clock::Clock;
 use shardmill::job::RunningJob;
-use shardmill_aws::{ClientSettings, Kinesis, LeaseTable, StaticCredentials};
+use shardmill_aws::{Kinesis, LeaseTable};
 use shardmill_core::config::{Job, Source};
 use shardmill_core::leases::Lease;
 use shardmill_local::{LocalBackend, Options};
 use shardmill_runtime::Engine;
 
 use super::loader::{Put, put_all};
-use super::{BadInput, build, load, load_module, print, runtime, say};
+use super::{BadInput, build, load, load_module, local_client, print, runtime, say, scratch_directory};
 use crate::cli::Demo;
 
 const STREAM: &str = "lines";
@@ -40,7 +40,7 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
 
     say("2/4 starting Kinesis and DynamoDB on this machine");
     let backend = LocalBackend::start(Options { limits: false, ..Options::default() })?;
-    let directory = scratch_directory()?;
+    let directory = scratch_directory("demo")?;
     let output = directory.join("word-counts.jsonl");
     let properties = properties(&backend, &output);
     let sources = [Source::File { name: "demo.properties".to_owned(), text: properties }];
@@ -63,7 +63,7 @@ struct Outcome {
 
 async fn run(job: &Job, module: shardmill_runtime::Module, backend: &LocalBackend, lines: Vec<Put>) -> Result<Outcome> {
     say(&format!("3/4 putting {} lines into the stream `{STREAM}` of {SHARDS} shards", lines.len()));
-    let kinesis = Kinesis::new(&client(backend.kinesis_endpoint())).await?;
+    let kinesis = Kinesis::new(&local_client(backend.kinesis_endpoint())).await?;
     kinesis.create_stream(STREAM, SHARDS).await?;
     kinesis.wait_active(STREAM, PATIENCE).await?;
     let lines = put_all(&kinesis, STREAM, lines, |_| {}).await?;
@@ -81,7 +81,7 @@ async fn run(job: &Job, module: shardmill_runtime::Module, backend: &LocalBacken
     running.stop();
     running.wait().await?;
     let took = started.elapsed();
-    let table = LeaseTable::new(&client(backend.dynamodb_endpoint()), &job.inputs[0].table_name).await?;
+    let table = LeaseTable::new(&local_client(backend.dynamodb_endpoint()), &job.inputs[0].table_name).await?;
     let mut leases = table.scan().await?.leases;
     leases.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(Outcome { lines, took, leases })
@@ -90,20 +90,6 @@ async fn run(job: &Job, module: shardmill_runtime::Module, backend: &LocalBacken
 fn show_progress(processed: u64, lines: u64) {
     if std::io::stderr().is_terminal() {
         say(&format!("    {processed} of {lines} lines processed"));
-    }
-}
-
-fn client(endpoint: String) -> ClientSettings {
-    let local = || "local".to_owned();
-    ClientSettings {
-        region: Some("us-east-1".to_owned()),
-        endpoint: Some(endpoint),
-        credentials: Some(StaticCredentials {
-            access_key_id: local(),
-            secret_access_key: local(),
-            session_token: None,
-        }),
-        ..ClientSettings::default()
     }
 }
 
@@ -159,12 +145,6 @@ fn read_lines(input: Option<&Path>) -> Result<Vec<Put>> {
         return Err(BadInput("the input has no line to count words in".to_owned()).into());
     }
     Ok(lines)
-}
-
-fn scratch_directory() -> Result<PathBuf> {
-    let directory = std::env::temp_dir().join(format!("shardmill-demo-{}", uuid::Uuid::new_v4()));
-    std::fs::create_dir(&directory).with_context(|| format!("failed to create {}", directory.display()))?;
-    Ok(directory)
 }
 
 /// A line of the output file, and the message in it.

@@ -138,9 +138,10 @@ impl Worker {
         }
     }
 
-    /// The shards held now and what is committed of each; for status output.
-    pub fn held(&self) -> impl Iterator<Item = (&ShardId, &Checkpoint)> {
-        self.held.iter().map(|(key, held)| (key, &held.lease.checkpoint))
+    /// The shards held now.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> impl Iterator<Item = &ShardId> {
+        self.held.keys()
     }
 
     /// Whether this worker reads everything that it may hold now: nothing is free, being taken, waiting for a parent or

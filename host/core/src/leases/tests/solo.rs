@@ -146,6 +146,6 @@ impl Solo {
     }
 
     pub(super) fn held(&self) -> Vec<&str> {
-        self.worker.held().map(|(key, _)| key.as_str()).collect()
+        self.worker.held().map(String::as_str).collect()
     }
 }

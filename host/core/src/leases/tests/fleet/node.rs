@@ -104,7 +104,7 @@ impl Node {
     /// The last commit, then the stop.
     pub(super) fn stop(&mut self, stream: &Stream) -> Vec<Event> {
         self.life = Life::Stopping;
-        self.held = self.worker.held().map(|(key, _)| key.clone()).collect();
+        self.held = self.worker.held().cloned().collect();
         let mut events = Vec::new();
         for (key, reading) in self.readings.iter().filter(|(_, reading)| !reading.ended) {
             self.left.insert(key.clone(), reading.processed);
