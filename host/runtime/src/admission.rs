@@ -1,5 +1,8 @@
 //! Lets a component in, or says everything that is wrong with it. Owns the checks that need no running of guest code;
 //! knows nothing of files or directories.
+//!
+//! It goes in steps, because the dear one is not for every process: [`compile`] makes machine code of bytes that nobody
+//! has looked at yet, [`admit`] checks the compiled component against the contract.
 
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker};
@@ -13,7 +16,11 @@ use crate::state::State;
 /// The largest component that is compiled. Python's are 18 MiB; compiling takes many times the size in memory.
 const MAX_MODULE_BYTES: usize = 128 << 20;
 
+/// Problems of one component that are listed; there may be a hundred thousand.
+const MAX_PROBLEMS: usize = 40;
+
 const WASM_MAGIC: &[u8] = b"\0asm";
+const ELF_MAGIC: &[u8] = b"\x7fELF";
 const CORE_MODULE_HEADER: &[u8] = b"\0asm\x01\0\0\0";
 const COMPONENT_HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
 
@@ -32,36 +39,54 @@ pub enum Error {
     Contract { name: String, problems: Vec<String> },
 }
 
+/// Validates a component and compiles it to machine code. Costs as much time and memory as the component makes it.
+pub(crate) fn compile(engine: &wasmtime::Engine, name: &str, wasm: &[u8]) -> Result<Vec<u8>, Error> {
+    check_header(name, wasm)?;
+    engine.precompile_component(wasm).map_err(|error| invalid(name, &error))
+}
+
 /// Compiles and checks a component.
-pub(crate) fn admit(
+pub(crate) fn load(
     engine: &wasmtime::Engine,
     linker: &Linker<State>,
     name: &str,
     wasm: &[u8],
 ) -> Result<Module, Error> {
     check_header(name, wasm)?;
-    let component = Component::from_binary(engine, wasm)
-        .map_err(|error| Error::Invalid { name: name.to_owned(), reason: format!("{error:#}") })?;
-    let problems = problems(engine, &component);
+    let component = Component::from_binary(engine, wasm).map_err(|error| invalid(name, &error))?;
+    admit(linker, ModuleId::of(name, wasm), &component)
+}
+
+/// Checks a compiled component against the contract.
+pub(crate) fn admit(linker: &Linker<State>, id: ModuleId, component: &Component) -> Result<Module, Error> {
+    let engine = component.engine();
+    let problems = problems(engine, component);
     if !problems.is_empty() {
-        return Err(Error::Contract { name: name.to_owned(), problems });
+        return Err(Error::Contract { name: id.name().to_owned(), problems });
     }
     let contract =
-        |error: wasmtime::Error| Error::Contract { name: name.to_owned(), problems: vec![format!("{error:#}")] };
-    let instance = linker.instantiate_pre(&component).map_err(contract)?;
+        |error: wasmtime::Error| Error::Contract { name: id.name().to_owned(), problems: vec![format!("{error:#}")] };
+    let instance = linker.instantiate_pre(component).map_err(contract)?;
     Ok(Module::new(Inner {
-        id: ModuleId::of(name, wasm),
         processor: processor(&instance).map_err(contract)?,
         lifecycle: lifecycle::GuestIndices::new(&instance).ok(),
         windowing: windowing::GuestIndices::new(&instance).ok(),
         imports: component.component_type().imports(engine).map(|(import, _)| import.to_owned()).collect(),
         exports: component.component_type().exports(engine).map(|(export, _)| export.to_owned()).collect(),
-        size_bytes: wasm.len(),
         instance,
+        id,
     }))
 }
 
-fn check_header(name: &str, wasm: &[u8]) -> Result<(), Error> {
+fn invalid(name: &str, error: &wasmtime::Error) -> Error {
+    Error::Invalid { name: name.to_owned(), reason: format!("{error:#}") }
+}
+
+/// What can be told from the first bytes and the size alone.
+///
+/// # Errors
+/// When the file is no component, or larger than a task may be.
+pub(crate) fn check_header(name: &str, wasm: &[u8]) -> Result<(), Error> {
     let not = |found| Err(Error::NotAComponent { name: name.to_owned(), found });
     if wasm.len() > MAX_MODULE_BYTES {
         return Err(Error::TooLarge { name: name.to_owned(), size: wasm.len(), max: MAX_MODULE_BYTES });
@@ -73,14 +98,20 @@ fn check_header(name: &str, wasm: &[u8]) -> Result<(), Error> {
         return not("it is a core module; build for the target wasm32-wasip2, or make a component of it with \
                     `wasm-tools component new`");
     }
-    if wasm.starts_with(WASM_MAGIC) {
-        return not("it has the header of an unknown version of WebAssembly");
-    }
     if wasm.is_empty() {
         return not("the file is empty");
     }
+    if COMPONENT_HEADER.starts_with(wasm) || CORE_MODULE_HEADER.starts_with(wasm) {
+        return not("the file ends in the middle of its header");
+    }
     if wasmtime::Engine::detect_precompiled(wasm).is_some() {
         return not("it is compiled machine code, which is never loaded; give the .wasm it was made from");
+    }
+    if wasm.starts_with(WASM_MAGIC) {
+        return not("it has the header of an unknown version of WebAssembly");
+    }
+    if wasm.starts_with(ELF_MAGIC) {
+        return not("it is a native program or library; build for the target wasm32-wasip2");
     }
     not("it does not start as a WebAssembly file does")
 }
@@ -171,7 +202,12 @@ fn is_patch_of(version: &str, of: &str) -> bool {
 }
 
 fn list(problems: &[String]) -> String {
-    problems.iter().fold(String::new(), |text, problem| text + "\n  - " + problem)
+    let listed = problems.iter().take(MAX_PROBLEMS);
+    let text = listed.fold(String::new(), |text, problem| text + "\n  - " + problem);
+    match problems.len().saturating_sub(MAX_PROBLEMS) {
+        0 => text,
+        more => format!("{text}\n  - and {more} more"),
+    }
 }
 
 #[cfg(test)]
@@ -186,7 +222,9 @@ mod tests {
     fn files_that_are_no_components_are_told_apart() {
         assert!(refused(b"\0asm\x01\0\0\0...").contains("wasm-tools component new"));
         assert!(refused(b"").contains("empty"));
-        assert!(refused(b"\x7fELF\x02\x01\x01").contains("does not start as a WebAssembly file"));
+        assert!(refused(b"\0asm\x0d").contains("in the middle of its header"));
+        assert!(refused(b"\x7fELF\x02\x01\x01").contains("native program"));
+        assert!(refused(b"#!/bin/sh").contains("does not start as a WebAssembly file"));
         assert!(refused(b"\0asm\x0e\0\x01\0").contains("unknown version"));
         assert!(check_header("x", b"\0asm\x0d\0\x01\0").is_ok());
     }

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use wasmtime::component::Linker;
+use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, EngineWeak, OptLevel};
 
 use crate::admission;
 use crate::capabilities;
-use crate::module::Module;
+use crate::module::{Module, ModuleId};
 use crate::state::State;
 
 /// How often time-outs are looked at. Calls have time-outs of a second and more, so lateness of a few milliseconds is
@@ -52,9 +52,31 @@ impl Engine {
 
     /// Compiles a component and checks it against the contract. `name` is for people: the file's name without `.wasm`.
     ///
-    /// Takes from 0.1 s (Rust) to 10 s and more (Python, JavaScript) on all cores.
+    /// Takes from 0.1 s (Rust) to 10 s and more (Python, JavaScript) on all cores, and as much memory as the component
+    /// makes it take. So this is for components that one has made oneself; others are compiled by [`Engine::precompile`]
+    /// in a process of its own.
     pub fn load(&self, name: &str, wasm: &[u8]) -> Result<Module, admission::Error> {
-        admission::admit(&self.engine, &self.linker, name, wasm)
+        admission::load(&self.engine, &self.linker, name, wasm)
+    }
+
+    /// Compiles a component, for [`ArtifactStore::put`](crate::ArtifactStore::put). For a process with limits of time
+    /// and memory: there are components that take hours and gigabytes to compile.
+    pub fn precompile(&self, name: &str, wasm: &[u8]) -> Result<Vec<u8>, admission::Error> {
+        admission::compile(&self.engine, name, wasm)
+    }
+
+    /// What can be told of a file without compiling it: whether it is a component at all, and not too large.
+    pub fn check_header(name: &str, wasm: &[u8]) -> Result<(), admission::Error> {
+        admission::check_header(name, wasm)
+    }
+
+    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.engine
+    }
+
+    /// Checks a compiled component against the contract.
+    pub(crate) fn admit(&self, id: ModuleId, component: &Component) -> Result<Module, admission::Error> {
+        admission::admit(&self.linker, id, component)
     }
 }
 

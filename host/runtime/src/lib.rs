@@ -5,6 +5,7 @@
 //! Everything is synchronous: whoever owns an [`Instance`] calls it from a thread of its own, never from an async one.
 
 mod admission;
+mod artifacts;
 mod bindings;
 mod capabilities;
 mod contract;
@@ -19,6 +20,7 @@ mod signature;
 mod state;
 
 pub use admission::Error as AdmissionError;
+pub use artifacts::{ArtifactStore, Error as ArtifactError};
 pub use engine::{Engine, EngineError};
 pub use error::{CallError, TaskError, TrapReason};
 pub use instance::{Done, Failed, Instance};

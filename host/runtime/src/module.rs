@@ -24,7 +24,6 @@ pub(crate) struct Inner {
     pub(crate) windowing: Option<windowing::GuestIndices>,
     pub(crate) imports: Vec<String>,
     pub(crate) exports: Vec<String>,
-    pub(crate) size_bytes: usize,
 }
 
 /// Where the envelopes go.
@@ -94,12 +93,6 @@ impl Module {
     pub fn exports(&self) -> &[String] {
         &self.0.exports
     }
-
-    /// The size of the component's file.
-    #[must_use]
-    pub fn size_bytes(&self) -> usize {
-        self.0.size_bytes
-    }
 }
 
 impl fmt::Debug for Module {
@@ -109,7 +102,9 @@ impl fmt::Debug for Module {
 }
 
 impl ModuleId {
-    pub(crate) fn of(name: &str, wasm: &[u8]) -> Self {
+    /// Of the component with these bytes; `name` is for people.
+    #[must_use]
+    pub fn of(name: &str, wasm: &[u8]) -> Self {
         Self { name: name.to_owned(), sha256: Sha256::digest(wasm).into() }
     }
 
@@ -123,12 +118,21 @@ impl ModuleId {
     pub fn sha256(&self) -> &[u8; 32] {
         &self.sha256
     }
+
+    /// The same in 64 hexadecimal digits.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        hex(&self.sha256)
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl fmt::Display for ModuleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@", self.name)?;
-        self.sha256[..SHOWN_DIGITS / 2].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{}@{}", self.name, hex(&self.sha256[..SHOWN_DIGITS / 2]))
     }
 }
 

@@ -18,17 +18,18 @@ pub(crate) fn build(args: &Build) -> Result<()> {
     let module = load_module(&engine, &wasm)?;
     let installed = args.tasks.as_deref().map(|tasks| install(&wasm, tasks)).transpose()?;
     let path = installed.as_deref().unwrap_or(&wasm);
+    let size_bytes = std::fs::metadata(path).context("failed to look at the module")?.len();
     if args.json {
         let shape = shape(&module);
         print(
             &json!({
-                "path": path, "id": module.id().to_string(), "shape": shape, "size_bytes": module.size_bytes(),
+                "path": path, "id": module.id().to_string(), "shape": shape, "size_bytes": size_bytes,
                 "imports": module.imports(), "exports": module.exports(),
             })
             .to_string(),
         );
     } else {
-        print(&describe(path, &module));
+        print(&describe(path, size_bytes, &module));
     }
     Ok(())
 }
@@ -116,11 +117,10 @@ fn shape(module: &Module) -> &'static str {
     }
 }
 
-fn describe(path: &Path, module: &Module) -> String {
+fn describe(path: &Path, size_bytes: u64, module: &Module) -> String {
     let abilities = [(module.has_lifecycle(), "lifecycle"), (module.has_windowing(), "windowing")];
     let abilities: Vec<&str> = abilities.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect();
-    let mut text =
-        format!("{}\n  id       {}\n  size     {} KiB\n", path.display(), module.id(), module.size_bytes() / 1024);
+    let mut text = format!("{}\n  id       {}\n  size     {} KiB\n", path.display(), module.id(), size_bytes / 1024);
     text += &format!("  shape    {}", shape(module));
     if !abilities.is_empty() {
         text += &format!(" with {}", abilities.join(" and "));

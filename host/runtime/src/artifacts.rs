@@ -1,0 +1,250 @@
+//! Compiled modules on disk, so that a module is compiled once and started many times. Owns the one directory from which
+//! machine code is loaded, and why that is safe; knows nothing of who compiles.
+//!
+//! Wasmtime runs whatever a compiled file holds, so a file is loaded only if it is ours: the directory and the file
+//! belong to this user and nobody else can write them, and the file's name seals its content. A file that is not whole,
+//! not ours, or made by another version counts as missing and makes room for a new one.
+
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest, Sha256};
+use tracing::{debug, warn};
+use wasmtime::component::Component;
+
+use crate::admission;
+use crate::engine::Engine;
+use crate::module::{Module, ModuleId, hex};
+
+/// Compiled modules that are kept: three versions of some twenty jobs.
+const MAX_FILES: usize = 64;
+/// Bytes that are kept. Python's and StarlingMonkey's modules have 35 MiB.
+const MAX_BYTES: u64 = 2 << 30;
+/// A file that was begun so long ago is not being written any more.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
+const SUFFIX: &str = ".cwasm";
+const PARTIAL_SUFFIX: &str = ".part";
+
+/// A directory of compiled modules, for one user of one machine.
+#[derive(Clone, Debug)]
+pub struct ArtifactStore {
+    directory: PathBuf,
+    max_files: usize,
+    max_bytes: u64,
+}
+
+/// The store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot keep compiled modules in {}: {reason}", path.display())]
+    NotPrivate { path: PathBuf, reason: String },
+    #[error("failed to {verb} {}: {source}", path.display())]
+    Io { verb: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl ArtifactStore {
+    /// Opens a directory, and makes it, with mode 0700, if it is not there.
+    ///
+    /// # Errors
+    /// When it belongs to somebody else or others may read or write it, or it cannot be made.
+    pub fn open(directory: &Path) -> Result<Self, Error> {
+        let fail = |verb, source| Error::Io { verb, path: directory.to_owned(), source };
+        if let Some(parent) = directory.parent() {
+            fs::create_dir_all(parent).map_err(|error| fail("create the directories above", error))?;
+        }
+        match DirBuilder::new().mode(0o700).create(directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(fail("create", error)),
+            _ => {}
+        }
+        // The real place: a link that is moved later moves nothing.
+        let directory = directory.canonicalize().map_err(|error| fail("find", error))?;
+        let metadata = fs::metadata(&directory).map_err(|error| fail("look at", error))?;
+        let reason = if !metadata.is_dir() {
+            "it is not a directory".to_owned()
+        } else if metadata.uid() != rustix::process::geteuid().as_raw() {
+            format!("it belongs to user {}, not to this one", metadata.uid())
+        } else if metadata.mode() & 0o077 != 0 {
+            format!("others have access to it (mode {:o}); chmod 700 it", metadata.mode() & 0o777)
+        } else {
+            return Ok(Self { directory, max_files: MAX_FILES, max_bytes: MAX_BYTES });
+        };
+        Err(Error::NotPrivate { path: directory, reason })
+    }
+
+    /// The same with other bounds: files, and bytes of all of them.
+    #[must_use]
+    pub fn bounded(self, max_files: usize, max_bytes: u64) -> Self {
+        Self { max_files, max_bytes, ..self }
+    }
+
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// A module that was compiled for this engine; `None` when it has to be compiled.
+    ///
+    /// # Errors
+    /// When the component does not keep the contract.
+    pub fn get(&self, engine: &Engine, id: &ModuleId) -> Result<Option<Module>, admission::Error> {
+        let prefix = prefix(engine, id);
+        let Some(path) = self.files(&prefix).into_iter().next().map(|file| file.path) else { return Ok(None) };
+        match load(engine, &path, &prefix) {
+            Ok(component) => {
+                touch(&path);
+                engine.admit(id.clone(), &component).map(Some)
+            }
+            Err(reason) => {
+                warn!(path = %path.display(), reason, "a compiled module is not used and will be made anew");
+                remove(&path);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Keeps what [`Engine::precompile`] made of a component, and makes room for it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put(&self, engine: &Engine, id: &ModuleId, artifact: &[u8]) -> Result<(), Error> {
+        let prefix = prefix(engine, id);
+        let path = self.directory.join(format!("{prefix}{}{SUFFIX}", seal(&prefix, artifact)));
+        self.write(&path, artifact)?;
+        for old in self.files(&prefix).into_iter().filter(|old| old.path != path) {
+            remove(&old.path);
+        }
+        self.make_room(&path);
+        Ok(())
+    }
+
+    /// Nobody sees half a file: it gets its name when it is whole.
+    fn write(&self, path: &Path, artifact: &[u8]) -> Result<(), Error> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let partial = self.directory.join(format!("{}-{number}{PARTIAL_SUFFIX}", std::process::id()));
+        // A process that had our number may have left one.
+        drop(fs::remove_file(&partial));
+        let written = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&partial)
+            .and_then(|mut file| file.write_all(artifact))
+            .and_then(|()| fs::rename(&partial, path));
+        written.map_err(|source| {
+            drop(fs::remove_file(&partial));
+            Error::Io { verb: "write", path: path.to_owned(), source }
+        })
+    }
+
+    /// Removes those that were not used for the longest time until the bounds hold, but never `kept`.
+    fn make_room(&self, kept: &Path) {
+        let mut files = self.files("");
+        files.sort_by_key(|file| file.used);
+        let mut count = files.len();
+        let mut bytes: u64 = files.iter().map(|file| file.bytes).sum();
+        for file in files.iter().filter(|file| file.path != kept) {
+            if count <= self.max_files && bytes <= self.max_bytes {
+                break;
+            }
+            debug!(path = %file.path.display(), "making room: a compiled module was not used for the longest time");
+            remove(&file.path);
+            count -= 1;
+            bytes -= file.bytes;
+        }
+        for partial in self.list(|name| name.ends_with(PARTIAL_SUFFIX)) {
+            if partial.used.elapsed().is_ok_and(|age| age > ABANDONED) {
+                remove(&partial.path);
+            }
+        }
+    }
+
+    fn files(&self, prefix: &str) -> Vec<Kept> {
+        self.list(|name| name.starts_with(prefix) && name.ends_with(SUFFIX))
+    }
+
+    /// What cannot be looked at is not there.
+    fn list(&self, wanted: impl Fn(&str) -> bool) -> Vec<Kept> {
+        let Ok(entries) = fs::read_dir(&self.directory) else { return Vec::new() };
+        let kept = entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(&wanted)).map(|entry| {
+            let metadata = entry.metadata().ok();
+            let used = metadata.as_ref().and_then(|it| it.modified().ok()).unwrap_or(SystemTime::UNIX_EPOCH);
+            Kept { path: entry.path(), used, bytes: metadata.map_or(0, |it| it.len()) }
+        });
+        kept.collect()
+    }
+}
+
+/// A file of the store.
+struct Kept {
+    path: PathBuf,
+    used: SystemTime,
+    bytes: u64,
+}
+
+/// How the names of a component's files begin, for an engine like this.
+fn prefix(engine: &Engine, id: &ModuleId) -> String {
+    // The hash may differ between versions of Rust: then the component is compiled once more.
+    let mut hasher = DefaultHasher::new();
+    engine.wasmtime().precompile_compatibility_hash().hash(&mut hasher);
+    env!("CARGO_PKG_VERSION").hash(&mut hasher);
+    format!("{}.{:016x}.", id.hex(), hasher.finish())
+}
+
+/// The end of a file's name: no other content, and no other name, has it.
+fn seal(prefix: &str, artifact: &[u8]) -> String {
+    hex(&Sha256::new().chain_update(prefix).chain_update(artifact).finalize())
+}
+
+fn load(engine: &Engine, path: &Path, prefix: &str) -> Result<Component, String> {
+    let metadata = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
+    check_private(&metadata)?;
+    let artifact = fs::read(path).map_err(|error| error.to_string())?;
+    let expected = path.file_name().and_then(|name| name.to_str()?.strip_prefix(prefix)?.strip_suffix(SUFFIX));
+    if expected != Some(seal(prefix, &artifact).as_str()) {
+        return Err("its content is not what was written".to_owned());
+    }
+    drop(artifact);
+    deserialize(engine, path)
+}
+
+#[expect(unsafe_code, reason = "loading machine code is what this module is for")]
+fn deserialize(engine: &Engine, path: &Path) -> Result<Component, String> {
+    // SAFETY: the file was made by `precompile_component` of this version and configuration and is unchanged since, as
+    // the seal in its name says, and it stays so while it is mapped: it and its directory belong to this user, nobody
+    // else can write them, and this module only ever replaces files by new ones.
+    let loaded = unsafe { Component::deserialize_file(engine.wasmtime(), path) };
+    loaded.map_err(|error| format!("{error:#}"))
+}
+
+fn check_private(metadata: &Metadata) -> Result<(), String> {
+    if !metadata.is_file() {
+        return Err("it is not a file".to_owned());
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
+        return Err(format!("user {} and mode {:o}: others may write it", metadata.uid(), metadata.mode() & 0o777));
+    }
+    Ok(())
+}
+
+/// The time of its last change says when a file was last used. Of no matter if it fails: it is removed too early.
+fn touch(path: &Path) {
+    drop(File::options().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now())));
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        warn!(path = %path.display(), %error, "a compiled module cannot be removed");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! The store gives back what it was given, or nothing.
+
+use std::os::unix::fs::PermissionsExt;
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// A valid component that is no task; each number another one.
+fn component(number: u32) -> Vec<u8> {
+    let text = format!(r#"(component (core module (func (export "f") (result i32) (i32.const {number}))))"#);
+    wat::parse_str(text).unwrap()
+}
+
+struct Fixture {
+    directory: TempDir,
+    engine: Engine,
+    store: ArtifactStore,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = ArtifactStore::open(&directory.path().join("modules")).unwrap();
+        Self { directory, engine: Engine::new().unwrap(), store }
+    }
+
+    fn put(&self, number: u32) -> ModuleId {
+        let wasm = component(number);
+        let id = ModuleId::of("x", &wasm);
+        self.store.put(&self.engine, &id, &self.engine.precompile("x", &wasm).unwrap()).unwrap();
+        id
+    }
+
+    /// What is loaded here is found to be no task, so that the contract's error says "it was loaded".
+    fn is_loaded(&self, id: &ModuleId) -> bool {
+        match self.store.get(&self.engine, id) {
+            Ok(None) => false,
+            Err(admission::Error::Contract { .. }) => true,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn file(&self, id: &ModuleId) -> PathBuf {
+        let mut files = self.store.files(&prefix(&self.engine, id));
+        assert_eq!(files.len(), 1);
+        files.remove(0).path
+    }
+}
+
+#[test]
+fn what_was_put_is_loaded_by_an_engine_of_another_process_life() {
+    let it = Fixture::new();
+    let id = it.put(1);
+    assert!(it.is_loaded(&id));
+    assert!(!it.is_loaded(&ModuleId::of("x", b"another")));
+    let later = Fixture { engine: Engine::new().unwrap(), ..it };
+    assert!(later.is_loaded(&id));
+}
+
+#[test]
+fn a_file_with_any_changed_byte_or_cut_short_is_removed() {
+    let it = Fixture::new();
+    let id = it.put(1);
+    let whole = fs::read(it.file(&id)).unwrap();
+    for at in [0, 20, whole.len() / 2, whole.len() - 1] {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        fs::write(it.file(&id), &damaged).unwrap();
+        assert!(!it.is_loaded(&id), "byte {at}");
+        assert!(it.store.files("").is_empty(), "byte {at}");
+        it.put(1);
+    }
+    for keep in [0, 100, whole.len() - 1] {
+        fs::write(it.file(&id), &whole[..keep]).unwrap();
+        assert!(!it.is_loaded(&id), "{keep} bytes");
+        it.put(1);
+    }
+    assert!(it.is_loaded(&id));
+}
+
+#[test]
+fn a_file_of_another_component_or_engine_is_not_taken() {
+    let it = Fixture::new();
+    let (one, two) = (it.put(1), it.put(2));
+    let (from, to) = (it.file(&two), it.file(&one));
+    fs::copy(&from, &to).unwrap();
+    assert!(!it.is_loaded(&one), "under the name of the old content");
+
+    it.put(1);
+    let name = it.file(&two).file_name().unwrap().to_str().unwrap().replace(&two.hex(), &one.hex());
+    remove(&it.file(&one));
+    fs::copy(it.file(&two), it.store.directory().join(name)).unwrap();
+    assert!(!it.is_loaded(&one), "with the digest of its own content");
+
+    let foreign = prefix(&it.engine, &one);
+    let path = it.store.directory().join(format!("{foreign}{}{SUFFIX}", seal(&foreign, b"\x7fELF")));
+    fs::write(&path, b"\x7fELF").unwrap();
+    assert!(!it.is_loaded(&one) && !path.exists(), "well sealed, and not of wasmtime");
+}
+
+#[test]
+fn a_file_that_others_may_write_or_that_is_a_link_is_not_taken() {
+    let it = Fixture::new();
+    let id = it.put(1);
+    fs::set_permissions(it.file(&id), fs::Permissions::from_mode(0o660)).unwrap();
+    assert!(!it.is_loaded(&id));
+
+    it.put(1);
+    let path = it.file(&id);
+    let elsewhere = it.directory.path().join("elsewhere");
+    fs::rename(&path, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+    assert!(!it.is_loaded(&id));
+    assert!(elsewhere.exists(), "what a link leads to is left alone");
+}
+
+#[test]
+fn the_directory_is_private() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a/b/modules");
+    let store = ArtifactStore::open(&path).unwrap();
+    assert_eq!(fs::metadata(store.directory()).unwrap().mode() & 0o777, 0o700);
+    for mode in [0o755, 0o710, 0o702] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let error = ArtifactStore::open(&path).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("others have access to it (mode {mode:o}); chmod 700 it")), "{error}");
+    }
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    assert!(ArtifactStore::open(&file).unwrap_err().to_string().contains("not a directory"));
+}
+
+#[test]
+fn those_not_used_for_the_longest_time_make_room() {
+    let it = Fixture::new();
+    let it = Fixture { store: it.store.clone().bounded(2, u64::MAX), ..it };
+    let ids: Vec<_> = (0..2).map(|number| it.put(number)).collect();
+    let long_ago = SystemTime::now() - Duration::from_secs(60);
+    for id in &ids {
+        File::options().append(true).open(it.file(id)).unwrap().set_modified(long_ago).unwrap();
+    }
+    assert!(it.is_loaded(&ids[0]), "this is a use");
+    let third = it.put(3);
+    assert!(it.is_loaded(&ids[0]) && !it.is_loaded(&ids[1]) && it.is_loaded(&third));
+
+    let tiny = it.store.clone().bounded(usize::MAX, 1);
+    let fourth = ModuleId::of("x", &component(4));
+    tiny.put(&it.engine, &fourth, &it.engine.precompile("x", &component(4)).unwrap()).unwrap();
+    assert_eq!(tiny.files("").len(), 1, "the newest stays, whatever its size");
+    assert!(it.is_loaded(&fourth));
+}
+
+#[test]
+fn what_a_crashed_writer_left_is_swept_when_it_is_old() {
+    let it = Fixture::new();
+    let partial = |name: &str| it.store.directory().join(name);
+    fs::write(partial("1-0.part"), "half").unwrap();
+    fs::write(partial("2-0.part"), "being written").unwrap();
+    let old = File::options().append(true).open(partial("1-0.part")).unwrap();
+    old.set_modified(SystemTime::now() - 2 * ABANDONED).unwrap();
+    it.put(1);
+    assert!(!partial("1-0.part").exists() && partial("2-0.part").exists());
+}
