@@ -11,6 +11,7 @@ mod share;
 mod solo;
 mod start;
 mod stop;
+mod syncer;
 mod upkeep;
 
 use super::{Cleanup, Millis, Settings};
