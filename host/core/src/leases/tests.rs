@@ -3,6 +3,7 @@
 //! with the Kinesis Client Library.
 
 mod fleet;
+mod items;
 mod lineage;
 mod model;
 mod reshard;

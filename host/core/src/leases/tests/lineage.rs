@@ -1,5 +1,6 @@
-//! Which rows a table lacks, as data: lineages, the leases that exist, and what must be created. The cases and graphs
-//! are those that the Kinesis Client Library's shard syncer is tested with, as far as its rules tell them.
+//! Which rows a table lacks, as data: lineages, the leases that exist, and what must be created. Beside the cases that
+//! the Kinesis Client Library has for it, which are in `syncer`: more tables on the same lineages, other lineages, and
+//! random ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,7 +55,7 @@ fn check(graph: &[Shard], cases: &[(&str, &str, &str)]) {
     }
 }
 
-/// (43, 44) Merges of merges, and a split:
+/// (44) Merges of merges, and a split:
 ///
 /// ```text
 /// 0 1 2 3 4   5
@@ -69,11 +70,8 @@ fn splits_and_merges() {
     check(
         &graph,
         &[
-            ("", "4 8 9 10", "0 1 2 3 4 5"),
             ("0 1 2 3 4 5", "", ""),
             ("0 1 2 3 4 5 6 7 8 9 10", "", ""),
-            ("4 5 7", "6", "0 1"),
-            ("1 2 3 4 5 7 9 10", "0", "0"),
             ("4 5 8 9 10", "", ""),
             ("4", "8 9 10", "0 1 2 3 5"),
             ("5", "4 8", "0 1 2 3 4"),
@@ -113,7 +111,6 @@ fn a_chain_of_merges_and_splits() {
     check(
         &graph,
         &[
-            ("", "9 10", "0 1"),
             ("0", "1", "1"),
             ("1", "0", "0"),
             ("0 1", "", ""),
@@ -122,8 +119,6 @@ fn a_chain_of_merges_and_splits() {
             ("4", "3", "0 1"),
             ("3 4", "", ""),
             ("0 3", "1", "1"),
-            ("5", "", ""),
-            ("6", "7", "0 1"),
             ("6 7", "", ""),
             ("2 6", "", ""),
             ("8", "", ""),
