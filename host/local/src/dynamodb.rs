@@ -1,10 +1,12 @@
-//! DynamoDB: `dynoxide-rs` on a thread of its own.
+//! DynamoDB: `dynoxide-rs` on a thread of its own, behind a front that injects faults and keeps the journal.
 //!
 //! It runs SQLite synchronously inside its handlers, so it must not share a runtime with anything that has to keep
 //! time. It logs one WARN per error reply, failed conditions included, which lease protocols produce all day: a
 //! subscriber should have the directive `dynoxide=error` ([`LOG_DIRECTIVE`]).
 
-use std::net::TcpListener;
+mod front;
+
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use dynoxide::Database;
 use tokio::sync::watch;
 
 use crate::Error;
+pub(crate) use front::Front;
 
 /// The `tracing` directive that silences its WARN per failed condition.
 pub const LOG_DIRECTIVE: &str = "dynoxide=error";
@@ -25,13 +28,18 @@ const DRAIN: Duration = Duration::from_millis(300);
 pub(crate) fn spawn(
     listener: TcpListener,
     data_dir: Option<PathBuf>,
+    front: Front,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, Error> {
     let database = open(data_dir.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let listener = {
+    // The database's own server takes a listener and nothing else: it gets one that nobody else is told of.
+    let behind = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    behind.set_nonblocking(true)?;
+    let address = behind.local_addr()?;
+    let (listener, behind) = {
         let _context = runtime.enter();
-        tokio::net::TcpListener::from_std(listener)?
+        (tokio::net::TcpListener::from_std(listener)?, tokio::net::TcpListener::from_std(behind)?)
     };
     let serve = async move {
         let mut stop = stopped.clone();
@@ -39,12 +47,13 @@ pub(crate) fn spawn(
             // An error means the backend is gone, which is the same.
             stop.wait_for(|stopped| *stopped).await.ok();
         };
-        let server = dynoxide::server::serve_with_shutdown(listener, database, told);
+        let server = dynoxide::server::serve_with_shutdown(behind, database, told);
         let deadline = async move {
             stopped.wait_for(|stopped| *stopped).await.ok();
             tokio::time::sleep(DRAIN).await;
         };
         tokio::select! {
+            never = front.serve(listener, address) => match never {},
             result = server => {
                 if let Err(error) = result {
                     tracing::error!(%error, "the local DynamoDB stopped");

@@ -3,10 +3,10 @@
 //! Speaks HTTP/1.1 and, told by its preface, HTTP/2 without TLS (the Java SDK's asynchronous client speaks nothing
 //! else to Kinesis). Any signature is accepted and not looked at. What a call means is in [`crate::ops`].
 
+pub(crate) mod accept;
 mod body;
 mod subscription;
 
-use std::convert::Infallible;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,46 +14,38 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
 use tokio::sync::watch;
 
-use crate::faults::{FaultAction, Faults};
+use crate::faults::{Cut, Faults, Served, serve};
+use crate::journal::{Call, Journal};
 use crate::kinesis::Kinesis;
 use crate::model::{Error, ErrorKind};
 use crate::ops::{self, Reply};
 use crate::protocol::{Protocol, event_stream, records};
+use accept::{REQUEST_MAX, accept, caller, header, operation};
 use body::ReplyBody;
 use subscription::Events;
 
-/// Largest request: 10 MB of records in base64, and their names.
-const REQUEST_MAX: usize = 32 * 1024 * 1024;
 const THREADS_MAX: usize = 4;
 const REQUEST_ID: &str = "x-amzn-requestid";
-const TARGET: &str = "x-amz-target";
 
 /// What every connection works with.
 #[derive(Debug)]
-struct Front {
+pub(crate) struct Front {
     kinesis: Kinesis,
     faults: Faults,
+    journal: Journal,
     requests: AtomicU64,
 }
-
-/// The connection is to be cut without a reply.
-#[derive(Debug, thiserror::Error)]
-#[error("connection cut on request of an injected fault")]
-struct Cut;
 
 /// Serves on threads of its own until `stopped` says so.
 pub(crate) fn spawn(
     listener: TcpListener,
-    kinesis: Kinesis,
-    faults: Faults,
+    front: Front,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, crate::Error> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -66,10 +58,10 @@ pub(crate) fn spawn(
         let _context = runtime.enter();
         tokio::net::TcpListener::from_std(listener)?
     };
-    let front = Arc::new(Front { kinesis, faults, requests: AtomicU64::new(0) });
+    let front = Arc::new(front);
     let serve = async move {
         tokio::select! {
-            never = accept(listener, front) => match never {},
+            never = accept(listener, service_fn(move |request| handle(Arc::clone(&front), request))) => match never {},
             // An error means the backend is gone, which is the same.
             _ = stopped.wait_for(|stopped| *stopped) => {}
         }
@@ -81,37 +73,10 @@ pub(crate) fn spawn(
     Ok(thread)
 }
 
-async fn accept(listener: tokio::net::TcpListener, front: Arc<Front>) -> Infallible {
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of file descriptors, most likely: let some be given back.
-                tracing::warn!(%error, "the local Kinesis cannot accept a connection");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "no TCP_NODELAY");
-        }
-        let front = Arc::clone(&front);
-        tokio::spawn(async move {
-            let service = service_fn(move |request| handle(Arc::clone(&front), request));
-            let builder = auto::Builder::new(TokioExecutor::new());
-            let connection = builder.serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection to the local Kinesis ended");
-            }
-        });
-    }
-}
-
 async fn handle(front: Arc<Front>, request: Request<Incoming>) -> Result<Response<ReplyBody>, Cut> {
     let (head, incoming) = request.into_parts();
     let content_type = header(&head.headers, CONTENT_TYPE.as_str());
     let protocol = Protocol::of(content_type);
-    let target = header(&head.headers, TARGET);
     if head.method != Method::POST {
         return Ok(front.respond(StatusCode::NOT_FOUND, protocol.content_type(), ReplyBody::empty()));
     }
@@ -122,40 +87,46 @@ async fn handle(front: Arc<Front>, request: Request<Incoming>) -> Result<Respons
             return Ok(front.refuse(protocol, &error));
         }
     };
-    let operation = target.rsplit('.').next().unwrap_or_default();
-    front.call(protocol, operation, &body).await
+    let operation = operation(&head.headers);
+    if front.faults.is_empty() && !front.journal.wants(operation) {
+        let reply = front.run(protocol, operation, &body);
+        return Ok(front.answer(protocol, reply, None));
+    }
+    let call = front.describe(protocol, operation, caller(&head.headers), body);
+    front.serve(protocol, call).await
 }
 
 impl Front {
-    async fn call(&self, protocol: Protocol, operation: &str, body: &Bytes) -> Result<Response<ReplyBody>, Cut> {
-        let (mut lose_reply, mut drop_after) = (false, None);
-        for action in self.strike(protocol, operation, body) {
-            match action {
-                FaultAction::Latency(latency) => tokio::time::sleep(latency).await,
-                FaultAction::Error(kind) => {
-                    return Ok(self.refuse(protocol, &Error::new(kind, "injected fault")));
-                }
-                FaultAction::LoseReply => lose_reply = true,
-                FaultAction::DropSubscription { after_events } => drop_after = Some(after_events),
-            }
-        }
+    pub(crate) fn new(kinesis: Kinesis, faults: Faults, journal: Journal) -> Self {
+        Self { kinesis, faults, journal, requests: AtomicU64::new(0) }
+    }
+
+    fn run(&self, protocol: Protocol, operation: &str, body: &Bytes) -> Result<Reply, Error> {
         let now = self.kinesis.now();
-        let reply = protocol.decode(body).and_then(|params| ops::run(self.kinesis.model(), now, operation, &params));
-        if lose_reply {
-            return Err(Cut);
-        }
-        Ok(match reply {
-            Ok(reply) => self.reply(protocol, reply, drop_after),
-            Err(error) => self.refuse(protocol, &error),
+        protocol.decode(body).and_then(|params| ops::run(self.kinesis.model(), now, operation, &params))
+    }
+
+    fn describe(&self, protocol: Protocol, operation: &str, caller: &str, body: Bytes) -> Call {
+        let (resource, shard) = protocol.decode(&body).map(|params| ops::target(&params)).unwrap_or_default();
+        Call { caller: caller.to_owned(), operation: operation.to_owned(), resource, shard, body }
+    }
+
+    async fn serve(self: Arc<Self>, protocol: Protocol, call: Call) -> Result<Response<ReplyBody>, Cut> {
+        let carry_out = {
+            let (front, operation, body) = (Arc::clone(&self), call.operation.clone(), call.body.clone());
+            async move { Ok(front.run(protocol, &operation, &body)) }
+        };
+        Ok(match serve(&self.faults, &self.journal, call, Result::is_ok, carry_out).await? {
+            Served::Refused(kind) => self.refuse(protocol, &Error::new(kind, "injected fault")),
+            Served::Done { reply, drop_after } => self.answer(protocol, reply, drop_after),
         })
     }
 
-    fn strike(&self, protocol: Protocol, operation: &str, body: &[u8]) -> Vec<FaultAction> {
-        if self.faults.is_empty() {
-            return Vec::new();
+    fn answer(&self, protocol: Protocol, reply: Result<Reply, Error>, drop_after: Option<u32>) -> Response<ReplyBody> {
+        match reply {
+            Ok(reply) => self.reply(protocol, reply, drop_after),
+            Err(error) => self.refuse(protocol, &error),
         }
-        let target = protocol.decode(body).map(|params| ops::target(&params)).unwrap_or_default();
-        self.faults.strike(operation, &target)
     }
 
     fn reply(&self, protocol: Protocol, reply: Reply, drop_after: Option<u32>) -> Response<ReplyBody> {
@@ -190,8 +161,4 @@ impl Front {
         }
         response
     }
-}
-
-fn header<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }

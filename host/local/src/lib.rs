@@ -2,7 +2,8 @@
 //!
 //! [`LocalBackend::start`] runs both behind HTTP, each on threads of its own, so that it never shares a runtime with
 //! the consumer under test. Kinesis is the model in [`model`], DynamoDB is `dynoxide-rs`. Tests reach the model past
-//! HTTP by [`LocalBackend::kinesis`] and inject faults by [`LocalBackend::faults`].
+//! HTTP by [`LocalBackend::kinesis`], inject faults by [`LocalBackend::faults`] and [`LocalBackend::dynamodb_faults`],
+//! and see by [`LocalBackend::journal`] what clients did.
 //!
 //! Streams live in memory only; DynamoDB tables survive in [`Options::data_dir`] if one is given.
 //!
@@ -12,6 +13,7 @@ mod clock;
 mod dynamodb;
 mod faults;
 mod http;
+mod journal;
 mod kinesis;
 pub mod model;
 mod ops;
@@ -28,6 +30,7 @@ use tokio::sync::watch;
 pub use clock::Clock;
 pub use dynamodb::LOG_DIRECTIVE as DYNAMODB_LOG_DIRECTIVE;
 pub use faults::{Fault, FaultAction, FaultHandle, Faults};
+pub use journal::{Call, Journal};
 pub use kinesis::{Kinesis, Record, StreamSpec, StreamSpecError};
 
 use model::{Model, ModelConfig};
@@ -103,6 +106,8 @@ pub enum Error {
 pub struct LocalBackend {
     kinesis: Kinesis,
     faults: Faults,
+    dynamodb_faults: Faults,
+    journal: Journal,
     kinesis_addr: SocketAddr,
     dynamodb_addr: SocketAddr,
     stop: watch::Sender<bool>,
@@ -127,13 +132,14 @@ impl LocalBackend {
             region: options.region,
         }));
         let kinesis = Kinesis::new(model, options.clock);
-        let faults = Faults::default();
+        let (faults, dynamodb_faults, journal) = (Faults::default(), Faults::default(), Journal::default());
         let (stop, stopped) = watch::channel(false);
+        let dynamodb_front = dynamodb::Front { faults: dynamodb_faults.clone(), journal: journal.clone() };
         let threads = vec![
-            dynamodb::spawn(dynamodb_listener, options.data_dir, stopped.clone())?,
-            http::spawn(kinesis_listener, kinesis.clone(), faults.clone(), stopped)?,
+            dynamodb::spawn(dynamodb_listener, options.data_dir, dynamodb_front, stopped.clone())?,
+            http::spawn(kinesis_listener, http::Front::new(kinesis.clone(), faults.clone(), journal.clone()), stopped)?,
         ];
-        Ok(Self { kinesis, faults, kinesis_addr, dynamodb_addr, stop, threads })
+        Ok(Self { kinesis, faults, dynamodb_faults, journal, kinesis_addr, dynamodb_addr, stop, threads })
     }
 
     /// Where Kinesis listens.
@@ -164,6 +170,17 @@ impl LocalBackend {
     /// The faults that Kinesis's HTTP front injects.
     pub fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// The faults that DynamoDB's HTTP front injects.
+    pub fn dynamodb_faults(&self) -> &Faults {
+        &self.dynamodb_faults
+    }
+
+    /// Notes the calls of these operations from now on, beside those asked for before.
+    pub fn journal(&self, operations: &[&str]) -> Journal {
+        self.journal.begin(operations);
+        self.journal.clone()
     }
 
     /// Stops both services and waits for their threads. Connections that are open are cut.

@@ -9,7 +9,6 @@ mod shards;
 mod streams;
 mod tags;
 
-use crate::faults::Target;
 use crate::model::{self, Batch, Error, ErrorKind, Millis, Model, StreamRef, Subscription};
 use crate::protocol::{Params, Value};
 
@@ -61,16 +60,14 @@ pub(crate) fn run(model: &Model, now: Millis, operation: &str, params: &Params<'
     call(model, now, params)
 }
 
-/// What a request is aimed at, as far as it says.
-pub(crate) fn target(params: &Params<'_>) -> Target {
+/// The stream and the shard that a request is aimed at, as far as it says.
+pub(crate) fn target(params: &Params<'_>) -> (Option<String>, Option<String>) {
     let text = |name| params.str(name).ok().flatten();
     let read = text("ShardIterator").and_then(model::iterator_target);
     let stream = ["StreamARN", "ConsumerARN", "StreamName"].into_iter().find_map(text);
     let (from_iterator, read_shard) = read.unzip();
-    Target {
-        stream: stream.map(|stream| StreamRef::from(stream).name().to_owned()).or(from_iterator),
-        shard: text("ShardId").map(str::to_owned).or(read_shard),
-    }
+    let stream = stream.map(|stream| StreamRef::from(stream).name().to_owned());
+    (stream.or(from_iterator), text("ShardId").map(str::to_owned).or(read_shard))
 }
 
 fn unknown(operation: &str) -> Error {

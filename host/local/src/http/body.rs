@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::Cut;
 use super::subscription::Events;
+use crate::faults::Cut;
 
 /// See the module.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, Sleep};
 
-use super::Cut;
+use crate::faults::Cut;
 use crate::kinesis::Kinesis;
 use crate::model::{Subscription, SubscriptionStep};
 use crate::protocol::{Protocol, event_stream, records};

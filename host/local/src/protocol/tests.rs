@@ -61,7 +61,7 @@ proptest! {
     fn noise_is_refused_or_read_but_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         for protocol in [Protocol::Json, Protocol::Cbor] {
             if let Ok(params) = protocol.decode(&bytes) {
-                prop_assert!(crate::ops::target(&params).shard.is_none());
+                prop_assert!(crate::ops::target(&params).1.is_none());
             }
         }
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 use shardmill_local::model::ErrorKind;
 use shardmill_local::{Fault, FaultAction, LocalBackend};
 
-use crate::client::{BOTH, Client, Wire, backend, encode, no_limits};
+use crate::client::{BOTH, Client, Wire, backend, encode, eventually, no_limits};
 use crate::world::id;
 
 fn stream() -> LocalBackend {
@@ -60,6 +60,34 @@ fn a_lost_reply_is_done_and_not_answered() {
         again.ok("PutRecord", request);
         assert_eq!(backend.kinesis().read_all("s").unwrap().len(), 2);
     }
+}
+
+#[test]
+fn a_lost_request_is_not_done() {
+    let backend = stream();
+    backend.faults().inject(Fault::new(FaultAction::LoseRequest).operation("PutRecord").times(1));
+    let mut client = Client::new(backend.kinesis_addr(), Wire::Cbor);
+    let request = json!({"StreamName": "s", "PartitionKey": "k", "Data": {"$blob": "x"}});
+    assert!(client.exchange("PutRecord", &encode(Wire::Cbor, &request)).is_err());
+    assert_eq!(backend.kinesis().read_all("s").unwrap().len(), 0);
+}
+
+#[test]
+fn a_held_call_waits_until_it_is_told_to_go_on() {
+    let backend = stream();
+    let journal = backend.journal(&["PutRecord"]);
+    let hold = backend.faults().inject(Fault::new(FaultAction::HoldRequest).operation("PutRecord"));
+    let address = backend.kinesis_addr();
+    let writer = std::thread::spawn(move || {
+        let request = json!({"StreamName": "s", "PartitionKey": "k", "Data": {"$blob": "x"}});
+        Client::new(address, Wire::Json).ok("PutRecord", request);
+    });
+    eventually("it is held", || !hold.held().is_empty());
+    assert_eq!(hold.held()[0].resource.as_deref(), Some("s"));
+    assert_eq!((backend.kinesis().read_all("s").unwrap().len(), journal.calls().len()), (0, 0));
+    hold.remove();
+    writer.join().unwrap();
+    assert_eq!((backend.kinesis().read_all("s").unwrap().len(), journal.calls().len()), (1, 1));
 }
 
 #[test]

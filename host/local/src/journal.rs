@@ -1,0 +1,59 @@
+//! What clients did, in order: calls that were carried out and succeeded, noted while somebody wants to know. Knows
+//! nothing of HTTP, and of what a call means.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+/// A call as the service received it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Call {
+    /// The access key that signed it, which tells clients apart that have one each; empty without a signature.
+    pub caller: String,
+    /// Such as `UpdateItem`.
+    pub operation: String,
+    /// Name of the stream or table, as far as the request says.
+    pub resource: Option<String>,
+    /// The shard's id, if the request names one or carries its iterator.
+    pub shard: Option<String>,
+    /// As it came: JSON, or CBOR for Kinesis.
+    pub body: Bytes,
+}
+
+/// The calls of some operations since they were first asked for. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Journal {
+    notes: Arc<Mutex<Notes>>,
+}
+
+#[derive(Debug, Default)]
+struct Notes {
+    operations: Vec<String>,
+    calls: Vec<Call>,
+}
+
+impl Journal {
+    /// The calls so far: of both services, in the order in which they were carried out. Two that were carried out at
+    /// the same time, by different connections, may stand in either order.
+    pub fn calls(&self) -> Vec<Call> {
+        self.notes().calls.clone()
+    }
+
+    pub(crate) fn begin(&self, operations: &[&str]) {
+        self.notes().operations.extend(operations.iter().map(|&operation| operation.to_owned()));
+    }
+
+    pub(crate) fn wants(&self, operation: &str) -> bool {
+        self.notes().operations.iter().any(|wanted| wanted == operation)
+    }
+
+    pub(crate) fn note(&self, call: &Call) {
+        if self.wants(&call.operation) {
+            self.notes().calls.push(call.clone());
+        }
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
