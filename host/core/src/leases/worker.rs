@@ -77,6 +77,8 @@ pub struct Worker {
     failures: u32,
     epochs: Epoch,
     scan_at: Millis,
+    /// No lease is stolen before.
+    steal_at: Millis,
     renew_at: Millis,
     random: Random,
     actions: Vec<Action>,
@@ -101,6 +103,7 @@ impl Worker {
             failures: 0,
             epochs: 0,
             scan_at: 0,
+            steal_at: 0,
             renew_at: 0,
             actions: Vec::new(),
         }
@@ -170,10 +173,6 @@ impl Worker {
         (self.settings.failover / 3).saturating_sub(EPSILON).max(1)
     }
 
-    fn take_interval(&self) -> Millis {
-        self.settings.failover.saturating_add(EPSILON).saturating_mul(2)
-    }
-
     /// Everything that is due without an event asking for it.
     fn advance(&mut self, now: Millis) {
         let stopping = match self.phase {
@@ -218,7 +217,7 @@ impl Worker {
         };
         self.viewed_at = asked_at;
         self.table.replace(now, asked_at, scan.leases);
-        self.scan_by(now + self.take_interval());
+        self.scan_by(now + self.look_interval(now, asked_at));
         match self.phase {
             Phase::Starting => self.list_at_start(),
             Phase::Running => {

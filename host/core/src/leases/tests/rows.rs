@@ -262,8 +262,8 @@ fn a_lease_whose_owner_shows_no_life_may_still_come() {
     let mut services = table_of(1, &["other"]);
     let mut solo = Solo::running(settings("me"), 0, &mut services);
     services.table.rows.get_mut("s00").unwrap().counter += 1;
-    // The second scan has seen it, and that is not long ago.
-    solo.run_until(3 * FAILOVER - 100, &mut services);
+    // The second look has seen it.
+    solo.run_until(FAILOVER, &mut services);
     assert_eq!(solo.start_keys().len(), 0);
     assert!(solo.worker.is_settled(solo.now));
 }

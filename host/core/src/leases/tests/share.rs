@@ -3,7 +3,7 @@
 use super::model::{Services, Stream};
 use super::solo::Solo;
 use super::{FAILOVER, settings};
-use crate::leases::{Action, Millis, Outcome, Settings, Write};
+use crate::leases::{Action, Event, Millis, Outcome, Settings, Write};
 use crate::position::Checkpoint;
 
 /// From one look at the table to the next.
@@ -223,6 +223,17 @@ impl Fleet {
         self.solos.iter_mut().for_each(|solo| solo.now = until);
     }
 
+    /// The last worker that joined is gone from one instant to the next.
+    fn kill_last(&mut self) {
+        self.solos.pop();
+    }
+
+    fn stop_last(&mut self) {
+        let mut last = self.solos.pop().unwrap();
+        last.event(Event::Stop);
+        last.settle(&mut self.services);
+    }
+
     /// How many leases each worker holds, the least first.
     fn loads(&self) -> Vec<usize> {
         let mut loads: Vec<usize> = self.solos.iter().map(|solo| solo.held().len()).collect();
@@ -257,6 +268,55 @@ fn a_growing_fleet_is_balanced_within_three_cycles() {
         fleet.run_for(10 * CYCLE);
         assert_eq!((fleet.counters(), fleet.loads()), (switches, loads), "a balanced fleet is left in peace");
     }
+}
+
+/// Whenever a worker dies between two renewals, the others have its leases two seconds after they may.
+#[test]
+fn a_dead_workers_leases_are_taken_within_the_failover_time_and_two_seconds() {
+    for workers in 2..=5_usize {
+        for moment in 0..8 {
+            let mut fleet = Fleet::of(20);
+            for worker in 0..workers {
+                fleet.join(Settings {
+                    seed: worker as u64,
+                    max_leases_to_steal: 20,
+                    ..settings(&format!("w{worker}"))
+                });
+            }
+            fleet.run_for(3 * CYCLE + 417 * moment);
+            fleet.kill_last();
+            fleet.run_for(FAILOVER + 2_000);
+            let loads = fleet.loads();
+            assert_eq!(loads.iter().sum::<usize>(), 20, "{workers} workers, moment {moment}: {loads:?}");
+        }
+    }
+}
+
+/// What a stopping worker gives back is in other hands a second later.
+#[test]
+fn a_stopping_workers_leases_are_taken_within_a_second() {
+    for moment in 0..8 {
+        let mut fleet = Fleet::of(8);
+        for name in ["a", "b", "c"] {
+            fleet.join(Settings { max_leases_to_steal: 8, ..settings(name) });
+        }
+        fleet.run_for(3 * CYCLE + 417 * moment);
+        fleet.stop_last();
+        fleet.run_for(1_000);
+        assert_eq!(fleet.loads(), [4, 4], "moment {moment}");
+    }
+}
+
+/// Frequent looks are no more frequent thefts.
+#[test]
+fn looking_often_is_not_stealing_often() {
+    let mut fleet = Fleet::of(12);
+    fleet.join(settings("a"));
+    fleet.join(settings("b"));
+    fleet.run_for(CYCLE - 1);
+    assert_eq!(fleet.loads(), [1, 11], "one lease a cycle");
+    fleet.run_for(CYCLE);
+    assert_eq!(fleet.loads(), [2, 10]);
 }
 
 /// (28) Whatever the numbers: every fleet ends within one lease of balance.

@@ -1,8 +1,8 @@
-//! Taking leases: what the taker chose is sent, and the answers make holdings.
+//! Taking leases: when to look for them, what the taker chose is sent, and the answers make holdings.
 
 use std::collections::BTreeSet;
 
-use super::{Phase, RETRY_MIN, Worker};
+use super::{EPSILON, Phase, RETRY_MIN, Worker};
 use crate::leases::held::Held;
 use crate::leases::message::{Action, Millis};
 use crate::leases::row::{Lease, Outcome, Write};
@@ -10,6 +10,17 @@ use crate::leases::taker::Taker;
 use crate::position::Checkpoint;
 use crate::service::ServiceError;
 use crate::shard::ShardId;
+
+/// The shortest time from one look at the table to the next while others hold leases: what they give back is taken
+/// within a second, and a dead worker's last renewal is seen so soon after it that its leases are taken within the
+/// failover time and two seconds.
+const LOOK_MIN: Millis = 800;
+/// A fleet's looks read no more capacity units than its renewals write. A renewal is one unit, every third of the
+/// failover time; a look reads a row of 400 bytes for a twentieth of one; so `n` workers may look every
+/// `n / 20 * failover / 3`.
+const LOOK_SHARE: Millis = 60;
+/// A large table takes long to read: no more than one part of so many of the time goes into it.
+const LOOK_REST: Millis = 10;
 
 /// A take on its way.
 pub(super) struct Taking {
@@ -28,17 +39,41 @@ impl Worker {
         }
     }
 
-    /// Likewise after a look at the table; when that shows nothing free, some leases of a worker that has too many.
+    /// Likewise after a look at the table; when that shows nothing free, some leases of a worker that has too many, once
+    /// in each of the protocol's intervals.
     pub(super) fn take_or_steal(&mut self, now: Millis) {
-        if self.phase == Phase::Running {
+        if self.phase == Phase::Running && now < self.steal_at {
+            self.take(now);
+        } else if self.phase == Phase::Running {
             let taker = Taker { table: &self.table, now, settings: &self.settings, mine: self.mine() };
             let stolen = taker.to_steal(&mut self.random);
+            if !stolen.is_empty() {
+                self.steal_at = now + self.take_interval();
+            }
             self.take(now);
             for seen in stolen {
                 let victim = seen.owner.clone();
                 self.send_take(now, seen, victim);
             }
         }
+    }
+
+    /// The Kinesis Client Library's: from one theft to the next, and between looks when nothing can come of them.
+    fn take_interval(&self) -> Millis {
+        self.settings.failover.saturating_add(EPSILON).saturating_mul(2)
+    }
+
+    /// How long from one look at the table, which was asked for at `asked_at`, to the next. Often, while somebody else
+    /// holds what this worker could take over; see [`LOOK_MIN`].
+    pub(super) fn look_interval(&self, now: Millis, asked_at: Millis) -> Millis {
+        let others: BTreeSet<&str> = self.table.of_others(now, &self.settings).map(|(owner, _)| owner).collect();
+        if others.is_empty() || self.held.len() >= self.settings.max_leases {
+            return self.take_interval();
+        }
+        let workers = Millis::try_from(others.len() + 1).unwrap_or(Millis::MAX);
+        let affordable = self.settings.failover.saturating_mul(workers) / LOOK_SHARE;
+        let rest = now.saturating_sub(asked_at).saturating_mul(LOOK_REST);
+        affordable.max(rest).max(LOOK_MIN).min(self.take_interval())
     }
 
     fn mine(&self) -> BTreeSet<ShardId> {

@@ -336,7 +336,7 @@ impl Sim {
         })
     }
 
-    /// Once all is done and balanced, workers only renew and look at the table at the protocol's pace.
+    /// Once all is done and balanced, workers only renew, and look at the table at their pace.
     fn check_quiet(mut self) {
         let quiet_from = self.now + BALANCED_WITHIN;
         let until = quiet_from + 60_000;
@@ -358,7 +358,8 @@ impl Sim {
         for ((node, kind), count) in calls {
             let held = self.nodes[node].worker.held().count() as u64;
             let most = match kind {
-                "scan" => 4,
+                // Every 800 ms at most.
+                "scan" => 76,
                 // Children that nothing was written to keep their parents' rows, of which the leader asks the stream.
                 "list" => 2,
                 // A generation of finished shards a look.
