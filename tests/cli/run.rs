@@ -64,11 +64,12 @@ async fn a_stream_is_drained_to_standard_output_with_a_summary() {
     let settings = ClientSettings {
         region: Some("us-east-1".to_owned()),
         endpoint: Some(local.kinesis.clone()),
-        credentials: Some(StaticCredentials {
+        credentials: StaticCredentials {
             access_key_id: "local".to_owned(),
             secret_access_key: "local".to_owned(),
             session_token: None,
-        }),
+        }
+        .into(),
         ..ClientSettings::default()
     };
     let kinesis = Kinesis::new(&settings).await.unwrap();

@@ -121,11 +121,12 @@ impl Account {
         let settings = ClientSettings {
             region: Some("us-east-1".to_owned()),
             endpoint: Some(self.backend.dynamodb_endpoint()),
-            credentials: Some(StaticCredentials {
+            credentials: StaticCredentials {
                 access_key_id: "test".to_owned(),
                 secret_access_key: "test".to_owned(),
                 session_token: None,
-            }),
+            }
+            .into(),
             ..ClientSettings::default()
         };
         LeaseTable::new(&settings, table).await.expect("region and credentials are given")

@@ -162,11 +162,12 @@ pub(crate) fn local_client(endpoint: String) -> ClientSettings {
     ClientSettings {
         region: Some("us-east-1".to_owned()),
         endpoint: Some(endpoint),
-        credentials: Some(shardmill_aws::StaticCredentials {
+        credentials: shardmill_aws::StaticCredentials {
             access_key_id: local(),
             secret_access_key: local(),
             session_token: None,
-        }),
+        }
+        .into(),
         ..ClientSettings::default()
     }
 }

@@ -154,7 +154,7 @@ mod tests {
             region: Some("us-east-1".to_owned()),
             // Nothing is called.
             endpoint: Some("http://127.0.0.1:1".to_owned()),
-            credentials: Some(credentials),
+            credentials: credentials.into(),
             ..ClientSettings::default()
         };
         let fan_out = FanOut::new(settings, "lines".to_owned(), ConsumerId::Name("test".to_owned()));

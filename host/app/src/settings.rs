@@ -1,6 +1,6 @@
 //! From a typed configuration to what the parts of the host are given: client settings, machine settings, limits.
 
-use shardmill_aws::{Billing, ClientSettings, ConsumerId, Proxy, ProxyLogin, StaticCredentials, Wire};
+use shardmill_aws::{Billing, ClientSettings, ConsumerId, Credentials, Proxy, ProxyLogin, StaticCredentials, Wire};
 use shardmill_core::config::{self, BillingMode, Consumer, Input, Job, Retrieval};
 use shardmill_core::{fanout, leases, reader, run_loop};
 use shardmill_runtime::Limits;
@@ -25,10 +25,12 @@ fn client(input: &Input, endpoint: Option<String>) -> ClientSettings {
     ClientSettings {
         region: input.region.clone(),
         endpoint,
-        credentials: input.credentials.as_ref().map(|given| StaticCredentials {
-            access_key_id: given.access_key.clone(),
-            secret_access_key: given.secret_key.expose().to_owned(),
-            session_token: given.session_token.as_ref().map(|token| token.expose().to_owned()),
+        credentials: input.credentials.as_ref().map_or(Credentials::Chain, |given| {
+            Credentials::Static(StaticCredentials {
+                access_key_id: given.access_key.clone(),
+                secret_access_key: given.secret_key.expose().to_owned(),
+                session_token: given.session_token.as_ref().map(|token| token.expose().to_owned()),
+            })
         }),
         wire: match input.wire {
             config::Wire::Cbor => Wire::Cbor,
@@ -40,6 +42,7 @@ fn client(input: &Input, endpoint: Option<String>) -> ClientSettings {
         call_timeout: given.execution_timeout,
         max_attempts: given.max_error_retry.map_or(defaults.max_attempts, |retries| retries + 1),
         proxy: given.proxy.as_ref().map(proxy),
+        ..defaults
     }
 }
 

@@ -1,12 +1,13 @@
-//! How a service is reached: settings in, a ready SDK configuration out. Owns the search for region and credentials
-//! (bounded, with an answer for people when it fails) and the HTTP client; knows neither service.
+//! How a service is reached: settings in, a ready SDK configuration out. Owns the search for the region (bounded, with
+//! an answer for people when it fails), time-outs and retries; knows neither service.
 
+mod connections;
+mod credentials;
+mod headers;
 mod proxy;
 
-use std::fmt;
 use std::time::Duration;
 
-use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::imds::region::ImdsRegionProvider;
 use aws_config::meta::region::{ProvideRegion, RegionProviderChain};
@@ -16,20 +17,19 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use shardmill_core::service::{ErrorKind, ServiceError};
 
-use crate::error::{Destination, chain};
+use crate::error::Destination;
+use credentials::LOOKUP_LIMIT;
 use proxy::Purpose;
 
+pub use connections::Connections;
+pub use credentials::{Credentials, Role, StaticCredentials};
+pub use headers::Headers;
 pub use proxy::{Proxy, ProxyLogin};
-
-/// How long region and credentials may be looked for. Environment and profiles answer at once; what takes longer is an
-/// instance metadata service that is not there.
-const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the SDK's user agent says about us.
 const APP_NAME: &str = "shardmill";
@@ -41,8 +41,9 @@ pub struct ClientSettings {
     pub region: Option<String>,
     /// `http://` or `https://` and an authority, instead of the region's own endpoint.
     pub endpoint: Option<String>,
-    /// Absent: the SDK's default chain (environment, profile, web identity, container, instance).
-    pub credentials: Option<StaticCredentials>,
+    pub credentials: Credentials,
+    /// Absent: the credentials themselves sign.
+    pub role: Option<Role>,
     /// How GetRecords is encoded; other calls are JSON always.
     pub wire: Wire,
     /// Until a connection stands.
@@ -55,8 +56,12 @@ pub struct ClientSettings {
     pub call_timeout: Option<Duration>,
     /// Attempts of one call, the first included; the SDK backs off between them.
     pub max_attempts: u32,
+    pub retry_mode: RetryMode,
+    pub retry_budget: RetryBudget,
     /// Absent: everything is called directly.
     pub proxy: Option<Proxy>,
+    pub connections: Connections,
+    pub headers: Headers,
 }
 
 impl Default for ClientSettings {
@@ -64,7 +69,8 @@ impl Default for ClientSettings {
         Self {
             region: None,
             endpoint: None,
-            credentials: None,
+            credentials: Credentials::default(),
+            role: None,
             wire: Wire::default(),
             connect_timeout: Duration::from_secs(3),
             read_timeout: Duration::from_secs(10),
@@ -72,23 +78,35 @@ impl Default for ClientSettings {
             attempt_timeout: Duration::from_secs(30),
             call_timeout: None,
             max_attempts: 3,
+            retry_mode: RetryMode::default(),
+            retry_budget: RetryBudget::default(),
             proxy: None,
+            connections: Connections::default(),
+            headers: Headers::default(),
         }
     }
 }
 
-/// Long-lived or session credentials, as configuration gives them.
-#[derive(Clone)]
-pub struct StaticCredentials {
-    pub access_key_id: String,
-    pub secret_access_key: String,
-    pub session_token: Option<String>,
+/// How the SDK waits between the attempts of a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RetryMode {
+    /// A growing pause with jitter.
+    #[default]
+    Standard,
+    /// And after a throttled call fewer calls are sent, first attempts too.
+    Adaptive,
 }
 
-impl fmt::Debug for StaticCredentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StaticCredentials").field("access_key_id", &self.access_key_id).finish_non_exhaustive()
-    }
+/// How many retries a client may make in a row before it gives up calls at their first failure; successes earn them
+/// back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RetryBudget {
+    /// The SDK's own, shared by all clients of a service and region.
+    #[default]
+    Shared,
+    /// So many.
+    Retries(u32),
+    Unlimited,
 }
 
 /// The encoding of GetRecords, the one call whose size matters.
@@ -107,19 +125,10 @@ impl ClientSettings {
         let scheme = self.endpoint.as_deref().map(scheme).transpose()?;
         let region = match &self.region {
             Some(region) => Region::new(region.clone()),
-            None => find_region(default_regions(), LOOKUP_LIMIT).await?,
+            None => find_region(self.default_regions(), LOOKUP_LIMIT).await?,
         };
-        let credentials = match &self.credentials {
-            Some(given) => given.provider(),
-            None => {
-                let http_client = self.http_client(Scheme::Https, Purpose::Credentials)?;
-                let chain = ProviderConfig::without_region().with_http_client(http_client);
-                let chain = DefaultCredentialsChain::builder().region(region.clone()).configure(chain).build().await;
-                let chain = SharedCredentialsProvider::new(chain);
-                probe_credentials(&chain, LOOKUP_LIMIT).await?;
-                chain
-            }
-        };
+        let to_credentials = self.http_client(Scheme::Https, Purpose::Credentials)?;
+        let credentials = self.credentials.provider(self.role.as_ref(), &region, to_credentials).await?;
         let destination = self.destination(&region);
         let http_client = self.http_client(scheme.unwrap_or(Scheme::Https), Purpose::Service)?;
         Ok((self.sdk_config(region, credentials, http_client).await, destination))
@@ -136,8 +145,8 @@ impl ClientSettings {
 
     fn http_client(&self, scheme: Scheme, purpose: Purpose) -> Result<SharedHttpClient, ServiceError> {
         match &self.proxy {
-            Some(proxy) => proxy.client(scheme, purpose),
-            None => Ok(direct(scheme)),
+            Some(proxy) => proxy.client(scheme, purpose, self.connections),
+            None => self.connections.client(scheme, None),
         }
     }
 
@@ -157,7 +166,7 @@ impl ClientSettings {
             .credentials_provider(credentials)
             .http_client(http_client)
             .timeout_config(timeouts.build())
-            .retry_config(RetryConfig::standard().with_max_attempts(self.max_attempts))
+            .retry_config(self.retry_config())
             // The attempt's time-out covers the body too, without a timer per chunk.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .app_name(AppName::new(APP_NAME).expect("letters only"));
@@ -166,14 +175,42 @@ impl ClientSettings {
             None => loader.load().await,
         }
     }
-}
 
-impl StaticCredentials {
-    fn provider(&self) -> SharedCredentialsProvider {
-        let Self { access_key_id, secret_access_key, session_token } = self;
-        let credentials =
-            Credentials::new(access_key_id, secret_access_key, session_token.clone(), None, "configuration");
-        SharedCredentialsProvider::new(credentials)
+    fn retry_config(&self) -> RetryConfig {
+        let mode = match self.retry_mode {
+            RetryMode::Standard => RetryConfig::standard(),
+            RetryMode::Adaptive => RetryConfig::adaptive(),
+        };
+        mode.with_max_attempts(self.max_attempts)
+    }
+
+    /// Absent: the SDK's own.
+    pub(crate) fn retry_partition(&self) -> Option<RetryPartition> {
+        let bucket = match self.retry_budget {
+            RetryBudget::Shared => return None,
+            RetryBudget::Retries(retries) => budget_of(retries),
+            RetryBudget::Unlimited => TokenBucket::unlimited(),
+        };
+        Some(RetryPartition::custom(APP_NAME).token_bucket(bucket).build())
+    }
+
+    /// The network is asked for the instance's own region only, which no proxy stands before.
+    fn default_regions(&self) -> impl ProvideRegion {
+        let network = ProviderConfig::without_region();
+        let network = match Connections::default().client(Scheme::Https, None) {
+            Ok(direct) => network.with_http_client(direct),
+            Err(_) => network,
+        };
+        let profile = ProfileFileRegionProvider::builder().configure(&network);
+        let environment = EnvironmentVariableRegionProvider::new();
+        let near = match &self.credentials {
+            // Who names a profile means its region too.
+            Credentials::Profile(name) => {
+                RegionProviderChain::first_try(profile.profile_name(name).build()).or_else(environment)
+            }
+            _ => RegionProviderChain::first_try(environment).or_else(profile.build()),
+        };
+        near.or_else(ImdsRegionProvider::builder().configure(&network).build())
     }
 }
 
@@ -196,26 +233,16 @@ fn scheme(endpoint: &str) -> Result<Scheme, ServiceError> {
     })
 }
 
-/// An HTTP client that knows no proxy. For `http://` it is without TLS, so that a local endpoint does not wait for the
-/// system's certificates.
-fn direct(scheme: Scheme) -> SharedHttpClient {
-    let builder = aws_smithy_http_client::Builder::new();
-    match scheme {
-        Scheme::Http => builder.build_http(),
-        Scheme::Https => builder.tls_provider(tls()).build_https(),
-    }
-}
-
-fn tls() -> Provider {
-    Provider::Rustls(CryptoMode::Ring)
-}
-
-/// The network is asked for the instance's own region only, which no proxy stands before.
-fn default_regions() -> impl ProvideRegion {
-    let network = ProviderConfig::without_region().with_http_client(direct(Scheme::Https));
-    RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
-        .or_else(ProfileFileRegionProvider::builder().configure(&network).build())
-        .or_else(ImdsRegionProvider::builder().configure(&network).build())
+fn budget_of(retries: u32) -> TokenBucket {
+    // Every kind of failure costs the same, as in the Java SDK.
+    const COST: u32 = 5;
+    let capacity = usize::try_from(retries).unwrap_or(usize::MAX).saturating_mul(COST as usize);
+    TokenBucket::builder()
+        .capacity(capacity)
+        .retry_cost(COST)
+        .throttling_retry_cost(COST)
+        .timeout_retry_cost(COST)
+        .build()
 }
 
 async fn find_region(regions: impl ProvideRegion, limit: Duration) -> Result<Region, ServiceError> {
@@ -227,28 +254,10 @@ async fn find_region(regions: impl ProvideRegion, limit: Duration) -> Result<Reg
     })
 }
 
-/// Asks for credentials once, so that a worker without any says so before it starts anything.
-async fn probe_credentials(credentials: &SharedCredentialsProvider, limit: Duration) -> Result<(), ServiceError> {
-    let why = match tokio::time::timeout(limit, credentials.provide_credentials()).await {
-        Ok(Ok(_)) => return Ok(()),
-        Ok(Err(error)) => chain(&error),
-        Err(_) => format!("nothing answered within {} s", limit.as_secs()),
-    };
-    Err(ServiceError {
-        kind: ErrorKind::Denied,
-        operation: "credentials",
-        message: format!(
-            "no AWS credentials found ({why}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, an AWS profile, or \
-             them in the configuration; a local backend takes any value"
-        ),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use aws_config::meta::region::future;
-    use aws_credential_types::provider::error::CredentialsError;
-    use aws_credential_types::provider::future::ProvideCredentials as Provided;
+    use aws_credential_types::provider::ProvideCredentials;
 
     use super::*;
 
@@ -270,18 +279,6 @@ mod tests {
         }
     }
 
-    impl ProvideCredentials for Source {
-        fn provide_credentials<'a>(&'a self) -> Provided<'a>
-        where
-            Self: 'a,
-        {
-            match self {
-                Self::Empty => Provided::ready(Err(CredentialsError::not_loaded("the chain is empty"))),
-                Self::Silent => Provided::new(std::future::pending()),
-            }
-        }
-    }
-
     fn local() -> ClientSettings {
         let credentials = StaticCredentials {
             access_key_id: "AKIDEXAMPLE".to_owned(),
@@ -291,7 +288,7 @@ mod tests {
         ClientSettings {
             region: Some("eu-west-1".to_owned()),
             endpoint: Some("http://127.0.0.1:4567".to_owned()),
-            credentials: Some(credentials),
+            credentials: credentials.into(),
             ..ClientSettings::default()
         }
     }
@@ -337,16 +334,6 @@ mod tests {
             let expected =
                 "region: no AWS region found: set it in the configuration, in AWS_REGION or in the AWS profile";
             assert_eq!(error.to_string(), expected);
-        }
-    }
-
-    #[tokio::test]
-    async fn missing_credentials_say_where_to_set_them() {
-        for (source, why) in [(Source::Empty, "the chain is empty"), (Source::Silent, "nothing answered within 0 s")] {
-            let error = probe_credentials(&SharedCredentialsProvider::new(source), SOON).await.unwrap_err();
-            assert_eq!(error.kind, ErrorKind::Denied);
-            assert!(error.message.contains(why), "{error}");
-            assert!(error.message.contains("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"), "{error}");
         }
     }
 }

@@ -40,7 +40,9 @@ impl LeaseTable {
     /// `Invalid` without a region or with a malformed endpoint, `Denied` without credentials.
     pub async fn new(settings: &ClientSettings, table: impl Into<String>) -> Result<Self, ServiceError> {
         let (config, destination) = settings.resolve().await?;
-        Ok(Self { client: Client::new(&config), table: table.into(), destination })
+        let mut config = aws_sdk_dynamodb::config::Builder::from(&config).interceptor(settings.headers.clone());
+        config.set_retry_partition(settings.retry_partition());
+        Ok(Self { client: Client::from_conf(config.build()), table: table.into(), destination })
     }
 
     /// Reads the whole table, eventually consistent. Rows that are no leases, or none that can be read, are counted.

@@ -52,8 +52,11 @@ impl Kinesis {
     /// `Invalid` without a region or with a malformed endpoint, `Denied` without credentials.
     pub async fn new(settings: &ClientSettings) -> Result<Self, ServiceError> {
         let (config, destination) = settings.resolve().await?;
-        let config = aws_sdk_kinesis::config::Builder::from(&config).protocol(KinesisProtocol::new()).build();
-        Ok(Self { client: Client::from_conf(config), wire: settings.wire, destination })
+        let mut config = aws_sdk_kinesis::config::Builder::from(&config)
+            .protocol(KinesisProtocol::new())
+            .interceptor(settings.headers.clone());
+        config.set_retry_partition(settings.retry_partition());
+        Ok(Self { client: Client::from_conf(config.build()), wire: settings.wire, destination })
     }
 
     /// All shards that `filter` lets through, in the service's order. `stream` is a name or an ARN.

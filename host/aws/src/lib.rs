@@ -7,6 +7,9 @@ pub mod dynamodb;
 mod error;
 pub mod kinesis;
 
-pub use client::{ClientSettings, Proxy, ProxyLogin, StaticCredentials, Wire};
+pub use client::{
+    ClientSettings, Connections, Credentials, Headers, Proxy, ProxyLogin, RetryBudget, RetryMode, Role,
+    StaticCredentials, Wire,
+};
 pub use dynamodb::{Billing, Ensured, LeaseTable};
 pub use kinesis::{ConsumerId, Kinesis, PutFailure, Records, Subscription, SubscriptionEvent};

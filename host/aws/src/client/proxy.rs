@@ -5,7 +5,6 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
@@ -17,7 +16,7 @@ use aws_smithy_runtime_api::client::runtime_components::{RuntimeComponents, Runt
 use aws_smithy_types::config_bag::ConfigBag;
 use shardmill_core::service::{ErrorKind, ServiceError};
 
-use super::{Scheme, direct, tls};
+use super::{Connections, Scheme};
 
 /// An HTTP proxy: gets requests for `http://` in absolute form, and for `https://` a CONNECT.
 #[derive(Clone, Debug)]
@@ -55,19 +54,16 @@ pub(super) enum Purpose {
 
 impl Proxy {
     /// An HTTP client for one scheme.
-    pub(super) fn client(&self, scheme: Scheme, purpose: Purpose) -> Result<SharedHttpClient, ServiceError> {
-        let config = self.config()?;
-        let proxied = aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
-            let mut builder = Connector::builder().proxy_config(config.clone());
-            builder.set_connector_settings(settings.cloned());
-            builder.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
-            match scheme {
-                Scheme::Http => builder.build_http(),
-                Scheme::Https => builder.tls_provider(tls()).build(),
-            }
-        });
+    pub(super) fn client(
+        &self,
+        scheme: Scheme,
+        purpose: Purpose,
+        connections: Connections,
+    ) -> Result<SharedHttpClient, ServiceError> {
+        let proxied = connections.client(scheme, Some(self.config()?))?;
+        let direct = connections.client(scheme, None)?;
         let around = Arc::new(Around { patterns: self.patterns(), purpose });
-        Ok(SharedHttpClient::new(Routed { proxied, direct: direct(scheme), around }))
+        Ok(SharedHttpClient::new(Routed { proxied, direct, around }))
     }
 
     /// `HOST:PORT`.
@@ -254,15 +250,16 @@ mod tests {
 
     #[test]
     fn a_host_that_is_none_is_refused() {
-        let error =
-            Proxy { host: "a host".to_owned(), ..proxy(&[]) }.client(Scheme::Http, Purpose::Service).unwrap_err();
+        let error = Proxy { host: "a host".to_owned(), ..proxy(&[]) }
+            .client(Scheme::Http, Purpose::Service, Connections::default())
+            .unwrap_err();
         assert_eq!(error.to_string(), "proxy: `a host:3128` is not the address of a proxy: expected HOST:PORT");
     }
 
     #[test]
     fn the_password_is_not_in_debug_output() {
         let proxy = proxy(&[]);
-        let client = proxy.client(Scheme::Http, Purpose::Service).unwrap();
+        let client = proxy.client(Scheme::Http, Purpose::Service, Connections::default()).unwrap();
         let shown = format!("{proxy:?} {client:?}");
         assert!(shown.contains("\"me\"") && !shown.contains("hunter2"), "{shown}");
     }

@@ -13,7 +13,7 @@ pub(crate) fn settings(endpoint: String) -> ClientSettings {
     ClientSettings {
         region: Some("us-east-1".to_owned()),
         endpoint: Some(endpoint),
-        credentials: Some(credentials),
+        credentials: credentials.into(),
         max_attempts: 1,
         ..ClientSettings::default()
     }

@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod canned;
+mod client;
+mod credentials;
 mod fanout;
 mod harness;
 mod leases;
 mod proxy;
+mod server;
 mod streams;

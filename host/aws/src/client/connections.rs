@@ -1,0 +1,150 @@
+//! The connections of a client: how many there may be, how long they live, what they lie on. Owns the HTTP client;
+//! knows no service and no proxy's rules.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::{Connector, pool};
+use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use shardmill_core::service::{ErrorKind, ServiceError};
+
+use super::Scheme;
+
+/// Silence after which the system asks whether the other end of a connection still is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// How connections are made and kept. The default is the HTTP client's own: as many as calls need at once, closed after
+/// 90 idle seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// Most of them to one host; who finds none free waits, as part of its own time-outs.
+    pub max: Option<usize>,
+    /// An idle one is closed after this.
+    pub max_idle: Option<Duration>,
+    /// An older one gets no new request.
+    pub max_age: Option<Duration>,
+    /// Whether the system asks after a silent one's other end.
+    pub keep_alive: bool,
+}
+
+impl Connections {
+    /// An HTTP client for one scheme, directly or through a proxy. For `http://` it is without TLS, so that a local
+    /// endpoint does not wait for the system's certificates.
+    pub(super) fn client(self, scheme: Scheme, proxy: Option<ProxyConfig>) -> Result<SharedHttpClient, ServiceError> {
+        let Some(max_age) = self.max_age else { return self.open(scheme, proxy) };
+        let open = move || self.open(scheme, proxy.clone());
+        let current = Mutex::new((None, open()?));
+        Ok(SharedHttpClient::new(Renewed { open: Box::new(open), max_age, current }))
+    }
+
+    fn open(self, scheme: Scheme, proxy: Option<ProxyConfig>) -> Result<SharedHttpClient, ServiceError> {
+        match self {
+            Self { max: None, keep_alive: false, max_idle, .. } => Ok(plain(scheme, proxy, max_idle)),
+            _ => self.pooled(scheme, proxy),
+        }
+    }
+
+    /// The SDK's newer pool, for what its older one cannot do.
+    fn pooled(self, scheme: Scheme, proxy: Option<ProxyConfig>) -> Result<SharedHttpClient, ServiceError> {
+        let mut builder = pool::ConnectionPool::builder();
+        builder
+            .set_max_connections_per_host(self.max)
+            .set_idle_timeout(self.max_idle.map(Some))
+            .set_tcp_keepalive(self.keep_alive.then_some(Some(KEEP_ALIVE)))
+            .set_proxy_config(proxy);
+        let pool = match scheme {
+            Scheme::Http => builder.build_http(),
+            Scheme::Https => builder.tls_provider(tls()).build_https(),
+        };
+        let pool = pool.map_err(|error| unusable(&error))?;
+        Ok(SharedHttpClient::new(pool::Client::new(&pool).map_err(|error| unusable(&error))?))
+    }
+}
+
+fn plain(scheme: Scheme, proxy: Option<ProxyConfig>, max_idle: Option<Duration>) -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut builder = Connector::builder();
+        builder.set_proxy_config(proxy.clone()).set_pool_idle_timeout(max_idle.map(Some));
+        builder.set_connector_settings(settings.cloned());
+        builder.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+        match scheme {
+            Scheme::Http => builder.build_http(),
+            Scheme::Https => builder.tls_provider(tls()).build(),
+        }
+    })
+}
+
+fn tls() -> Provider {
+    Provider::Rustls(CryptoMode::Ring)
+}
+
+fn unusable(error: &dyn std::error::Error) -> ServiceError {
+    ServiceError { kind: ErrorKind::Invalid, operation: "connections", message: error.to_string() }
+}
+
+/// A client that is replaced when its oldest connection may be too old; calls on their way keep theirs to their end.
+struct Renewed {
+    open: Box<dyn Fn() -> Result<SharedHttpClient, ServiceError> + Send + Sync>,
+    max_age: Duration,
+    /// The client, and when it was first used.
+    current: Mutex<(Option<SystemTime>, SharedHttpClient)>,
+}
+
+impl fmt::Debug for Renewed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Renewed").field("max_age", &self.max_age).finish_non_exhaustive()
+    }
+}
+
+impl Renewed {
+    fn at(&self, now: SystemTime) -> SharedHttpClient {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *current.0.get_or_insert(now);
+        // A clock that was set back counts as too old: nothing is known then.
+        let is_old = now.duration_since(since).map_or(true, |age| age >= self.max_age);
+        if is_old && let Ok(client) = (self.open)() {
+            *current = (Some(now), client);
+        }
+        current.1.clone()
+    }
+}
+
+impl HttpClient for Renewed {
+    /// Asked for at each attempt of a call.
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        let now = components.time_source().map_or_else(SystemTime::now, |clock| clock.now());
+        self.at(now).http_connector(settings, components)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_client_is_replaced_at_its_age_and_when_the_clock_goes_back() {
+        let opened = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&opened);
+        let open = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok(plain(Scheme::Http, None, None))
+        };
+        let current = Mutex::new((None, open().unwrap()));
+        let renewed = Renewed { open: Box::new(open), max_age: Duration::from_secs(10), current };
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let after = |seconds: u64| start + Duration::from_secs(seconds);
+        for (now, count) in
+            [(after(0), 1), (after(9), 1), (after(10), 2), (after(19), 2), (after(5), 3), (after(14), 3)]
+        {
+            renewed.at(now);
+            assert_eq!(opened.load(Ordering::Relaxed), count, "{now:?}");
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Who calls: configured credentials, a profile's, or those that the SDK's default chain finds, and a role assumed with
+//! them. Owns the search (bounded, with an answer for people when it fails) and the call to STS; knows no other service.
+
+use std::fmt;
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_config::Region;
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::timeout::TimeoutConfig;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use shardmill_core::service::{ErrorKind, ServiceError};
+
+use crate::error::chain;
+
+/// How long credentials may be looked for. Environment, profiles and STS answer soon; what takes longer is an instance
+/// metadata service that is not there.
+pub(super) const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where credentials come from. Those that expire are fetched anew before they do, by the SDK's own cache.
+#[derive(Clone, Debug, Default)]
+pub enum Credentials {
+    /// The SDK's default chain: environment, profile, web identity, container, instance.
+    #[default]
+    Chain,
+    Static(StaticCredentials),
+    /// A profile of the AWS files, with all that one can say: keys, a role, SSO, a process.
+    Profile(String),
+}
+
+/// Long-lived or session credentials, as configuration gives them.
+#[derive(Clone)]
+pub struct StaticCredentials {
+    pub access_key_id: String,
+    pub secret_access_key: String,
+    pub session_token: Option<String>,
+}
+
+impl fmt::Debug for StaticCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StaticCredentials").field("access_key_id", &self.access_key_id).finish_non_exhaustive()
+    }
+}
+
+/// A role that is assumed with the credentials: the calls are signed with its own, temporary ones.
+#[derive(Clone, Debug)]
+pub struct Role {
+    pub arn: String,
+    /// What the role's trust policy asks of a foreign account.
+    pub external_id: Option<String>,
+    /// Shown in the logs of the role's account.
+    pub session_name: String,
+    /// Address of STS instead of the region's own.
+    pub endpoint: Option<String>,
+}
+
+impl Credentials {
+    /// The provider of these credentials, or of the role's; asked once, so that a worker without any says so before it
+    /// starts anything.
+    pub(super) async fn provider(
+        &self,
+        role: Option<&Role>,
+        region: &Region,
+        http_client: SharedHttpClient,
+    ) -> Result<SharedCredentialsProvider, ServiceError> {
+        let config = ProviderConfig::without_region().with_http_client(http_client.clone());
+        let config = config.with_region(Some(region.clone()));
+        let base = match self {
+            Self::Static(given) => given.provider(),
+            Self::Chain => {
+                let chain = DefaultCredentialsChain::builder().region(region.clone()).configure(config);
+                SharedCredentialsProvider::new(chain.build().await)
+            }
+            Self::Profile(name) => {
+                let profile = ProfileFileCredentialsProvider::builder().profile_name(name).configure(&config);
+                SharedCredentialsProvider::new(profile.build())
+            }
+        };
+        match (self, role) {
+            (Self::Static(_), None) => {}
+            (Self::Chain, None) => probe(&base, LOOKUP_LIMIT).await.map_err(|why| none_found(&why))?,
+            (Self::Profile(name), None) => probe(&base, LOOKUP_LIMIT).await.map_err(|why| no_profile(name, &why))?,
+            (_, Some(role)) => {
+                let assumed = role.provider(base, region, http_client).await;
+                probe(&assumed, LOOKUP_LIMIT).await.map_err(|why| not_assumed(role, &why))?;
+                return Ok(assumed);
+            }
+        }
+        Ok(base)
+    }
+}
+
+impl From<StaticCredentials> for Credentials {
+    fn from(given: StaticCredentials) -> Self {
+        Self::Static(given)
+    }
+}
+
+impl StaticCredentials {
+    fn provider(&self) -> SharedCredentialsProvider {
+        let Self { access_key_id, secret_access_key, session_token } = self;
+        SharedCredentialsProvider::new(aws_credential_types::Credentials::new(
+            access_key_id,
+            secret_access_key,
+            session_token.clone(),
+            None,
+            "configuration",
+        ))
+    }
+}
+
+impl Role {
+    async fn provider(
+        &self,
+        base: SharedCredentialsProvider,
+        region: &Region,
+        http_client: SharedHttpClient,
+    ) -> SharedCredentialsProvider {
+        let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .region(region.clone())
+            .credentials_provider(base.clone())
+            .http_client(http_client)
+            .timeout_config(TimeoutConfig::builder().operation_timeout(LOOKUP_LIMIT).build());
+        let config = match &self.endpoint {
+            Some(endpoint) => loader.endpoint_url(endpoint).load().await,
+            None => loader.load().await,
+        };
+        let mut role = AssumeRoleProvider::builder(&self.arn).session_name(&self.session_name).configure(&config);
+        if let Some(id) = &self.external_id {
+            role = role.external_id(id);
+        }
+        SharedCredentialsProvider::new(role.build_from_provider(base).await)
+    }
+}
+
+async fn probe(credentials: &SharedCredentialsProvider, limit: Duration) -> Result<(), String> {
+    match tokio::time::timeout(limit, credentials.provide_credentials()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(chain(&error)),
+        Err(_) => Err(format!("nothing answered within {} s", limit.as_secs())),
+    }
+}
+
+fn none_found(why: &str) -> ServiceError {
+    denied(format!(
+        "no AWS credentials found ({why}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, an AWS profile, or them in \
+         the configuration; a local backend takes any value"
+    ))
+}
+
+fn no_profile(name: &str, why: &str) -> ServiceError {
+    denied(format!(
+        "the AWS profile `{name}` gives no credentials ({why}): look at it in ~/.aws/config and ~/.aws/credentials, or \
+         where AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE point"
+    ))
+}
+
+fn not_assumed(role: &Role, why: &str) -> ServiceError {
+    let id = role.external_id.as_ref().map_or("without an external id", |_| "with its external id");
+    denied(format!(
+        "the role {} cannot be assumed {id} ({why}): its trust policy must allow the credentials it is assumed with",
+        role.arn
+    ))
+}
+
+fn denied(message: String) -> ServiceError {
+    ServiceError { kind: ErrorKind::Denied, operation: "credentials", message }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_credential_types::provider::error::CredentialsError;
+    use aws_credential_types::provider::future::ProvideCredentials as Provided;
+
+    use super::*;
+
+    /// Too short for a provider that never answers, long enough for one that does at once.
+    const SOON: Duration = Duration::from_millis(1);
+
+    #[derive(Debug)]
+    enum Source {
+        Empty,
+        Silent,
+    }
+
+    impl ProvideCredentials for Source {
+        fn provide_credentials<'a>(&'a self) -> Provided<'a>
+        where
+            Self: 'a,
+        {
+            match self {
+                Self::Empty => Provided::ready(Err(CredentialsError::not_loaded("the chain is empty"))),
+                Self::Silent => Provided::new(std::future::pending()),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn missing_credentials_say_where_to_set_them() {
+        for (source, reason) in [(Source::Empty, "the chain is empty"), (Source::Silent, "nothing answered within 0 s")]
+        {
+            let why = probe(&SharedCredentialsProvider::new(source), SOON).await.unwrap_err();
+            let error = none_found(&why);
+            assert_eq!(error.kind, ErrorKind::Denied);
+            assert!(error.message.contains(reason), "{error}");
+            assert!(error.message.contains("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"), "{error}");
+        }
+    }
+}
