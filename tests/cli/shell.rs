@@ -26,6 +26,7 @@ impl Said {
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shardmill"));
     command.env_clear().args(args);
+    command.env("SHARDMILL_MODULE_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/modules"));
     for kept in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME"] {
         if let Some(value) = std::env::var_os(kept) {
             command.env(kept, value);

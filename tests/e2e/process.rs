@@ -11,5 +11,6 @@ pub(crate) fn run(account: &Account, log: &str, more: &[&str]) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shardmill"));
     command.arg("run").arg("--config-path").arg(account.configuration());
     command.arg("--tasks").arg(account.tasks(&[rust_guest("echo")])).args(more);
-    Process::start(command.env_clear(), &account.path(log))
+    let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/modules");
+    Process::start(command.env_clear().env("SHARDMILL_MODULE_CACHE", cache), &account.path(log))
 }

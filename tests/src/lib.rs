@@ -8,3 +8,4 @@ pub mod kpl;
 pub mod process;
 pub mod properties;
 pub mod wait;
+pub mod wat;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use shardmill::admit::compiler::CompileModule;
 
 /// Consume Kinesis like an Apache Samza job and run each envelope through a sandboxed WebAssembly task.
 #[derive(Debug, Parser)]
@@ -31,6 +32,9 @@ pub(crate) enum Command {
     /// Measure
     #[command(subcommand)]
     Bench(Bench),
+    /// Compile the module on standard input; `shardmill` runs it for itself
+    #[command(hide = true)]
+    CompileModule(CompileModule),
 }
 
 /// Where a configuration comes from.
@@ -50,6 +54,15 @@ pub(crate) struct ConfigArgs {
     pub(crate) local: bool,
 }
 
+/// How modules are let in.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ModuleArgs {
+    /// Where compiled modules are kept, for this user only. Default: $SHARDMILL_MODULE_CACHE, or
+    /// shardmill/modules in $XDG_CACHE_HOME or ~/.cache
+    #[arg(long, value_name = "DIR")]
+    pub(crate) module_cache: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     shardmill run --config-path orders.properties --tasks tasks\n  \
@@ -62,6 +75,8 @@ pub(crate) struct Run {
     /// Where `task.class=NAME` finds NAME.wasm
     #[arg(long, value_name = "DIR", default_value = "tasks")]
     pub(crate) tasks: PathBuf,
+    #[command(flatten)]
+    pub(crate) modules: ModuleArgs,
     /// Stop when everything that is in the streams now has been processed
     #[arg(long)]
     pub(crate) until_caught_up: bool,

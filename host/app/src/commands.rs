@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod demo;
 mod loader;
 pub(crate) mod local;
+mod modules;
 pub(crate) mod run;
 mod usage;
 
@@ -15,9 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use shardmill::admit::compiler::{self, CompileModule};
 use shardmill_aws::ClientSettings;
 use shardmill_core::config::{Errors, Job, Loaded, Notice, Secret, Source, StaticCredentials, render_problems};
-use shardmill_runtime::{Engine, Module};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
@@ -75,6 +76,17 @@ pub(crate) fn print(text: &str) {
 /// A multi-threaded runtime for everything but guest code.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("failed to start the async runtime")
+}
+
+/// The process that compiles one module: says on standard output why it does not.
+pub(crate) fn compile_module(args: &CompileModule) -> Result<()> {
+    match compiler::compile(args)? {
+        None => Ok(()),
+        Some(reason) => {
+            print(&reason);
+            Err(BadInput(String::new()).into())
+        }
+    }
 }
 
 /// What asks a command to stop: SIGINT (Ctrl-C) and SIGTERM.
@@ -177,12 +189,4 @@ pub(crate) fn scratch_directory(command: &str) -> Result<PathBuf> {
     let directory = std::env::temp_dir().join(format!("shardmill-{command}-{}", uuid::Uuid::new_v4()));
     std::fs::create_dir(&directory).with_context(|| format!("failed to create {}", directory.display()))?;
     Ok(directory)
-}
-
-/// Loads and checks a module from a file.
-pub(crate) fn load_module(engine: &Engine, path: &Path) -> Result<Module> {
-    let bytes =
-        std::fs::read(path).map_err(|error| BadInput(format!("cannot read module {}: {error}", path.display())))?;
-    let name = path.file_stem().map(|stem| stem.to_string_lossy().replace('_', "-")).unwrap_or_default();
-    engine.load(&name, &bytes).map_err(|error| BadInput(format!("{}: {error}", path.display())).into())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shardmill_runtime::{Engine, Instance, Outputs, Shape};
 use shardmill_tests::instances::{load, process, spec};
 
-use crate::wat;
+use shardmill_tests::wat;
 
 fn refused(wasm: &[u8]) -> String {
     Engine::new().unwrap().load("x", wasm).unwrap_err().to_string()

@@ -8,7 +8,7 @@ use shardmill_runtime::{Engine, Instance, Limits, Outputs, TaskSpec};
 use shardmill_tests::guests;
 use shardmill_tests::instances::{process, spec};
 
-use crate::wat;
+use shardmill_tests::wat;
 
 /// Loads and, if it is let in, runs. Whatever comes of it, it comes back.
 fn survive(engine: &Engine, wasm: &[u8]) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use shardmill_runtime::{CallError, Engine, Instance, Limits, Module, Outputs, TaskError, TaskSpec, TrapReason};
 use shardmill_tests::instances::{Lines, load, process, spec, texts};
 
-use crate::wat;
+use shardmill_tests::wat;
 
 /// Tight enough for tests, with room for a slow machine.
 fn limited(log: &Arc<Lines>, config: &[(&str, &str)]) -> TaskSpec {

@@ -8,4 +8,3 @@ mod atomic;
 mod closed;
 mod damaged;
 mod limits;
-mod wat;

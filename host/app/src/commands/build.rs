@@ -5,17 +5,18 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use shardmill_runtime::{Engine, Module, Shape};
+use shardmill_runtime::{Module, Shape};
 
-use super::{BadInput, load_module, print, say};
-use crate::cli::Build;
+use super::modules::{admission, load_module};
+use super::{BadInput, print, runtime, say};
+use crate::cli::{Build, ModuleArgs};
 
 const TARGET: &str = "wasm32-wasip2";
 
 pub(crate) fn build(args: &Build) -> Result<()> {
     let wasm = compile(&args.path)?;
-    let engine = Engine::new()?;
-    let module = load_module(&engine, &wasm)?;
+    let admission = admission(&ModuleArgs::default())?;
+    let module = runtime()?.block_on(load_module(&admission, &wasm))?.module;
     let installed = args.tasks.as_deref().map(|tasks| install(&wasm, tasks)).transpose()?;
     let path = installed.as_deref().unwrap_or(&wasm);
     let size_bytes = std::fs::metadata(path).context("failed to look at the module")?.len();

@@ -14,11 +14,11 @@ use shardmill_aws::{Kinesis, LeaseTable};
 use shardmill_core::config::{Job, Source};
 use shardmill_core::leases::Lease;
 use shardmill_local::{LocalBackend, Options};
-use shardmill_runtime::Engine;
 
 use super::loader::{Put, put_all};
-use super::{BadInput, build, load, load_module, local_client, print, runtime, say, scratch_directory};
-use crate::cli::Demo;
+use super::modules::{admission, load_module};
+use super::{BadInput, build, load, local_client, print, runtime, say, scratch_directory};
+use crate::cli::{Demo, ModuleArgs};
 
 const STREAM: &str = "lines";
 const SHARDS: u32 = 4;
@@ -35,8 +35,9 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
     say("1/4 building the sample task (sample-tasks/word-count)");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sample-tasks/word-count");
     let wasm = build::compile(&source)?;
-    let engine = Engine::new()?;
-    let module = load_module(&engine, &wasm)?;
+    let runtime = runtime()?;
+    let admission = admission(&ModuleArgs::default())?;
+    let module = runtime.block_on(load_module(&admission, &wasm))?.module;
 
     say("2/4 starting Kinesis and DynamoDB on this machine");
     let backend = LocalBackend::start(Options { limits: false, ..Options::default() })?;
@@ -46,7 +47,7 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
     let sources = [Source::File { name: "demo.properties".to_owned(), text: properties }];
     let job = load(&sources, &BTreeMap::new(), false)?.job;
 
-    let result = runtime()?.block_on(run(&job, module, &backend, lines))?;
+    let result = runtime.block_on(run(&job, module, &backend, lines))?;
     let counts = read_counts(&output)?;
     std::fs::remove_dir_all(&directory).with_context(|| format!("failed to remove {}", directory.display()))?;
     show(args, &result, &counts);

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use shardmill::clock::Clock;
 use shardmill::job::RunningJob;
 use shardmill_core::config::Job;
-use shardmill_runtime::{Engine, Module};
+use shardmill_runtime::Module;
 use tracing::info;
 
-use super::{BadInput, Signals, load_job, load_module, print, runtime, usage};
+use super::modules::{admission, load_module};
+use super::{BadInput, Signals, load_job, print, runtime, usage};
 use crate::cli::Run;
 
 /// How often a job that runs until it is caught up is looked at.
@@ -43,10 +44,11 @@ pub(crate) fn run(args: &Run) -> Result<()> {
         );
         return Err(BadInput(text).into());
     }
-    let engine = Engine::new()?;
-    let module = load_module(&engine, &path)?;
+    let admission = admission(&args.modules)?;
+    let runtime = runtime()?;
+    let module = runtime.block_on(load_module(&admission, &path))?.module;
     info!(job = job.name, id = job.id, module = %module.id(), "starting");
-    let summary = runtime()?.block_on(until_stopped(&job, module, clock, args.until_caught_up))?;
+    let summary = runtime.block_on(until_stopped(&job, module, clock, args.until_caught_up))?;
     if args.json {
         print(&serde_json::to_string(&summary)?);
     }

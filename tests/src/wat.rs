@@ -2,12 +2,14 @@
 
 /// A task whose `process` has this body, and whose core module has these further parts. The body's locals are the
 /// flattened envelope; its result is the address of the call's result: 0 for "ok", 16 is free to be written to.
-pub(crate) fn task(body: &str, parts: &str) -> Vec<u8> {
+#[must_use]
+pub fn task(body: &str, parts: &str) -> Vec<u8> {
     task_importing("", body, parts)
 }
 
 /// The same, of a component with these imports.
-pub(crate) fn task_importing(imports: &str, body: &str, parts: &str) -> Vec<u8> {
+#[must_use]
+pub fn task_importing(imports: &str, body: &str, parts: &str) -> Vec<u8> {
     assemble(&format!(
         r#"(component
             {imports}
@@ -40,7 +42,27 @@ pub(crate) fn task_importing(imports: &str, body: &str, parts: &str) -> Vec<u8> 
     ))
 }
 
+/// A small component that takes long and much memory to compile: a function whose many variables all meet again and
+/// again.
+#[must_use]
+pub fn compile_bomb() -> Vec<u8> {
+    let locals = 500;
+    let mix: String =
+        (1..locals).map(|i| format!("(local.set {i} (i32.add (local.get {i}) (local.get {})))", i - 1)).collect();
+    let branches = format!("(if (local.get 0) (then {mix}))").repeat(100);
+    let sum: String = (0..locals).map(|i| format!("(global.set 0 (local.get {i}))")).collect();
+    assemble(&format!(
+        "(component (core module (global (mut i32) (i32.const 0))
+            (func (param i32) (local {}) {branches} {sum})))",
+        "i32 ".repeat(locals)
+    ))
+}
+
 /// The binary form.
-pub(crate) fn assemble(text: &str) -> Vec<u8> {
+///
+/// # Panics
+/// When the text is not right.
+#[must_use]
+pub fn assemble(text: &str) -> Vec<u8> {
     ::wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -1,0 +1,60 @@
+//! How commands come by modules: a file is read, compiled by a process of its own unless that was done before, and
+//! checked. Owns where compiled modules are kept.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use shardmill::admit::{Admission, Admitted};
+use shardmill_runtime::{ArtifactStore, Engine};
+use tracing::warn;
+
+use super::BadInput;
+use crate::cli::ModuleArgs;
+
+/// Names another directory for compiled modules.
+const CACHE_VARIABLE: &str = "SHARDMILL_MODULE_CACHE";
+
+/// Lets modules in, with this program as the compiler.
+pub(crate) fn admission(args: &ModuleArgs) -> Result<Admission> {
+    let program = std::env::current_exe().context("failed to find this program's file")?;
+    Ok(Admission::new(Engine::new()?, store(args)?, program))
+}
+
+/// Reads a module from a file and lets it in.
+pub(crate) async fn load_module(admission: &Admission, path: &Path) -> Result<Admitted> {
+    let wasm =
+        std::fs::read(path).map_err(|error| BadInput(format!("cannot read module {}: {error}", path.display())))?;
+    match admission.admit(&name_of(path), wasm).await {
+        Ok(admitted) => Ok(admitted),
+        Err(rejected) if rejected.is_final() => Err(BadInput(format!("{}: {rejected}", path.display())).into()),
+        Err(failed) => Err(failed.into()),
+    }
+}
+
+/// A module's name is its file's, without `.wasm`; Cargo turns `-` into `_`.
+fn name_of(path: &Path) -> String {
+    path.file_stem().map(|stem| stem.to_string_lossy().replace('_', "-")).unwrap_or_default()
+}
+
+/// The named directory, or the usual one. Without a usable home the machine's temporary directory has to do: a job that
+/// compiles its module anew after a reboot is better than one that does not start.
+fn store(args: &ModuleArgs) -> Result<ArtifactStore> {
+    let named = args.module_cache.clone().or_else(|| variable(CACHE_VARIABLE));
+    if let Some(named) = named {
+        return Ok(ArtifactStore::open(&named).map_err(|error| BadInput(error.to_string()))?);
+    }
+    let home = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+    let reason = match home.map(|home| ArtifactStore::open(&home.join("shardmill/modules"))) {
+        Some(Ok(store)) => return Ok(store),
+        Some(Err(error)) => error.to_string(),
+        None => "neither XDG_CACHE_HOME nor HOME is set".to_owned(),
+    };
+    let user = rustix::process::geteuid().as_raw();
+    let directory = std::env::temp_dir().join(format!("shardmill-modules-{user}"));
+    warn!(reason, directory = %directory.display(), "no usual place for compiled modules; {CACHE_VARIABLE} names one");
+    ArtifactStore::open(&directory).with_context(|| format!("{CACHE_VARIABLE} names another directory"))
+}
+
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
