@@ -7,6 +7,7 @@ mod admission;
 mod aggregate;
 mod back_pressure;
 mod balance;
+mod conformance;
 mod crash;
 mod failures;
 mod fanout;
