@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use shardmill_aws::Billing;
+use shardmill_core::leases::{Lease, Outcome, Write};
 use shardmill_core::position::Checkpoint;
 use shardmill_local::Kinesis;
 use shardmill_tests::account::{Account, table_name};
@@ -84,6 +86,60 @@ async fn item_57_without_cleanup_every_row_stays() {
     assert_eq!(kept.len(), 5, "{kept:?}");
     assert!(kept[..2].iter().all(|row| row.checkpoint == Checkpoint::ShardEnd), "{kept:?}");
     job.stop().await;
+}
+
+/// A table that lost rows gets those that no other leads to, by the documented example: of the shards
+///
+/// ```text
+/// 0 1 2 3 4   5
+/// \ / \ / |   |
+///  6   7  4   5
+///   \ /   |  / \
+///    8    4 9  10
+/// ```
+///
+/// 4, 5 and 7 have rows. For new records 6 is what lacks, for old ones 0 and 1; the ends of those bring the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn item_43_the_documented_table_is_completed() {
+    for (position, oldest) in [("LATEST", vec![4, 5, 6]), ("TRIM_HORIZON", vec![0, 1, 4, 5, 6])] {
+        let account = Account::new();
+        account.stream("lines", 6);
+        let (kinesis, id) = (account.kinesis(), |index: u32| format!("shardId-{index:012}"));
+        for (left, right) in [(0, 1), (2, 3), (6, 7)] {
+            kinesis.merge_shards("lines", &id(left), &id(right)).unwrap();
+        }
+        kinesis.split_shard_evenly("lines", &id(5)).unwrap();
+        let table = account.lease_table(&table_name("lines")).await;
+        table.ensure(Billing::PayPerRequest).await.unwrap();
+        for key in [4, 5, 7].map(id) {
+            assert_eq!(table.write(&Write::Create(unread(key))).await.unwrap(), Outcome::Done);
+        }
+
+        let job = Job::start(&account.properties(&["lines"]).kcl("InitialPositionInStream", position)).await;
+        job.caught_up().await;
+        let rows = account.leases("lines").await;
+        let keys: Vec<&str> = rows.iter().map(|row| row.key.as_str()).collect();
+        let expected: Vec<String> = oldest.into_iter().chain(7..=10).map(id).collect();
+        assert_eq!(keys, expected, "{position}");
+        let open = rows.iter().filter(|row| row.checkpoint != Checkpoint::ShardEnd).map(|row| row.key.clone());
+        assert_eq!(open.collect::<Vec<_>>(), [4, 8, 9, 10].map(id), "{position}");
+        job.stop().await;
+    }
+}
+
+/// A row as it is created for a shard of whose past nothing is known.
+fn unread(key: String) -> Lease {
+    Lease {
+        key,
+        owner: None,
+        counter: 0,
+        owner_switches: 0,
+        checkpoint: Checkpoint::Latest,
+        parents: Vec::new(),
+        children: Vec::new(),
+        hash_range: None,
+        checkpoint_owner: None,
+    }
 }
 
 /// A record without a byte is a record: one that is the last of what there is, or of its shard, is delivered, and the
