@@ -139,6 +139,7 @@ fn unread(key: String) -> Lease {
         children: Vec::new(),
         hash_range: None,
         checkpoint_owner: None,
+        latest_since: None,
     }
 }
 

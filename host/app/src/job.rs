@@ -12,7 +12,7 @@ use shardmill_aws::Kinesis;
 use shardmill_core::aggregate::Report;
 use shardmill_core::config::{Input, Job};
 use shardmill_core::leases::{self, Epoch};
-use shardmill_core::position::Checkpoint;
+use shardmill_core::position::{Checkpoint, Latest};
 use shardmill_core::run_loop::{Action, Event, Failure, Generation, SourceId};
 use shardmill_core::service::ServiceError;
 use shardmill_core::shard::{HashRange, ShardId};
@@ -20,7 +20,7 @@ use shardmill_core::{fanout, reader};
 use shardmill_runtime::{Module, Source};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::clock::{Clock, millis};
 use crate::fanout_reader::{FanOut, FanOutReader};
@@ -108,6 +108,7 @@ struct SourceState {
     input: usize,
     shard: ShardId,
     hash_range: Option<HashRange>,
+    latest: Latest,
     reading: Option<Reading>,
 }
 
@@ -192,12 +193,12 @@ impl Supervisor {
             }
         };
         match action {
-            Told::Start { key, epoch, checkpoint, hash_range } => {
+            Told::Start { key, epoch, checkpoint, hash_range, latest } => {
                 let source = self.assign(input, key, epoch, checkpoint);
-                self.sources[source as usize].hash_range = hash_range;
+                let state = &mut self.sources[source as usize];
+                (state.hash_range, state.latest) = (hash_range, latest);
             }
-            Told::Revoke { key, epoch } => {
-                warn!(stream = self.inputs[input].config.stream, shard = key, "lost the lease");
+            Told::Revoke { key, epoch, .. } => {
                 if let Some(source) = self.stop_reading(input, &key) {
                     self.tell_task(Event::Revoked { source, epoch });
                     self.status.update(|status| drop(status.shards.remove(&source)));
@@ -235,7 +236,13 @@ impl Supervisor {
             let (system, stream) = (system.clone(), stream.clone());
             let partition = shard.clone();
             drop(self.control.send(Control::AddSource(Source { system, stream, partition })));
-            self.sources.push(SourceState { input, shard: shard.clone(), hash_range: None, reading: None });
+            self.sources.push(SourceState {
+                input,
+                shard: shard.clone(),
+                hash_range: None,
+                latest: Latest::Next,
+                reading: None,
+            });
         }
         let stream = self.inputs[input].config.stream.clone();
         self.status.update(|status| {
@@ -310,13 +317,14 @@ impl Supervisor {
             aggregation: Report::default(),
         };
         let hash_range = state.hash_range.clone();
+        let latest = state.latest.for_reading(self.clock.now());
         let task = match &input.fan_out {
             None => {
-                let run = shard.run(reader::Reader::new(settings::reader(&input.config), from, hash_range));
+                let run = shard.run(reader::Reader::new(settings::reader(&input.config, latest), from, hash_range));
                 self.readers.spawn(async move { (source, run.await) })
             }
             Some(fan_out) => {
-                let reader = fanout::Reader::new(settings::fan_out(&input.config), from, hash_range);
+                let reader = fanout::Reader::new(settings::fan_out(&input.config, latest), from, hash_range);
                 let run = FanOutReader { shard, fan_out: Arc::clone(fan_out) }.run(reader);
                 self.readers.spawn(async move { (source, run.await) })
             }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use shardmill_aws::{Billing, Kinesis, LeaseTable};
-use shardmill_core::leases::{Action, Event, Settings, Worker, Write};
+use shardmill_core::leases::{Action, Event, Loss, Settings, Worker, Write};
 use shardmill_core::shard::ShardFilter;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -83,6 +83,9 @@ impl LeaseWorker {
 
     /// The job may be gone already; then nobody needs to know.
     fn tell(&self, told: &Told, telling: Telling) {
+        if let Telling::Action(Action::Revoke { key, why, .. }) = &telling {
+            log_loss(&self.stream, key, why);
+        }
         if told.send((self.input, telling)).is_err() {
             debug!(stream = self.stream, "the job ended before its lease worker");
         }
@@ -116,5 +119,15 @@ impl LeaseWorker {
             }
             Event::Written { write, result }
         }
+    }
+}
+
+/// That others balance the shards is no trouble; a lease that runs out is.
+fn log_loss(stream: &str, shard: &str, why: &Loss) {
+    match why {
+        Loss::Taken { by: Some(worker) } => info!(stream, shard, worker, "another worker took the lease"),
+        Loss::Taken { by: None } => warn!(stream, shard, "somebody changed or removed the row: the lease is lost"),
+        Loss::Expired => warn!(stream, shard, "the lease was not renewed in time: others may have it"),
+        Loss::Refused => warn!(stream, shard, "the lease is lost: its row cannot be written"),
     }
 }

@@ -2,6 +2,7 @@
 
 use shardmill_aws::{Billing, ClientSettings, ConsumerId, Credentials, Proxy, ProxyLogin, StaticCredentials, Wire};
 use shardmill_core::config::{self, BillingMode, Consumer, Input, Job, Retrieval};
+use shardmill_core::position::Latest;
 use shardmill_core::{fanout, leases, reader, run_loop};
 use shardmill_runtime::Limits;
 
@@ -78,7 +79,7 @@ pub(crate) fn leases(input: &Input) -> leases::Settings {
         max_leases: input.max_leases_for_worker,
         max_leases_to_steal: input.max_leases_to_steal,
         parent_poll: millis(input.parent_shard_poll),
-        seed: uuid::Uuid::new_v4().as_u64_pair().0,
+        seed: seed(),
         audit_interval: millis(input.audit_interval),
         audit_confidence: input.audit_confidence,
         shard_sync_interval: input.shard_sync_interval.map(millis),
@@ -89,15 +90,22 @@ pub(crate) fn leases(input: &Input) -> leases::Settings {
     }
 }
 
-/// What the readers of the input's shards are told.
+/// Randomness for a machine: another one for each.
+fn seed() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().0
+}
+
+/// What a reader of one of the input's shards is told.
 #[must_use]
-pub(crate) fn reader(input: &Input) -> reader::Settings {
+pub(crate) fn reader(input: &Input, latest: Latest) -> reader::Settings {
     reader::Settings {
         initial_position: input.initial_position,
+        latest,
         max_records: input.max_records,
         idle: millis(input.idle_between_reads),
         max_unprocessed_bytes: input.max_cache_bytes,
         max_unprocessed_records: input.max_cache_records,
+        seed: seed(),
     }
 }
 
@@ -111,13 +119,15 @@ pub(crate) fn consumer(input: &Input) -> Option<ConsumerId> {
     }
 }
 
-/// What the fan-out readers of the input's shards are told.
+/// What a fan-out reader of one of the input's shards is told.
 #[must_use]
-pub(crate) fn fan_out(input: &Input) -> fanout::Settings {
+pub(crate) fn fan_out(input: &Input, latest: Latest) -> fanout::Settings {
     fanout::Settings {
         initial_position: input.initial_position,
+        latest,
         max_unprocessed_bytes: input.max_cache_bytes,
         max_unprocessed_records: input.max_cache_records,
+        seed: seed(),
     }
 }
 

@@ -4,6 +4,7 @@
 mod ensure;
 mod row;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
@@ -109,7 +110,7 @@ impl LeaseTable {
 struct Update<'a> {
     key: &'a str,
     condition: &'static str,
-    expression: &'static str,
+    expression: Cow<'static, str>,
     values: Vec<(&'static str, AttributeValue)>,
 }
 
@@ -117,35 +118,35 @@ fn renew(key: &str, counter: u64) -> Update<'_> {
     Update {
         key,
         condition: "leaseCounter = :seen",
-        expression: "SET leaseCounter = :next",
+        expression: "SET leaseCounter = :next".into(),
         values: vec![(":seen", row::number(counter)), (":next", row::number(counter + 1))],
     }
 }
 
 fn take<'a>(seen: &'a Lease, worker: &str) -> Update<'a> {
-    let mut update = Update {
-        key: &seen.key,
-        condition: "leaseCounter = :seen",
-        expression: "SET leaseCounter = :next, leaseOwner = :worker REMOVE checkpointOwner",
-        values: vec![
-            (":seen", row::number(seen.counter)),
-            (":next", row::number(seen.counter + 1)),
-            (":worker", row::text(worker)),
-        ],
-    };
-    if seen.owner.as_ref().is_some_and(|owner| owner != worker) {
-        update.expression = "SET leaseCounter = :next, leaseOwner = :worker REMOVE checkpointOwner \
-                             ADD ownerSwitchesSinceCheckpoint :one";
-        update.values.push((":one", row::number(1)));
+    let mut expression = "SET leaseCounter = :next, leaseOwner = :worker".to_owned();
+    let mut values = vec![
+        (":seen", row::number(seen.counter)),
+        (":next", row::number(seen.counter + 1)),
+        (":worker", row::text(worker)),
+    ];
+    if let Some(since) = seen.latest_since {
+        expression += ", shardmillLatestSince = if_not_exists(shardmillLatestSince, :since)";
+        values.push((":since", row::number(since)));
     }
-    update
+    expression += " REMOVE checkpointOwner";
+    if seen.owner.as_ref().is_some_and(|owner| owner != worker) {
+        expression += " ADD ownerSwitchesSinceCheckpoint :one";
+        values.push((":one", row::number(1)));
+    }
+    Update { key: &seen.key, condition: "leaseCounter = :seen", expression: expression.into(), values }
 }
 
 fn evict<'a>(key: &'a str, owner: &str) -> Update<'a> {
     Update {
         key,
         condition: "leaseOwner = :owner",
-        expression: "REMOVE leaseOwner ADD leaseCounter :one",
+        expression: "REMOVE leaseOwner ADD leaseCounter :one".into(),
         values: vec![(":owner", row::text(owner)), (":one", row::number(1))],
     }
 }
@@ -156,7 +157,9 @@ fn checkpoint_at<'a>(key: &'a str, counter: u64, checkpoint: &Checkpoint) -> Upd
         condition: "leaseCounter = :seen",
         expression: "SET leaseCounter = :next, checkpoint = :sequence, \
                      checkpointSubSequenceNumber = :sub, ownerSwitchesSinceCheckpoint = :zero \
-                     REMOVE pendingCheckpoint, pendingCheckpointSubSequenceNumber, pendingCheckpointState",
+                     REMOVE pendingCheckpoint, pendingCheckpointSubSequenceNumber, pendingCheckpointState, \
+                     shardmillLatestSince"
+            .into(),
         values: vec![
             (":seen", row::number(counter)),
             (":next", row::number(counter + 1)),
@@ -171,7 +174,7 @@ fn name_children<'a>(key: &'a str, children: &[ShardId]) -> Update<'a> {
     Update {
         key,
         condition: "attribute_exists(leaseKey)",
-        expression: "SET childShardIds = :children",
+        expression: "SET childShardIds = :children".into(),
         values: vec![(":children", AttributeValue::Ss(children.to_vec()))],
     }
 }
@@ -180,7 +183,7 @@ fn set_hash_range<'a>(key: &'a str, range: &HashRange) -> Update<'a> {
     Update {
         key,
         condition: "attribute_exists(leaseKey) AND attribute_not_exists(startingHashKey)",
-        expression: "SET startingHashKey = :start, endingHashKey = :end",
+        expression: "SET startingHashKey = :start, endingHashKey = :end".into(),
         values: vec![(":start", row::text(&range.start.to_string())), (":end", row::text(&range.end.to_string()))],
     }
 }

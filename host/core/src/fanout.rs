@@ -8,9 +8,11 @@ use crate::backlog::Backlog;
 use crate::envelope::Batch;
 use crate::intake::Intake;
 use crate::leases::Millis;
-use crate::position::{Checkpoint, InitialPosition, SequenceNumber, StartingPosition};
-use crate::reader::LATEST_MARGIN;
-use crate::service::{ErrorKind, ServiceError, retry_pause};
+use crate::origin::Origin;
+use crate::position::{Checkpoint, InitialPosition, Latest, SequenceNumber, StartingPosition};
+use crate::random::Random;
+use crate::reader::BACKOFF;
+use crate::service::{ErrorKind, ServiceError};
 use crate::shard::{ChildShard, HashRange};
 
 /// How long a call or an event may take. The service sends an event every five seconds, be it an empty one.
@@ -26,9 +28,13 @@ const IN_USE_PAUSE: Millis = 1_000;
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub initial_position: InitialPosition,
+    /// Where a shard without any checkpoint starts if its row says LATEST.
+    pub latest: Latest,
     /// No event is taken while this much is delivered and not yet processed.
     pub max_unprocessed_bytes: usize,
     pub max_unprocessed_records: usize,
+    /// Of the waits after failed calls: readers with different seeds do not come back together.
+    pub seed: u64,
 }
 
 /// One `SubscribeToShardEvent`.
@@ -88,7 +94,7 @@ enum State {
 
 /// The machine; see the module documentation.
 pub struct Reader {
-    start: StartingPosition,
+    origin: Origin,
     intake: Intake,
     continuation: Option<SequenceNumber>,
     state: State,
@@ -97,6 +103,7 @@ pub struct Reader {
     failures: u32,
     backlog: Backlog,
     millis_behind_latest: Option<u64>,
+    random: Random,
 }
 
 impl Reader {
@@ -105,7 +112,7 @@ impl Reader {
     #[must_use]
     pub fn new(settings: Settings, checkpoint: &Checkpoint, hash_range: Option<HashRange>) -> Self {
         Self {
-            start: StartingPosition::from_checkpoint(checkpoint, settings.initial_position),
+            origin: Origin::new(checkpoint, settings.initial_position, settings.latest),
             intake: Intake::new(checkpoint, hash_range),
             continuation: None,
             state: State::Unsubscribed { not_before: 0 },
@@ -113,6 +120,7 @@ impl Reader {
             failures: 0,
             backlog: Backlog::new(settings.max_unprocessed_bytes, settings.max_unprocessed_records),
             millis_behind_latest: None,
+            random: Random::new(settings.seed),
         }
     }
 
@@ -175,19 +183,21 @@ impl Reader {
 
     /// Where a subscription goes on: after the last event, else where the shard started.
     fn position(&self) -> StartingPosition {
-        self.continuation.clone().map_or_else(|| self.start.clone(), StartingPosition::AfterSequenceNumber)
+        self.continuation.clone().map_or_else(|| self.origin.position(), StartingPosition::AfterSequenceNumber)
     }
 
     fn subscribed(&mut self, now: Millis, since: Millis, result: Result<(), ServiceError>, actions: &mut Vec<Action>) {
         if let Err(error) = result {
+            if self.origin.refused(error.kind) {
+                self.state = State::Unsubscribed { not_before: now };
+                return;
+            }
             return self.failed(now, error, IN_USE_PAUSE, actions);
         }
         self.state = State::Subscribed;
         self.brought_events = false;
-        if self.start == StartingPosition::Latest {
-            // The next subscription must not skip what arrives before the first event.
-            self.start = StartingPosition::AtTimestamp(since.saturating_sub(LATEST_MARGIN));
-        }
+        // The next subscription must not skip what arrives before the first event.
+        self.origin.accepted(since);
     }
 
     fn delivered(&mut self, now: Millis, result: Result<Option<Delivery>, ServiceError>, actions: &mut Vec<Action>) {
@@ -220,7 +230,7 @@ impl Reader {
         let mut not_before = now;
         if !self.brought_events {
             self.failures += 1;
-            not_before += retry_pause(self.failures);
+            not_before += BACKOFF.pause(self.failures, &mut self.random);
         }
         self.state = State::Unsubscribed { not_before };
     }
@@ -238,7 +248,7 @@ impl Reader {
             in_use_pause
         } else {
             self.failures += 1;
-            retry_pause(self.failures)
+            BACKOFF.pause(self.failures, &mut self.random)
         };
         self.state = State::Unsubscribed { not_before: now + pause };
     }

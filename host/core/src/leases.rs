@@ -7,7 +7,6 @@ mod creations;
 mod held;
 mod leader;
 mod message;
-mod random;
 mod row;
 mod sync;
 mod table;
@@ -15,7 +14,7 @@ mod taker;
 mod upkeep;
 mod worker;
 
-pub use message::{Action, Cleanup, Epoch, Event, Millis, Settings};
+pub use message::{Action, Cleanup, Epoch, Event, Loss, Millis, Settings};
 pub use row::{Lease, Outcome, Scan, Write};
 pub use worker::{START_ATTEMPTS_MAX, Worker};
 

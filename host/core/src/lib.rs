@@ -4,12 +4,15 @@
 
 pub mod aggregate;
 mod backlog;
+mod backoff;
 pub mod config;
 pub mod envelope;
 pub mod fanout;
 mod intake;
 pub mod leases;
+mod origin;
 pub mod position;
+mod random;
 pub mod reader;
 pub mod run_loop;
 pub mod service;

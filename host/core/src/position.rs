@@ -176,6 +176,32 @@ impl InitialPosition {
     }
 }
 
+/// How far before the first contact a shard that starts at LATEST is read again: more than the clocks of the workers
+/// and of the service usually differ, and a repeat is better than a gap.
+pub const LATEST_MARGIN: u64 = 5_000;
+
+/// What LATEST stands for in a shard that nobody has checkpointed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Latest {
+    /// What arrives next: this is the first contact with the shard.
+    #[default]
+    Next,
+    /// What has arrived since the first contact, in milliseconds since 1970-01-01 UTC by a worker's clock.
+    Since(u64),
+}
+
+impl Latest {
+    /// What it stands for in a reading that begins `now`; in those after it, nothing that this one saw is skipped.
+    #[must_use]
+    pub fn for_reading(&mut self, now: u64) -> Self {
+        let this = *self;
+        if this == Self::Next {
+            *self = Self::Since(now);
+        }
+        this
+    }
+}
+
 /// What a shard iterator or a subscription is asked for (`ShardIteratorType`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartingPosition {
@@ -191,10 +217,13 @@ impl StartingPosition {
     /// Where to start reading in order to go on after `checkpoint`. The record of a position comes again: it may hold
     /// more envelopes than are committed.
     #[must_use]
-    pub fn from_checkpoint(checkpoint: &Checkpoint, initial: InitialPosition) -> Self {
+    pub fn from_checkpoint(checkpoint: &Checkpoint, initial: InitialPosition, latest: Latest) -> Self {
         match (checkpoint, initial) {
             (Checkpoint::At(position), _) => Self::AtSequenceNumber(position.sequence.clone()),
-            (Checkpoint::Latest, _) => Self::Latest,
+            (Checkpoint::Latest, _) => match latest {
+                Latest::Next => Self::Latest,
+                Latest::Since(contact) => Self::AtTimestamp(contact.saturating_sub(LATEST_MARGIN)),
+            },
             (Checkpoint::AtTimestamp, InitialPosition::AtTimestamp(ms)) => Self::AtTimestamp(ms),
             // Also for a row written by a worker that starts at a timestamp when this one does not know which: the
             // oldest record is the only choice that loses nothing.

@@ -5,18 +5,20 @@
 
 use crate::aggregate;
 use crate::backlog::Backlog;
+use crate::backoff::Backoff;
 use crate::envelope::Batch;
 use crate::intake::Intake;
 use crate::leases::Millis;
-use crate::position::{Checkpoint, InitialPosition, SequenceNumber, StartingPosition};
-use crate::service::{ErrorKind, ServiceError, retry_pause};
+use crate::origin::Origin;
+use crate::position::{Checkpoint, InitialPosition, Latest, SequenceNumber, StartingPosition};
+use crate::random::Random;
+use crate::service::{ErrorKind, ServiceError};
 use crate::shard::{ChildShard, HashRange};
 
 /// Kinesis allows five GetRecords calls a second on a shard, so a reader that is behind does not call more often.
 pub const CATCH_UP_INTERVAL: Millis = 200;
-/// How far before the first contact a LATEST reader starts over when its first iterator expired unused: more than
-/// clocks usually differ, and a repeat is better than a gap.
-pub(crate) const LATEST_MARGIN: Millis = 5_000;
+/// Waits between the calls of a shard's reader that failed; never less than between two that succeed.
+pub(crate) const BACKOFF: Backoff = Backoff { first: 2 * CATCH_UP_INTERVAL, longest: 10_000 };
 /// New iterators in a row that brought no answer before the job is told that something is wrong.
 const ITERATORS_IN_VAIN_MAX: u32 = 10;
 
@@ -24,6 +26,8 @@ const ITERATORS_IN_VAIN_MAX: u32 = 10;
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub initial_position: InitialPosition,
+    /// Where a shard without any checkpoint starts if its row says LATEST.
+    pub latest: Latest,
     /// Records a call may return (1 to 10,000).
     pub max_records: u32,
     /// Wait between two calls when there is nothing more to read.
@@ -31,6 +35,8 @@ pub struct Settings {
     /// Fetching pauses while this much is delivered and not yet processed.
     pub max_unprocessed_bytes: usize,
     pub max_unprocessed_records: usize,
+    /// Of the waits after failed calls: readers with different seeds do not come back together.
+    pub seed: u64,
 }
 
 /// One answered GetRecords call.
@@ -85,7 +91,7 @@ enum State {
 /// The machine; see the module documentation.
 pub struct Reader {
     settings: Settings,
-    start: StartingPosition,
+    origin: Origin,
     intake: Intake,
     last_fetched: Option<SequenceNumber>,
     state: State,
@@ -97,6 +103,7 @@ pub struct Reader {
     iterators_in_vain: u32,
     backlog: Backlog,
     millis_behind_latest: Option<u64>,
+    random: Random,
 }
 
 impl Reader {
@@ -105,9 +112,10 @@ impl Reader {
     #[must_use]
     pub fn new(settings: Settings, checkpoint: &Checkpoint, hash_range: Option<HashRange>) -> Self {
         Self {
-            start: StartingPosition::from_checkpoint(checkpoint, settings.initial_position),
+            origin: Origin::new(checkpoint, settings.initial_position, settings.latest),
             intake: Intake::new(checkpoint, hash_range),
             backlog: Backlog::new(settings.max_unprocessed_bytes, settings.max_unprocessed_records),
+            random: Random::new(settings.seed),
             settings,
             last_fetched: None,
             state: State::NeedIterator,
@@ -176,7 +184,7 @@ impl Reader {
 
     /// Where an iterator continues: after what was fetched, else where the shard started.
     fn iterator_position(&self) -> StartingPosition {
-        self.last_fetched.clone().map_or_else(|| self.start.clone(), StartingPosition::AfterSequenceNumber)
+        self.last_fetched.clone().map_or_else(|| self.origin.position(), StartingPosition::AfterSequenceNumber)
     }
 
     fn iterator(&mut self, now: Millis, result: Result<String, ServiceError>, actions: &mut Vec<Action>) {
@@ -184,10 +192,9 @@ impl Reader {
             Ok(iterator) => {
                 self.state = State::Ready { iterator };
                 self.not_before = self.records_not_before;
-                if self.start == StartingPosition::Latest {
-                    self.start = StartingPosition::AtTimestamp(self.called_at.saturating_sub(LATEST_MARGIN));
-                }
+                self.origin.accepted(self.called_at);
             }
+            Err(error) if self.origin.refused(error.kind) => self.state = State::NeedIterator,
             Err(error) => self.failed(now, error, State::NeedIterator, actions),
         }
     }
@@ -259,7 +266,7 @@ impl Reader {
             return actions.push(Action::Fail(error));
         }
         self.failures += 1;
-        self.not_before = now + retry_pause(self.failures);
+        self.not_before = now + BACKOFF.pause(self.failures, &mut self.random);
         self.state = retry;
     }
 }

@@ -3,17 +3,6 @@
 
 use std::fmt;
 
-use crate::leases::Millis;
-
-/// Wait after the first failed call in a row; doubles.
-const RETRY_MIN: Millis = 200;
-const RETRY_MAX: Millis = 10_000;
-
-/// How long a shard's reader waits after so many failed calls in a row (one or more).
-pub(crate) fn retry_pause(failures: u32) -> Millis {
-    (RETRY_MIN << (failures - 1).min(10)).min(RETRY_MAX)
-}
-
 /// What the caller can do about a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {

@@ -1,5 +1,5 @@
 //! A lease row as DynamoDB holds it. Owns the attribute names and types, which are those of the Kinesis Client Library
-//! 2.x and 3.x; knows no request.
+//! 2.x and 3.x, and one of our own, which that library leaves alone; knows no request.
 
 use std::collections::HashMap;
 
@@ -24,6 +24,8 @@ pub(super) mod attribute {
     pub(super) const CHECKPOINT_OWNER: &str = "checkpointOwner";
     pub(super) const ENTITY_TYPE: &str = "entityType";
     pub(super) const STREAM_NAME: &str = "streamName";
+    /// Ours: only together with a checkpoint of LATEST.
+    pub(super) const LATEST_SINCE: &str = "shardmillLatestSince";
 }
 
 /// The `entityType` of a lease; 3.5 and later write it, a row without any is a lease too.
@@ -50,6 +52,7 @@ pub(super) fn read(item: &Item) -> Result<Option<Lease>, String> {
         children: texts(item, attribute::CHILDREN)?,
         hash_range: hash_range(item)?,
         checkpoint_owner: string(item, attribute::CHECKPOINT_OWNER)?.map(str::to_owned),
+        latest_since: count(item, attribute::LATEST_SINCE)?,
     }))
 }
 
@@ -71,6 +74,9 @@ pub(super) fn new_row(lease: &Lease) -> Item {
     if let Some(HashRange { start, end }) = &lease.hash_range {
         row.insert(attribute::HASH_START, text(&start.to_string()));
         row.insert(attribute::HASH_END, text(&end.to_string()));
+    }
+    if let Some(since) = lease.latest_since {
+        row.insert(attribute::LATEST_SINCE, number(since));
     }
     // A string set must not be empty.
     if !lease.parents.is_empty() {

@@ -125,6 +125,7 @@ fn lease(checkpoint: Checkpoint) -> Lease {
         children: Vec::new(),
         hash_range: Some(HashRange { start: 0, end: u128::MAX }),
         checkpoint_owner: None,
+        latest_since: None,
     }
 }
 
@@ -148,6 +149,55 @@ async fn a_new_row_is_exactly_what_a_java_worker_would_create() {
     ]);
     assert_eq!(fixture.row().await, expected);
     assert_eq!(fixture.table.get(SHARD).await.unwrap(), Some(lease(Checkpoint::TrimHorizon)));
+}
+
+/// The one attribute that the Kinesis Client Library does not know: it reads such a row as any other, because it ignores
+/// attributes that it does not know, and leaves them alone.
+#[tokio::test]
+async fn a_row_at_latest_says_since_when_until_it_has_a_checkpoint() {
+    let fixture = Fixture::new().await;
+    let created = Lease { latest_since: Some(1_700_000_000_000), ..lease(Checkpoint::Latest) };
+    fixture.write(Write::Create(created.clone())).await;
+    let expected = row(&[
+        ("leaseKey", s(SHARD)),
+        ("leaseCounter", n(0)),
+        ("ownerSwitchesSinceCheckpoint", n(0)),
+        ("checkpoint", s("LATEST")),
+        ("checkpointSubSequenceNumber", n(0)),
+        ("startingHashKey", s("0")),
+        ("endingHashKey", s("340282366920938463463374607431768211455")),
+        ("entityType", s("LEASE")),
+        ("shardmillLatestSince", n(1_700_000_000_000)),
+    ]);
+    assert_eq!(fixture.row().await, expected);
+    assert_eq!(fixture.table.get(SHARD).await.unwrap(), Some(created.clone()));
+
+    // A take by somebody who did not see it changes nothing about it.
+    let late = Lease { latest_since: Some(1_800_000_000_000), ..created };
+    assert_eq!(fixture.write(Write::Take { seen: late, worker: "mill".into() }).await, Outcome::Done);
+    let taken = changed(&expected, &[("leaseOwner", s("mill")), ("leaseCounter", n(1))], &[]);
+    assert_eq!(fixture.row().await, taken);
+
+    fixture.write(Write::Checkpoint { key: SHARD.into(), counter: 1, checkpoint: at("7") }).await;
+    let done = &[("checkpoint", s("7")), ("leaseCounter", n(2))];
+    assert_eq!(fixture.row().await, changed(&taken, done, &["shardmillLatestSince"]));
+}
+
+#[tokio::test]
+async fn a_java_row_at_latest_is_told_since_when_by_its_first_taker() {
+    let java = changed(&java_row(), &[("checkpoint", s("LATEST"))], &["checkpointOwner"]);
+    let fixture = Fixture::with(java.clone()).await;
+    let seen = fixture.table.get(SHARD).await.unwrap().unwrap();
+    assert_eq!(seen.latest_since, None);
+    let seen = Lease { latest_since: Some(5), ..seen };
+    assert_eq!(fixture.write(Write::Take { seen, worker: "mill".into() }).await, Outcome::Done);
+    let changes = &[
+        ("leaseOwner", s("mill")),
+        ("leaseCounter", n(42)),
+        ("ownerSwitchesSinceCheckpoint", n(4)),
+        ("shardmillLatestSince", n(5)),
+    ];
+    assert_eq!(fixture.row().await, changed(&java, changes, &[]));
 }
 
 #[tokio::test]

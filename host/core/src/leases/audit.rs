@@ -78,6 +78,7 @@ mod tests {
             children: Vec::new(),
             hash_range: Some(range(start, end)),
             checkpoint_owner: None,
+            latest_since: None,
         }
     }
 

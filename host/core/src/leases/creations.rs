@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::message::Millis;
 use super::row::Lease;
-use super::worker::{START_ATTEMPTS_MAX, backoff};
+use super::worker::{BACKOFF, START_ATTEMPTS_MAX};
+use crate::random::Random;
 use crate::shard::ShardId;
 
 /// Creations on their way at a time: enough to hide the round trips of a large stream, few enough for a small table.
@@ -56,14 +57,14 @@ impl Creations {
 
     /// A creation failed and may succeed later; `false` when that was tried often enough. Failures of calls that were
     /// on their way together count as one.
-    pub(super) fn failed(&mut self, now: Millis, lease: Lease) -> bool {
+    pub(super) fn failed(&mut self, now: Millis, lease: Lease, random: &mut Random) -> bool {
         if !self.under_way.remove(&lease.key) {
             return true;
         }
         self.waiting.push_front(lease);
         if now >= self.retry_at {
             self.failures += 1;
-            self.retry_at = now + backoff(self.failures);
+            self.retry_at = now + BACKOFF.pause(self.failures, random);
         }
         self.failures < START_ATTEMPTS_MAX
     }

@@ -7,14 +7,15 @@ use std::collections::BTreeSet;
 
 use super::message::{Epoch, Millis};
 use super::row::{Lease, Outcome, Write};
-use super::worker::backoff;
-use crate::position::Checkpoint;
+use crate::backoff::Backoff;
+use crate::position::{Checkpoint, Latest};
+use crate::random::Random;
 use crate::service::ServiceError;
 use crate::shard::{ChildShard, Shard, ShardId};
 use end::End;
 
-/// Retries of a held lease's writes stay well below any failover time.
-const RETRY_MAX: Millis = 1_000;
+/// Waits between the failed writes of a held lease: well below any failover time.
+const BACKOFF: Backoff = Backoff { first: 200, longest: 1_000 };
 
 /// What an answered write means for the holding.
 pub(super) enum Op {
@@ -24,8 +25,8 @@ pub(super) enum Op {
     /// The children's leases exist, the row is at SHARD_END.
     Sealed,
     Released,
-    /// Another worker owns the row.
-    Lost,
+    /// The row is no longer as this worker left it; who owns it now.
+    Lost(Option<String>),
     /// A retry cannot mend it.
     Broken(String),
 }
@@ -44,6 +45,8 @@ pub(super) struct Held {
     pub(super) lease: Lease,
     pub(super) epoch: Epoch,
     pub(super) started: bool,
+    /// What LATEST stands for in its row.
+    pub(super) latest: Latest,
     /// When the last successful write was *sent*: expiry must not trust a slow reply.
     renewed_at: Millis,
     renew_due: bool,
@@ -58,11 +61,12 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn new(lease: Lease, epoch: Epoch, taken_at: Millis) -> Self {
+    pub(super) fn new(lease: Lease, epoch: Epoch, taken_at: Millis, latest: Latest) -> Self {
         Self {
             lease,
             epoch,
             started: false,
+            latest,
             renewed_at: taken_at,
             renew_due: false,
             retry_at: None,
@@ -151,9 +155,9 @@ impl Held {
         }
     }
 
-    pub(super) fn child_failed(&mut self, now: Millis, child: &str) {
+    pub(super) fn child_failed(&mut self, now: Millis, child: &str, random: &mut Random) {
         if self.take_creation(child) {
-            self.retry_later(now);
+            self.retry_later(now, random);
         }
     }
 
@@ -205,6 +209,7 @@ impl Held {
         write: Write,
         result: Result<Outcome, ServiceError>,
         worker: &str,
+        random: &mut Random,
     ) -> Op {
         let Some((_, sent_at)) = self.in_flight.take_if(|(sent, _)| *sent == write) else {
             return Op::Kept;
@@ -213,7 +218,7 @@ impl Held {
             Ok(Outcome::Done) => self.applied(write, sent_at),
             Ok(Outcome::ConditionFailed(row)) => self.refused(write, row, sent_at, worker),
             Err(error) if error.kind.is_transient() => {
-                self.retry_later(now);
+                self.retry_later(now, random);
                 self.unanswered_since.get_or_insert(sent_at);
                 self.renew_due |= matches!(write, Write::Renew { .. });
                 Op::Kept
@@ -222,9 +227,9 @@ impl Held {
         }
     }
 
-    fn retry_later(&mut self, now: Millis) {
+    fn retry_later(&mut self, now: Millis, random: &mut Random) {
         self.failures += 1;
-        self.retry_at = Some(now + backoff(self.failures).min(RETRY_MAX));
+        self.retry_at = Some(now + BACKOFF.pause(self.failures, random));
     }
 
     fn applied(&mut self, write: Write, sent_at: Millis) -> Op {
@@ -262,12 +267,12 @@ impl Held {
     /// The row is not as expected. When it is still this worker's and one step further, the reply of an earlier write
     /// was lost: that is no loss of the lease.
     fn refused(&mut self, write: Write, row: Option<Lease>, sent_at: Millis, worker: &str) -> Op {
-        let Some(row) = row else { return Op::Lost };
+        let Some(row) = row else { return Op::Lost(None) };
         match &write {
             Write::Evict { .. } => return Op::Released,
             Write::Renew { counter, .. } | Write::Checkpoint { counter, .. }
                 if row.owner.as_deref() == Some(worker) && row.counter == counter + 1 => {}
-            _ => return Op::Lost,
+            _ => return Op::Lost(row.owner),
         }
         let happened_at = self.unanswered_since.take().unwrap_or(sent_at);
         match write {

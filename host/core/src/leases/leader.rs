@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use super::random::Random;
+use crate::random::Random;
 
 /// The seed of the Kinesis Client Library: with another one a fleet would have two leaders, or none.
 const SEED: u64 = 1947;

@@ -1,11 +1,11 @@
 //! What goes into a [`Worker`](super::Worker) and what comes out of it.
 
 use super::row::{Outcome, Scan, Write};
-use crate::position::{Checkpoint, InitialPosition};
+use crate::position::{Checkpoint, InitialPosition, Latest};
 use crate::service::ServiceError;
 use crate::shard::{ChildShard, HashRange, Shard, ShardFilter, ShardId};
 
-/// Milliseconds on a monotonic clock.
+/// Milliseconds since 1970-01-01 UTC on a clock that does not jump.
 pub type Millis = u64;
 
 /// Tells two holdings of the same lease apart: grows with every acquisition of this worker.
@@ -76,24 +76,37 @@ pub enum Event {
     Stop,
 }
 
+/// Why a lease is not held any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Before its time was over: another worker took it to balance the shards, or somebody changed the row by hand.
+    Taken { by: Option<String> },
+    /// It could not be renewed in time.
+    Expired,
+    /// The table refuses to be written to.
+    Refused,
+}
+
 /// What the shell must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     Scan,
     List(ShardFilter),
     Write(Write),
-    /// Read the shard from its checkpoint on.
+    /// Read the shard from its checkpoint on; if that is LATEST, from what `latest` says.
     Start {
         key: ShardId,
         epoch: Epoch,
         checkpoint: Checkpoint,
         /// As the row has it.
         hash_range: Option<HashRange>,
+        latest: Latest,
     },
     /// Stop reading the shard and drop what is in flight: somebody else may own it now.
     Revoke {
         key: ShardId,
         epoch: Epoch,
+        why: Loss,
     },
     /// The answer to [`Event::Checkpoint`]: whether the row covers it. `false` when the lease was lost before.
     Checkpointed {

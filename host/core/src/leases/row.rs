@@ -1,6 +1,7 @@
 //! The lease row and the conditional writes on it, exactly as the Kinesis Client Library 2.x and 3.x write them, so
 //! that workers of both kinds can share a table.
 
+use super::message::Millis;
 use crate::position::Checkpoint;
 use crate::shard::{HashRange, ShardId};
 
@@ -25,6 +26,9 @@ pub struct Lease {
     pub hash_range: Option<HashRange>,
     /// `checkpointOwner`: a 3.x worker that hands the lease over and alone may checkpoint meanwhile.
     pub checkpoint_owner: Option<String>,
+    /// `shardmillLatestSince`, ours alone: of a row whose checkpoint is LATEST, when a worker first had to do with it,
+    /// in milliseconds since 1970-01-01 UTC by that worker's clock. LATEST stands for that moment from then on.
+    pub latest_since: Option<Millis>,
 }
 
 /// One conditional write to a lease table.
@@ -35,12 +39,13 @@ pub enum Write {
     /// `leaseCounter` must still be `counter`; it becomes `counter + 1`.
     Renew { key: ShardId, counter: u64 },
     /// `leaseCounter` must still be what `seen` says. The worker becomes the owner, the counter grows by one,
-    /// `checkpointOwner` goes, and an owner switch is counted when another worker owned it.
+    /// `checkpointOwner` goes, and an owner switch is counted when another worker owned it. A row without
+    /// `shardmillLatestSince` gets that of `seen`.
     Take { seen: Lease, worker: String },
     /// `leaseOwner` must still be `owner`. The owner goes, the counter grows by one.
     Evict { key: ShardId, owner: String },
     /// `leaseCounter` must still be `counter`. Writes the checkpoint, resets the owner switches, deletes a pending
-    /// checkpoint; the counter grows by one.
+    /// checkpoint and `shardmillLatestSince`; the counter grows by one.
     Checkpoint { key: ShardId, counter: u64, checkpoint: Checkpoint },
     /// The row must exist. Writes `childShardIds` only; the counter stays.
     Children { key: ShardId, children: Vec<ShardId> },

@@ -47,6 +47,7 @@ pub(super) fn new_lease(shard: &Shard, checkpoint: Checkpoint) -> Lease {
         children: Vec::new(),
         hash_range: Some(shard.hash_range.clone()),
         checkpoint_owner: None,
+        latest_since: None,
     }
 }
 
@@ -62,6 +63,7 @@ pub(super) fn child_lease(child: &ChildShard) -> Lease {
         children: Vec::new(),
         hash_range: Some(child.hash_range.clone()),
         checkpoint_owner: None,
+        latest_since: None,
     }
 }
 

@@ -15,9 +15,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::message::{Millis, Settings};
-use super::random::Random;
 use super::row::Lease;
 use super::table::Table;
+use crate::random::Random;
 use crate::shard::ShardId;
 
 /// One look at the table.

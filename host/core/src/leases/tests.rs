@@ -4,6 +4,7 @@
 
 mod fleet;
 mod items;
+mod latest;
 mod lineage;
 mod model;
 mod reshard;

@@ -1,6 +1,7 @@
 //! The lease machine of one worker and one stream: it bootstraps the table, takes, renews, checkpoints and releases
 //! leases, and gates children behind their parents. Pure: `on(now, event)` returns what the shell must do next; the
-//! shell answers each action with an event. Times are milliseconds on any monotonic clock.
+//! shell answers each action with an event. Times are milliseconds since 1970-01-01 UTC on a clock that does not jump;
+//! the only one that leaves a worker is that of a LATEST, with a margin, so clocks need not agree.
 //!
 //! | phase | leaves when |
 //! |---|---|
@@ -14,16 +15,17 @@ mod startup;
 mod taking;
 mod upkeep;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::creations::Creations;
 use super::held::{Held, Op, Wish};
-use super::message::{Action, Epoch, Event, Millis, Settings};
-use super::random::Random;
+use super::message::{Action, Epoch, Event, Loss, Millis, Settings};
 use super::row::{Outcome, Scan, Write};
 use super::table::Table;
 use super::upkeep::Upkeep;
+use crate::backoff::Backoff;
 use crate::position::Checkpoint;
+use crate::random::Random;
 use crate::service::ServiceError;
 use crate::shard::{ChildShard, ShardId};
 use taking::Taking;
@@ -34,9 +36,8 @@ pub const START_ATTEMPTS_MAX: u32 = 20;
 const EPSILON: Millis = 25;
 /// How old a look at the table may be to create rows on: what lacked then may have lived and been cleaned up since.
 const VIEW_AGE_MAX: Millis = 10_000;
-/// First and longest wait before a failed call is tried again.
-const RETRY_MIN: Millis = 100;
-const RETRY_MAX: Millis = 5_000;
+/// Waits between scans, listings, takes and creations that failed.
+pub(super) const BACKOFF: Backoff = Backoff { first: 200, longest: 5_000 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -66,6 +67,10 @@ pub struct Worker {
     creations: Creations,
     upkeep: Upkeep,
     taking: BTreeMap<ShardId, Taking>,
+    /// Takes in a row that the table did not answer.
+    takes_failed: u32,
+    /// Rows that this worker created at LATEST and did not read yet.
+    created_at_latest: BTreeSet<ShardId>,
     /// When the scan on its way was asked for.
     scanning: Option<Millis>,
     listing: Option<Listing>,
@@ -96,6 +101,8 @@ impl Worker {
             held: BTreeMap::new(),
             creations: Creations::default(),
             taking: BTreeMap::new(),
+            takes_failed: 0,
+            created_at_latest: BTreeSet::new(),
             scanning: None,
             listing: None,
             viewed_at: 0,
@@ -236,10 +243,11 @@ impl Worker {
     /// A scan or a listing failed: try again later, give up when a person must act or start-up does not get anywhere.
     fn call_failed(&mut self, now: Millis, error: &ServiceError) {
         self.failures += 1;
-        self.scan_by(now + backoff(self.failures));
+        let pause = BACKOFF.pause(self.failures, &mut self.random);
+        self.scan_by(now + pause);
         let give_up = self.phase == Phase::Starting && self.failures >= START_ATTEMPTS_MAX;
         if give_up || !error.kind.is_transient() {
-            self.scan_at = now + RETRY_MAX;
+            self.scan_at = now + BACKOFF.longest;
             self.fail(error.to_string());
         }
     }
@@ -269,8 +277,8 @@ impl Worker {
         let Some(held) = self.held.get_mut(&key) else {
             return;
         };
-        let (epoch, op) = (held.epoch, held.settle(now, write, result, &self.settings.worker));
-        if !matches!(op, Op::Lost) {
+        let (epoch, op) = (held.epoch, held.settle(now, write, result, &self.settings.worker, &mut self.random));
+        if !matches!(op, Op::Lost(_)) {
             self.table.learn(now, held.lease.clone());
         }
         match op {
@@ -286,10 +294,10 @@ impl Worker {
                 self.scan_by(now);
             }
             Op::Released => drop(self.held.remove(&key)),
-            Op::Lost => self.lose(&key),
+            Op::Lost(by) => self.lose(&key, Loss::Taken { by }),
             Op::Broken(reason) => {
                 self.fail(format!("lease {key}: {reason}"));
-                self.lose(&key);
+                self.lose(&key, Loss::Refused);
             }
         }
     }
@@ -310,6 +318,7 @@ impl Worker {
                 epoch: held.epoch,
                 checkpoint: held.lease.checkpoint.clone(),
                 hash_range: held.lease.hash_range.clone(),
+                latest: held.latest,
             });
         }
     }
@@ -342,7 +351,7 @@ impl Worker {
         let expired = |held: &&Held| held.is_expired(now, self.settings.failover);
         let keys: Vec<ShardId> = self.held.values().filter(expired).map(|held| held.lease.key.clone()).collect();
         for key in keys {
-            self.lose(&key);
+            self.lose(&key, Loss::Expired);
             // Perhaps nobody noticed, and it is taken again at once.
             self.scan_by(now);
         }
@@ -357,7 +366,7 @@ impl Worker {
         }
     }
 
-    fn lose(&mut self, key: &ShardId) {
+    fn lose(&mut self, key: &ShardId, why: Loss) {
         let Some(held) = self.held.remove(key) else {
             return;
         };
@@ -365,11 +374,6 @@ impl Worker {
         if let Some(checkpoint) = held.wanted_checkpoint() {
             self.actions.push(Action::Checkpointed { key: key.clone(), epoch, checkpoint, written: false });
         }
-        self.actions.push(Action::Revoke { key, epoch });
+        self.actions.push(Action::Revoke { key, epoch, why });
     }
-}
-
-/// The wait before attempt `failures + 1`: doubling, bounded.
-pub(super) fn backoff(failures: u32) -> Millis {
-    (RETRY_MIN << failures.saturating_sub(1).min(10)).min(RETRY_MAX)
 }

@@ -44,11 +44,13 @@ impl Rows {
             Write::Take { seen, worker } => {
                 row.owner_switches += u64::from(seen.owner.as_ref().is_some_and(|owner| owner != worker));
                 row.owner = Some(worker.clone());
+                row.latest_since = row.latest_since.or(seen.latest_since);
                 row.checkpoint_owner = None;
             }
             Write::Evict { .. } => row.owner = None,
             Write::Checkpoint { checkpoint, .. } => {
                 row.checkpoint = checkpoint.clone();
+                row.latest_since = None;
                 row.owner_switches = 0;
             }
             Write::Children { children, .. } => row.children.clone_from(children),

@@ -3,7 +3,7 @@
 use super::model::{Rows, Services, Stream};
 use super::solo::{Solo, failed};
 use super::{FAILOVER, TAKE_OVER, at, settings};
-use crate::leases::{Action, Event, Lease, Outcome, Settings, Write};
+use crate::leases::{Action, Event, Lease, Loss, Outcome, Settings, Write};
 use crate::position::Checkpoint;
 use crate::service::ErrorKind;
 
@@ -297,7 +297,7 @@ fn an_expired_lease_is_given_up_even_when_nobody_took_it() {
     solo.sleep_until(FAILOVER + 1);
     solo.checkpoint("s00", at(5));
     let refused = Action::Checkpointed { key: "s00".to_owned(), epoch: 1, checkpoint: at(5), written: false };
-    let revoke = Action::Revoke { key: "s00".to_owned(), epoch: 1 };
+    let revoke = Action::Revoke { key: "s00".to_owned(), epoch: 1, why: Loss::Expired };
     assert_eq!(solo.take_told(), [revoke, refused]);
     assert!(!solo.calls.iter().any(|call| write_of(call, |write| is_renew(write) || is_checkpoint(write))));
     assert_eq!(*services.table.row("s00"), before);

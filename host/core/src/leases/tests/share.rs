@@ -3,7 +3,7 @@
 use super::model::{Services, Stream};
 use super::solo::Solo;
 use super::{FAILOVER, settings};
-use crate::leases::{Action, Event, Millis, Outcome, Settings, Write};
+use crate::leases::{Action, Event, Loss, Millis, Outcome, Settings, Write};
 use crate::position::Checkpoint;
 
 /// From one look at the table to the next.
@@ -192,7 +192,11 @@ fn the_robbed_worker_lets_go() {
     assert_eq!(lost.len(), 1);
     first.run_until(FAILOVER / 3, &mut services);
     let told = first.take_told();
-    assert!(told.iter().any(|told| matches!(told, Action::Revoke { key, .. } if *key == lost[0])), "{told:?}");
+    let stolen = Loss::Taken { by: Some("second".to_owned()) };
+    assert!(
+        told.iter().any(|told| matches!(told, Action::Revoke { key, why, .. } if *key == lost[0] && *why == stolen)),
+        "{told:?}"
+    );
     assert_eq!(first.held().len(), 1);
 }
 

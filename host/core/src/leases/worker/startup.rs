@@ -4,9 +4,10 @@
 use super::{Listing, Phase, VIEW_AGE_MAX, Worker};
 use crate::leases::audit::first_hole;
 use crate::leases::creations::Creations;
-use crate::leases::message::Millis;
+use crate::leases::message::{Loss, Millis};
 use crate::leases::row::{Lease, Outcome};
 use crate::leases::sync;
+use crate::position::Checkpoint;
 use crate::service::{ErrorKind, ServiceError};
 use crate::shard::{Shard, ShardFilter, ShardId};
 
@@ -29,7 +30,7 @@ impl Worker {
         if let (Some(child), false) = (unexpected.first(), self.settings.ignore_unexpected_children) {
             return self.call_failed(now, &inconsistent(child));
         }
-        let missing = match why {
+        let mut missing = match why {
             Listing::Bootstrap => match first_hole(shards.iter().map(|shard| &shard.hash_range).collect()) {
                 Some(hole) => return self.call_failed(now, &incomplete(shards, hole.start, hole.end)),
                 None => sync::first_leases(shards, &unexpected, initial),
@@ -38,6 +39,8 @@ impl Worker {
                 sync::missing_leases(shards, &self.table.leases(), &unexpected, initial)
             }
         };
+        let contact = |lease: &mut Lease| lease.latest_since = (lease.checkpoint == Checkpoint::Latest).then_some(now);
+        missing.iter_mut().for_each(contact);
         self.creations = Creations::new(missing);
         if self.creations.is_empty() {
             self.finish_creations(now);
@@ -63,6 +66,7 @@ impl Worker {
         match result {
             Ok(outcome) => {
                 if outcome == Outcome::Done {
+                    self.created_at_latest.extend(lease.latest_since.map(|_| lease.key.clone()));
                     self.table.learn(now, lease.clone());
                 }
                 self.held.values_mut().for_each(|held| held.child_exists(&lease.key));
@@ -71,11 +75,11 @@ impl Worker {
                 }
             }
             Err(error) if error.kind.is_transient() => {
-                self.held.values_mut().for_each(|held| held.child_failed(now, &lease.key));
+                self.held.values_mut().for_each(|held| held.child_failed(now, &lease.key, &mut self.random));
                 if self.phase == Phase::Running {
                     // The next look at the table finds the hole again.
                     self.creations.give_up(&lease.key);
-                } else if !self.creations.failed(now, lease) {
+                } else if !self.creations.failed(now, lease, &mut self.random) {
                     self.fail(error.to_string());
                 }
             }
@@ -84,7 +88,7 @@ impl Worker {
                 let creating =
                     self.held.iter_mut().filter_map(|(key, held)| held.take_creation(&lease.key).then_some(key));
                 let creating: Vec<ShardId> = creating.cloned().collect();
-                creating.iter().for_each(|key| self.lose(key));
+                creating.iter().for_each(|key| self.lose(key, Loss::Refused));
             }
         }
     }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{EPSILON, Phase, RETRY_MIN, Worker};
+use super::{BACKOFF, EPSILON, Phase, Worker};
 use crate::leases::held::Held;
 use crate::leases::message::{Action, Millis};
 use crate::leases::row::{Lease, Outcome, Write};
 use crate::leases::taker::Taker;
-use crate::position::Checkpoint;
+use crate::position::{Checkpoint, Latest};
 use crate::service::ServiceError;
 use crate::shard::ShardId;
 
@@ -21,12 +21,16 @@ const LOOK_MIN: Millis = 800;
 const LOOK_SHARE: Millis = 60;
 /// A large table takes long to read: no more than one part of so many of the time goes into it.
 const LOOK_REST: Millis = 10;
+/// The counter of a row after its first take.
+const FIRST_TAKE: u64 = 1;
 
 /// A take on its way.
 pub(super) struct Taking {
     sent_at: Millis,
     /// The worker it is stolen from, unless this is the second try.
     victim: Option<String>,
+    /// Nobody noted before since when the row is at LATEST.
+    is_first_contact: bool,
 }
 
 impl Worker {
@@ -81,13 +85,17 @@ impl Worker {
         held.chain(self.taking.keys()).cloned().collect()
     }
 
-    fn send_take(&mut self, now: Millis, seen: Lease, victim: Option<String>) {
-        self.taking.insert(seen.key.clone(), Taking { sent_at: now, victim });
+    fn send_take(&mut self, now: Millis, mut seen: Lease, victim: Option<String>) {
+        let is_first_contact = seen.checkpoint == Checkpoint::Latest && seen.latest_since.is_none();
+        if is_first_contact {
+            seen.latest_since = Some(now);
+        }
+        self.taking.insert(seen.key.clone(), Taking { sent_at: now, victim, is_first_contact });
         self.actions.push(Action::Write(Write::Take { seen, worker: self.settings.worker.clone() }));
     }
 
     pub(super) fn taken(&mut self, now: Millis, seen: Lease, result: Result<Outcome, ServiceError>) {
-        let Some(Taking { sent_at, victim }) = self.taking.remove(&seen.key) else {
+        let Some(Taking { sent_at, victim, is_first_contact }) = self.taking.remove(&seen.key) else {
             return;
         };
         let me = &self.settings.worker;
@@ -101,12 +109,18 @@ impl Worker {
             Err(_) if self.phase == Phase::Stopping => seen,
             Ok(Outcome::ConditionFailed(Some(row))) => return self.take_refused(now, row, victim),
             Ok(Outcome::ConditionFailed(None)) => return self.table.forget(&seen.key),
-            Err(error) if error.kind.is_transient() => return self.scan_by(now + RETRY_MIN),
+            Err(error) if error.kind.is_transient() => {
+                self.takes_failed += 1;
+                let pause = BACKOFF.pause(self.takes_failed, &mut self.random);
+                return self.scan_by(now + pause);
+            }
             Err(error) => return self.fail(error.to_string()),
         };
+        self.takes_failed = 0;
         self.table.learn(now, lease.clone());
         self.epochs += 1;
-        let held = Held::new(lease, self.epochs, sent_at);
+        let latest = self.latest(&lease, is_first_contact);
+        let held = Held::new(lease, self.epochs, sent_at, latest);
         if held.is_sealed() {
             // An earlier life of this worker sealed it with its last write: there is nothing to read.
             return self.start_ready(now);
@@ -117,6 +131,16 @@ impl Worker {
         }
         self.held.insert(held.lease.key.clone(), held);
         self.start_ready(now);
+    }
+
+    /// What LATEST stands for in a row that was just taken. Only who has made sure that nobody read the shard before may
+    /// begin with what arrives next.
+    fn latest(&mut self, lease: &Lease, is_first_contact: bool) -> Latest {
+        let is_unread = self.created_at_latest.remove(&lease.key) && lease.counter == FIRST_TAKE;
+        match lease.latest_since {
+            Some(contact) if !is_unread && !is_first_contact => Latest::Since(contact),
+            _ => Latest::Next,
+        }
     }
 
     /// The row changed since it was seen. For a free lease that means that another worker was faster. A stolen one's

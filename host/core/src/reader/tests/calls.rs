@@ -93,13 +93,14 @@ fn calls_keep_their_distance_when_iterators_expire() {
 fn a_refused_iterator_is_asked_for_again() {
     let mut reader = Reader::new(SETTINGS, &at(3), None);
     let position = asked(&reader.on(0, Event::Tick)).clone();
-    let mut now = 0;
-    for wait in [200, 400, 800] {
+    let (mut now, mut waits) = (0, Vec::new());
+    for _ in 0..3 {
         assert!(reader.on(now, Event::Iterator(Err(error(ErrorKind::Throttled)))).is_empty());
-        assert_eq!(reader.wake_at(), now + wait);
-        now += wait;
+        waits.push(reader.wake_at() - now);
+        now = reader.wake_at();
         assert_eq!(*asked(&reader.on(now, Event::Tick)), position);
     }
+    assert!(BACKOFF.draws(&waits), "{waits:?}");
     get_records(&reader.on(now, Event::Iterator(Ok("i".to_owned()))));
 }
 
@@ -148,4 +149,36 @@ fn how_far_behind_the_reader_is_is_known_from_the_first_answer_on() {
         let next = reader.wake_at();
         reader.on(next, Event::Tick);
     }
+}
+
+/// A shard that was read before, by anybody, and never checkpointed, is read from that first contact on.
+#[test]
+fn latest_is_the_first_contact_ever_after() {
+    let latest = Latest::Since(60_000);
+    let mut reader = Reader::new(Settings { latest, ..SETTINGS }, &Checkpoint::Latest, None);
+    let position = StartingPosition::AtTimestamp(60_000 - LATEST_MARGIN);
+    assert_eq!(*asked(&reader.on(900_000, Event::Tick)), position);
+    reader.on(900_010, Event::Iterator(Ok("i".to_owned())));
+    let actions = reader.on(1_300_000, Event::Fetched(Err(error(ErrorKind::ExpiredIterator))));
+    assert_eq!(*asked(&actions), position, "and again when that iterator expired");
+    // Another sentinel has nothing to do with it.
+    let mut reader = Reader::new(Settings { latest, ..SETTINGS }, &Checkpoint::TrimHorizon, None);
+    assert_eq!(*asked(&reader.on(0, Event::Tick)), StartingPosition::TrimHorizon);
+}
+
+/// Kinesis calls a moment invalid that its clock has not reached. By a clock that is so far ahead nothing has arrived
+/// since; the job does not stop for it.
+#[test]
+fn a_first_contact_in_the_services_future_is_what_arrives_next() {
+    let mut reader = Reader::new(Settings { latest: Latest::Since(60_000), ..SETTINGS }, &Checkpoint::Latest, None);
+    asked(&reader.on(10_000, Event::Tick));
+    let actions = reader.on(10_010, Event::Iterator(Err(error(ErrorKind::Invalid))));
+    assert_eq!(*asked(&actions), StartingPosition::Latest);
+    let actions = reader.on(10_020, Event::Iterator(Err(error(ErrorKind::Invalid))));
+    assert!(matches!(actions[..], [Action::Fail(_)]), "what it calls invalid now is something else");
+    // A configured moment means itself.
+    let moment = Settings { initial_position: InitialPosition::AtTimestamp(60_000), ..SETTINGS };
+    let mut reader = Reader::new(moment, &Checkpoint::AtTimestamp, None);
+    reader.on(0, Event::Tick);
+    assert!(matches!(reader.on(0, Event::Iterator(Err(error(ErrorKind::Invalid))))[..], [Action::Fail(_)]));
 }

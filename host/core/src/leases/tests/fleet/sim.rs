@@ -192,7 +192,7 @@ impl Sim {
                 node.start(stream, &key, epoch, &checkpoint);
                 self.push(self.now, Item::Step { node: index, key });
             }
-            Action::Revoke { key, epoch } => node.revoke(&key, epoch),
+            Action::Revoke { key, epoch, .. } => node.revoke(&key, epoch),
             Action::Checkpointed { key, epoch, checkpoint, written } => {
                 node.checkpointed(stream, &key, epoch, written.then_some(&checkpoint));
             }

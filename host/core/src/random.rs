@@ -1,5 +1,5 @@
 //! `java.util.Random` and `Collections.shuffle`, bit for bit: the workers of a table elect their leader with it, so all
-//! of them must draw the same. Good enough for the choice of leases too; nothing secret is drawn.
+//! of them must draw the same. Good enough for the choice of leases and for pauses too; nothing secret is drawn.
 
 const MULTIPLIER: u64 = 0x5_DEEC_E66D;
 const INCREMENT: u64 = 0xB;
@@ -7,15 +7,15 @@ const MASK: u64 = (1 << 48) - 1;
 
 /// A generator; the same seed gives the same numbers everywhere.
 #[derive(Clone, Debug)]
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self((seed ^ MULTIPLIER) & MASK)
     }
 
     /// `Collections.shuffle`.
-    pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for end in (2..=items.len()).rev() {
             let bound = u32::try_from(end).expect("no table has as many rows");
             items.swap(end - 1, self.below(bound) as usize);
@@ -23,7 +23,7 @@ impl Random {
     }
 
     /// `nextInt(bound)`, for a bound below 2^31.
-    fn below(&mut self, bound: u32) -> u32 {
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
         if bound.is_power_of_two() {
             let scaled = (u64::from(bound) * u64::from(self.next_31())) >> 31;
             return u32::try_from(scaled).expect("31 bits of a product with 31 bits");
