@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shardmill::admit::compiler::Caps;
 use shardmill::admit::{Admission, Rejected};
+use shardmill_runtime::trial::Recent;
 use shardmill_runtime::{ArtifactStore, Engine};
 use shardmill_tests::guests::rust_guest;
-use shardmill_tests::wat;
+use shardmill_tests::{instances, wat};
 use tempfile::TempDir;
 
 fn admission(directory: &Path) -> Admission {
@@ -92,4 +94,25 @@ async fn a_machine_that_cannot_compile_is_not_the_modules_fault() {
     let failed = admission.admit("x", wat::assemble("(component)")).await.unwrap_err();
     assert!(failed.to_string().starts_with("cannot compile x on this machine: "), "{failed}");
     assert!(!failed.is_final());
+}
+
+#[tokio::test]
+async fn a_module_is_tried_out_alone_and_beside_the_running_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let admission = admission(directory.path());
+    let module = async |name: &str, wasm| admission.admit(name, wasm).await.unwrap().module;
+    let running = module("echo", fs::read(rust_guest("echo")).unwrap()).await;
+    let trapping = module("bad", wat::task("unreachable", "")).await;
+    let spec = instances::spec(&Arc::default(), &[]);
+    let recent = || {
+        let batch = instances::batch(["a", "b"]);
+        vec![Recent { source: 0, range: 0..batch.len(), batch: Arc::new(batch) }]
+    };
+    admission.try_out(&trapping, &spec, None).await.unwrap();
+    admission.try_out(&running, &spec, Some((running.clone(), recent()))).await.unwrap();
+    let worse = admission.try_out(&trapping, &spec, Some((running.clone(), recent()))).await.unwrap_err();
+    assert!(worse.is_final());
+    let expected =
+        format!("{} is worse than the running {}:\n  - it failed on 2 of 2 envelopes", trapping.id(), running.id());
+    assert!(worse.to_string().starts_with(&expected), "{worse}");
 }

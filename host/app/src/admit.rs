@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{io, os::unix::process::ExitStatusExt};
 
-use shardmill_runtime::{AdmissionError, ArtifactStore, Engine, Module, ModuleId};
+use shardmill_runtime::trial::{self, Recent, TrialError, TrialReport};
+use shardmill_runtime::{AdmissionError, ArtifactStore, Engine, Module, ModuleId, TaskSpec};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Child;
 use tokio::sync::Semaphore;
@@ -61,6 +62,12 @@ pub enum Rejected {
     Time { name: String, seconds: u64 },
     #[error("compiling {name} crashed the compiler ({status}): {said}")]
     Crash { name: String, status: ExitStatus, said: String },
+    /// It does not start with the job's configuration.
+    #[error("{module}: {error}")]
+    Trial { module: String, error: TrialError },
+    /// It is worse than the running version.
+    #[error("{module} is worse than the running {running}:{}", list(problems))]
+    Worse { module: String, running: String, problems: Vec<String> },
     /// Not the module's fault: the same bytes may be let in another time.
     #[error("cannot compile {name} on this machine: {reason}")]
     Machine { name: String, reason: String },
@@ -116,6 +123,33 @@ impl Admission {
         let module = self.stored(&id).await?;
         let module = module.ok_or_else(|| machine(&"the compiled module could not be read back"))?;
         Ok(Admitted { module, compiled_in: Some(took) })
+    }
+
+    /// Tries a module out with what its task would be told: a start, and a replay of what the running version has had
+    /// lately, if there is one.
+    ///
+    /// # Errors
+    /// When it does not start, or is worse than the running version.
+    pub async fn try_out(
+        &self,
+        module: &Module,
+        spec: &TaskSpec,
+        running: Option<(Module, Vec<Recent>)>,
+    ) -> Result<TrialReport, Rejected> {
+        let (new, spec) = (module.clone(), spec.clone());
+        self.blocking(module.id().name(), move |_| {
+            let module = new.id().to_string();
+            let report =
+                trial::start(&new, &spec).map_err(|error| Rejected::Trial { module: module.clone(), error })?;
+            let Some((old, recent)) = running else { return Ok(report) };
+            let shadow = trial::shadow(&old, &new, &spec, &recent);
+            info!(module, "replayed recent records:\n{shadow}");
+            match shadow.problems() {
+                problems if problems.is_empty() => Ok(report),
+                problems => Err(Rejected::Worse { module, running: old.id().to_string(), problems }),
+            }
+        })
+        .await
     }
 
     async fn stored(&self, id: &ModuleId) -> Result<Option<Module>, Rejected> {
@@ -183,6 +217,10 @@ async fn converse(mut child: Child, wasm: &[u8]) -> io::Result<Output> {
     out_read.and(err_read)?;
     drop((stdout, stderr));
     Ok(Output { status: child.wait().await?, stdout: out, stderr: err })
+}
+
+fn list(problems: &[String]) -> String {
+    problems.iter().fold(String::new(), |text, problem| text + "\n  - " + problem)
 }
 
 fn machine(name: &str, reason: &dyn std::fmt::Display) -> Rejected {

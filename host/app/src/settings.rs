@@ -1,10 +1,12 @@
 //! From a typed configuration to what the parts of the host are given: client settings, machine settings, limits.
 
+use std::sync::Arc;
+
 use shardmill_aws::{Billing, ClientSettings, ConsumerId, Credentials, Proxy, ProxyLogin, StaticCredentials, Wire};
 use shardmill_core::config::{self, BillingMode, Consumer, Input, Job, Retrieval};
 use shardmill_core::position::Latest;
 use shardmill_core::{fanout, leases, reader, run_loop};
-use shardmill_runtime::Limits;
+use shardmill_runtime::{Limits, OutputStreams, TaskSpec, TracingLog};
 
 use crate::clock::millis;
 
@@ -143,6 +145,21 @@ pub(crate) fn run_loop(job: &Job) -> run_loop::Settings {
             backoff: millis(job.retry.backoff),
             backoff_max: millis(job.retry.backoff_max),
         },
+    }
+}
+
+/// What the job's task instance is told and allowed; its shards come later.
+#[must_use]
+pub(crate) fn task_spec(job: &Job) -> TaskSpec {
+    TaskSpec {
+        job_name: job.name.clone(),
+        job_id: job.id.clone(),
+        task_name: "Task-0".to_owned(),
+        sources: Vec::new(),
+        outputs: Arc::new(OutputStreams::new(job.outputs.keys().cloned())),
+        config: job.task_config.clone(),
+        limits: limits(job),
+        log: Arc::new(TracingLog),
     }
 }
 

@@ -94,6 +94,18 @@ impl Instance {
         Ok(Self { store, processor, lifecycle, windowing, limits, ended: None })
     }
 
+    /// Linear memory in use, all memories together.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.store.data().memory.used()
+    }
+
+    /// Whether a call trapped: the instance is of no more use.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
     /// Adds a source; returns its index, for [`Instance::process`].
     pub fn add_source(&mut self, source: Source) -> u32 {
         let sources = &mut self.store.data_mut().sources;

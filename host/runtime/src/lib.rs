@@ -18,6 +18,7 @@ mod module;
 mod outputs;
 mod signature;
 mod state;
+pub mod trial;
 
 pub use admission::Error as AdmissionError;
 pub use artifacts::{ArtifactStore, Error as ArtifactError};

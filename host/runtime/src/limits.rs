@@ -80,6 +80,10 @@ impl MemoryLimiter {
     pub(crate) fn new(max: usize) -> Self {
         Self { max, used: 0, table_elements: 0 }
     }
+
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
 }
 
 impl ResourceLimiter for MemoryLimiter {

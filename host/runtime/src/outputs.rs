@@ -143,6 +143,11 @@ impl OutputStreams {
         Self { systems: systems.into_iter().collect(), streams: RwLock::default() }
     }
 
+    /// The same systems, and no stream named yet: for a task whose names are of no consequence.
+    pub(crate) fn apart(&self) -> Self {
+        Self::new(self.systems.iter().cloned())
+    }
+
     /// The stream with this index.
     #[must_use]
     pub fn get(&self, output: u32) -> Option<Arc<OutputStream>> {

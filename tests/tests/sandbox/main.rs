@@ -8,3 +8,4 @@ mod atomic;
 mod closed;
 mod damaged;
 mod limits;
+mod trial;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use shardmill_aws::{Kinesis, LeaseTable};
 use shardmill_core::config::{Input, Job};
 use shardmill_core::run_loop::{Action, Event, RunLoop};
-use shardmill_runtime::{Module, OutputStreams, TaskSpec, TracingLog};
+use shardmill_runtime::Module;
 use tokio::sync::mpsc;
 use tracing::info;
 
@@ -59,16 +59,7 @@ pub(super) type TaskChannels = (mpsc::UnboundedSender<Control>, mpsc::Sender<Eve
 
 /// Builds the task instance and starts its thread.
 pub(super) fn task(job: &Job, module: Module, clock: Clock, status: &Arc<Status>) -> Result<TaskChannels> {
-    let spec = TaskSpec {
-        job_name: job.name.clone(),
-        job_id: job.id.clone(),
-        task_name: "Task-0".to_owned(),
-        sources: Vec::new(),
-        outputs: Arc::new(OutputStreams::new(job.outputs.keys().cloned())),
-        config: job.task_config.clone(),
-        limits: settings::limits(job),
-        log: Arc::new(TracingLog),
-    };
+    let spec = settings::task_spec(job);
     let instance = instantiate(&module, &spec).with_context(|| format!("task {} did not start", module.id()))?;
     let (requests, requested) = mpsc::unbounded_channel();
     let task = TaskThread {
