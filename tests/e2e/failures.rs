@@ -57,6 +57,40 @@ async fn a_call_that_asks_for_a_retry_gets_it() {
     assert_shards_in_order(&echoes);
 }
 
+/// One shard waits to be tried again for longer than this test takes; meanwhile the others are read, processed and
+/// committed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_is_being_retried_does_not_hold_up_the_others() {
+    let account = Account::new();
+    account.stream("lines", 4);
+    let mut producer = Producer::new(1);
+    producer.put_with(account.kinesis(), "lines", 1, "!other");
+    let bad = account.records("lines").swap_remove(0);
+    let wait = (4 * LIMIT.as_millis()).to_string();
+    let properties = account.properties(&["lines"]).set("task.retry.backoff.ms", &wait);
+    let job = Job::start(&properties.set("task.retry.backoff.max.ms", &wait)).await;
+    until("the shard waits", async || (job.status().failed_calls == 1).then_some(())).await;
+
+    let mut producer = Producer::new(40);
+    producer.put(account.kinesis(), "lines", 2_000);
+    let mut others = account.records("lines");
+    others.retain(|record| record.shard_id != bad.shard_id);
+    assert!(others.len() > 500, "{} records in other shards", others.len());
+    job.processed(others.len()).await;
+    until("the others are committed", async || {
+        let rows = account.leases("lines").await;
+        let is_committed = |record: &Record| {
+            let row = rows.iter().find(|row| row.key == record.shard_id);
+            let at = row.and_then(|row| row.checkpoint.position());
+            at.is_some_and(|at| compare_sequence(&record.sequence_number, at.sequence.as_str()).is_le())
+        };
+        others.iter().all(is_committed).then_some(())
+    })
+    .await;
+    assert_each_once(&echoes::read(&account.output()), &others);
+    job.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejected_record_stops_the_job_at_once_and_is_never_skipped() {
     let (account, bad) = account_with("!reject");

@@ -1,11 +1,12 @@
 //! The shell around the lease machine: one task per input that carries out scans, listings and writes and feeds the
 //! answers back. Owns the concurrency of the calls; decides nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use shardmill_aws::{Billing, Kinesis, LeaseTable};
-use shardmill_core::leases::{Action, Event, Loss, Settings, Worker, Write};
-use shardmill_core::shard::ShardFilter;
+use shardmill_core::leases::{Action, Event, Loss, Scan, Settings, Worker, Write};
+use shardmill_core::shard::{ShardFilter, ShardId};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
@@ -54,7 +55,11 @@ impl LeaseWorker {
         let writes = Arc::new(Semaphore::new(WRITES_MAX));
         let mut settled = false;
         let mut event = Event::Tick;
+        let mut unreadable = BTreeSet::new();
         loop {
+            if let Event::Scanned(Ok(scan)) = &event {
+                self.tell_unreadable(scan, &mut unreadable);
+            }
             for action in worker.on(self.clock.now(), event) {
                 debug!(stream = self.stream, ?action, "lease action");
                 match action {
@@ -65,7 +70,7 @@ impl LeaseWorker {
                     outward => self.tell(&told, Telling::Action(outward)),
                 }
             }
-            let is_settled = worker.is_settled(self.clock.now());
+            let is_settled = worker.is_settled();
             if std::mem::replace(&mut settled, is_settled) != is_settled {
                 self.tell(&told, Telling::Settled(is_settled));
             }
@@ -91,6 +96,18 @@ impl LeaseWorker {
         }
     }
 
+    /// Says once of each row.
+    fn tell_unreadable(&self, scan: &Scan, told: &mut BTreeSet<ShardId>) {
+        for (key, reason) in &scan.undecodable {
+            if told.insert(key.clone()) {
+                warn!(
+                    stream = self.stream,
+                    key, reason, "a lease cannot be read: it is left alone, its shard not read"
+                );
+            }
+        }
+    }
+
     fn list(&self, filter: ShardFilter) -> impl Future<Output = Event> + use<> {
         let (kinesis, stream) = (self.kinesis.clone(), self.stream.clone());
         async move { Event::Listed(kinesis.list_shards(&stream, filter).await) }
@@ -98,15 +115,7 @@ impl LeaseWorker {
 
     fn scan(&self) -> impl Future<Output = Event> + use<> {
         let table = self.table.clone();
-        async move {
-            let scan = table.scan().await;
-            if let Ok(scan) = &scan {
-                for (key, reason) in &scan.undecodable {
-                    info!(key, reason, "left a lease row alone that could not be read");
-                }
-            }
-            Event::Scanned(scan)
-        }
+        async move { Event::Scanned(table.scan().await) }
     }
 
     fn write(&self, write: Write, writes: Arc<Semaphore>) -> impl Future<Output = Event> + use<> {

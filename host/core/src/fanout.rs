@@ -11,7 +11,7 @@ use crate::leases::Millis;
 use crate::origin::Origin;
 use crate::position::{Checkpoint, InitialPosition, Latest, SequenceNumber, StartingPosition};
 use crate::random::Random;
-use crate::reader::BACKOFF;
+use crate::reader::{BACKOFF, UNNAMED_ENDS_MAX, are_named};
 use crate::service::{ErrorKind, ServiceError};
 use crate::shard::{ChildShard, HashRange};
 
@@ -101,6 +101,7 @@ pub struct Reader {
     /// Whether the subscription in force, or the last one, did.
     brought_events: bool,
     failures: u32,
+    unnamed_ends: u32,
     backlog: Backlog,
     millis_behind_latest: Option<u64>,
     random: Random,
@@ -118,6 +119,7 @@ impl Reader {
             state: State::Unsubscribed { not_before: 0 },
             brought_events: false,
             failures: 0,
+            unnamed_ends: 0,
             backlog: Backlog::new(settings.max_unprocessed_bytes, settings.max_unprocessed_records),
             millis_behind_latest: None,
             random: Random::new(settings.seed),
@@ -209,6 +211,10 @@ impl Reader {
         self.failures = 0;
         self.brought_events = true;
         self.millis_behind_latest = Some(delivery.millis_behind_latest);
+        if let Some(last) = delivery.batch.len().checked_sub(1) {
+            self.unnamed_ends = 0;
+            self.continuation = Some(delivery.batch.position(last).sequence);
+        }
         if let Some(batch) = self.intake.take(delivery.batch) {
             self.backlog.delivered(&batch);
             actions.push(Action::Deliver(batch));
@@ -218,11 +224,22 @@ impl Reader {
                 self.continuation = Some(continuation);
                 self.state = State::Subscribed;
             }
-            None => {
-                self.state = State::Ended;
-                actions.push(Action::End { children: delivery.children });
-            }
+            None => self.ended(now, delivery.children, actions),
         }
+    }
+
+    /// Nothing follows. A closed shard has children, and each of them names its parents: an event that does not say so
+    /// may not be the end, and what is behind it is asked for again.
+    fn ended(&mut self, now: Millis, children: Vec<ChildShard>, actions: &mut Vec<Action>) {
+        let is_named = are_named(&children);
+        self.unnamed_ends += u32::from(!is_named);
+        if !is_named && self.unnamed_ends < UNNAMED_ENDS_MAX {
+            let not_before = now + BACKOFF.pause(self.unnamed_ends, &mut self.random);
+            self.state = State::Unsubscribed { not_before };
+            return;
+        }
+        self.state = State::Ended;
+        actions.push(Action::End { children: if is_named { children } else { Vec::new() } });
     }
 
     /// Its five minutes are over, most likely. One that ends without any event is not worth asking for at once.

@@ -22,6 +22,10 @@ pub(crate) const BACKOFF: Backoff = Backoff { first: 2 * CATCH_UP_INTERVAL, long
 /// New iterators in a row that brought no answer before the job is told that something is wrong.
 const ITERATORS_IN_VAIN_MAX: u32 = 10;
 
+/// Answers in a row that end a shard without naming its children before that is believed: more than a glitch, and a
+/// service that never names them (not AWS's) gets on. The Kinesis Client Library asks again for ever.
+pub(crate) const UNNAMED_ENDS_MAX: u32 = 5;
+
 /// What a reader is told once.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -101,6 +105,7 @@ pub struct Reader {
     records_not_before: Millis,
     failures: u32,
     iterators_in_vain: u32,
+    unnamed_ends: u32,
     backlog: Backlog,
     millis_behind_latest: Option<u64>,
     random: Random,
@@ -124,6 +129,7 @@ impl Reader {
             records_not_before: 0,
             failures: 0,
             iterators_in_vain: 0,
+            unnamed_ends: 0,
             millis_behind_latest: None,
         }
     }
@@ -208,6 +214,9 @@ impl Reader {
         self.iterators_in_vain = 0;
         self.millis_behind_latest = Some(fetched.millis_behind_latest);
         let got_records = !fetched.batch.is_empty();
+        if got_records {
+            self.unnamed_ends = 0;
+        }
         self.deliver(fetched.batch, actions);
         match fetched.next_iterator {
             Some(iterator) => {
@@ -216,11 +225,22 @@ impl Reader {
                 let next_poll = self.called_at + self.settings.idle;
                 self.not_before = if behind { self.records_not_before } else { next_poll };
             }
-            None => {
-                self.state = State::Ended;
-                actions.push(Action::End { children: fetched.children });
-            }
+            None => self.ended(now, fetched.children, actions),
         }
+    }
+
+    /// No iterator follows. A closed shard has children, and each of them names its parents: an answer that does not say
+    /// so may not be the end, and what is behind it is asked for again.
+    fn ended(&mut self, now: Millis, children: Vec<ChildShard>, actions: &mut Vec<Action>) {
+        let is_named = are_named(&children);
+        self.unnamed_ends += u32::from(!is_named);
+        if !is_named && self.unnamed_ends < UNNAMED_ENDS_MAX {
+            self.not_before = now + BACKOFF.pause(self.unnamed_ends, &mut self.random);
+            self.state = State::NeedIterator;
+            return;
+        }
+        self.state = State::Ended;
+        actions.push(Action::End { children: if is_named { children } else { Vec::new() } });
     }
 
     fn deliver(&mut self, batch: Batch, actions: &mut Vec<Action>) {
@@ -269,6 +289,11 @@ impl Reader {
         self.not_before = now + BACKOFF.pause(self.failures, &mut self.random);
         self.state = retry;
     }
+}
+
+/// Whether an answer at a shard's end names its children as the service does.
+pub(crate) fn are_named(children: &[ChildShard]) -> bool {
+    !children.is_empty() && children.iter().all(|child| !child.parents.is_empty())
 }
 
 #[cfg(test)]

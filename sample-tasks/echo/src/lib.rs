@@ -1,6 +1,6 @@
 //! Sends every message on, with its key, after the place that it came from: `shard sequence message`.
 //!
-//! A message may end in an order, after a `!`: `retry`, `reject`, `fatal`, `trap`, `spin`, `flood`, `sleep` or `commit`,
+//! A message may end in an order, after a `!`: `retry`, `other`, `reject`, `fatal`, `trap`, `spin`, `flood`, `sleep` or `commit`,
 //! and a number. `sleep` and `commit` are obeyed always (the number is milliseconds of sleep), the others while fewer
 //! than so many attempts were made before, or always without a number.
 //!
@@ -82,6 +82,7 @@ fn obey(order: &str) -> Result<(), TaskError> {
         "commit" => coordinator::commit(),
         _ if number.is_some_and(|attempts| context::attempt() > attempts) => {}
         "retry" => return Err(TaskError::Retry(Some(1))),
+        "other" => return Err(TaskError::Other("as told".into())),
         "reject" => return Err(TaskError::Reject("as told".into())),
         "fatal" => return Err(TaskError::Fatal("as told".into())),
         "trap" => core::arch::wasm32::unreachable(),

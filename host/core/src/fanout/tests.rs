@@ -267,10 +267,45 @@ fn the_end_is_reported_after_the_last_records_and_once() {
 }
 
 #[test]
-fn an_end_without_children_is_an_end() {
+fn item_54_an_end_that_names_no_children_is_asked_for_again_after_its_records() {
     let mut reader = subscribed(SETTINGS, &Checkpoint::TrimHorizon);
-    let actions = reader.on(0, Event::Delivered(Ok(Some(Delivery::default()))));
-    assert!(matches!(&actions[..], [Action::End { children }] if children.is_empty()));
+    reader.on(0, event([1], 7));
+    let mut now = 0;
+    for (records, place) in [(vec![8, 9], 9), (vec![], 9)] {
+        let odd = Delivery { batch: batch(records), ..Delivery::default() };
+        let actions = reader.on(now, Event::Delivered(Ok(Some(odd))));
+        assert!(!actions.iter().any(|action| matches!(action, Action::End { .. })), "{actions:?}");
+        assert!(reader.wake_at() > now);
+        now = reader.wake_at();
+        assert_eq!(*asked(&reader.on(now, Event::Tick)), after(place));
+        reader.on(now, Event::Subscribed(Ok(())));
+    }
+    // One that names children and says where to go on is no end either.
+    let hash_range = crate::shard::HashRange { start: 0, end: 1 };
+    let child = ChildShard { id: "child".to_owned(), parents: vec!["parent".to_owned()], hash_range };
+    let children = vec![child.clone()];
+    let odd = Delivery { continuation: Some(sequence(11)), children: children.clone(), ..Delivery::default() };
+    assert!(matches!(reader.on(now, Event::Delivered(Ok(Some(odd))))[..], [Action::TakeEvent]));
+    let last = Delivery { children, ..Delivery::default() };
+    let actions = reader.on(now, Event::Delivered(Ok(Some(last))));
+    assert!(matches!(&actions[..], [Action::End { children }] if *children == [child]));
+}
+
+#[test]
+fn item_54_an_end_that_is_told_without_children_often_enough_is_one() {
+    let mut reader = subscribed(SETTINGS, &Checkpoint::TrimHorizon);
+    let mut now = 0;
+    for told in 1..=UNNAMED_ENDS_MAX {
+        let actions = reader.on(now, Event::Delivered(Ok(Some(Delivery::default()))));
+        let ended = matches!(&actions[..], [Action::End { children }] if children.is_empty());
+        assert_eq!(ended, told == UNNAMED_ENDS_MAX, "{told}");
+        if !ended {
+            now = reader.wake_at();
+            asked(&reader.on(now, Event::Tick));
+            reader.on(now, Event::Subscribed(Ok(())));
+        }
+    }
+    assert_eq!(reader.wake_at(), Millis::MAX);
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub(super) fn may_have_garbage(table: &Table, now: Millis, settings: &Settings) 
 /// holds, as Java workers do, that worker deletes itself. They rest for a while, so that no creation that was decided on
 /// before they existed arrives after they are gone.
 fn oldest_finished<'a>(table: &'a Table, now: Millis, settings: &'a Settings) -> impl Iterator<Item = &'a Lease> {
-    let is_oldest = |lease: &&Lease| lease.parents.iter().all(|parent| table.get(parent).is_none());
+    let is_oldest = |lease: &&Lease| !lease.parents.iter().any(|parent| table.has_row(parent));
     let rest = settings.cleanup.as_ref().map_or(Millis::MAX, |cleanup| cleanup.completed);
     table.finished_and_free(now, settings, rest).filter(is_oldest)
 }

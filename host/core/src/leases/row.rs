@@ -88,6 +88,6 @@ pub struct Scan {
     pub leases: Vec<Lease>,
     /// Rows of other kinds (`entityType` other than `LEASE`); never touched, never counted.
     pub foreign: usize,
-    /// Lease rows that could not be read: key and reason. They are left alone.
-    pub undecodable: Vec<(String, String)>,
+    /// Lease rows that could not be read: key (the shard's id, if it has one) and reason. They are left alone.
+    pub undecodable: Vec<(ShardId, String)>,
 }

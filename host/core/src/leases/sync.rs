@@ -73,16 +73,19 @@ pub(super) fn child_lease(child: &ChildShard) -> Lease {
 /// An open shard whose ancestor has a lease gets its own when that ancestor's end is reached; only what no lease
 /// leads to is created here: the shard itself for LATEST, its oldest ancestors otherwise, and likewise for the
 /// unknown second parent of a merge. A child whose parents are all at SHARD_END but which has no row gets one.
-/// `unexpected` shards get none.
+/// `unexpected` shards get none. A row that cannot be read leads to its shard's descendants like any other, but how far
+/// it got is not known.
 pub(super) fn missing_leases(
     shards: &[Shard],
     leases: &[Lease],
+    unreadable: &BTreeMap<ShardId, String>,
     unexpected: &BTreeSet<&str>,
     initial: InitialPosition,
 ) -> Vec<Lease> {
     let mut sync = Sync {
         shards: shards.iter().map(|shard| (shard.id.as_str(), shard)).collect(),
         leases: leases.iter().map(|lease| (lease.key.as_str(), lease)).collect(),
+        unreadable,
         initial,
         covered: HashMap::new(),
         created_from: BTreeSet::new(),
@@ -102,6 +105,7 @@ pub(super) fn missing_leases(
 struct Sync<'a> {
     shards: HashMap<&'a str, &'a Shard>,
     leases: HashMap<&'a str, &'a Lease>,
+    unreadable: &'a BTreeMap<ShardId, String>,
     initial: InitialPosition,
     /// Whether a lease of the shard or of an ancestor leads to it.
     covered: HashMap<&'a str, bool>,
@@ -120,7 +124,8 @@ impl<'a> Sync<'a> {
         if let Some(&known) = self.covered.get(id) {
             return known;
         }
-        let covered = self.leases.contains_key(id) || self.cover_by_parents(shard);
+        let has_row = self.leases.contains_key(id) || self.unreadable.contains_key(id);
+        let covered = has_row || self.cover_by_parents(shard);
         self.covered.insert(id, covered);
         covered
     }
@@ -222,7 +227,7 @@ mod tests {
 
     fn created(existing: &[u32], initial: InitialPosition) -> Vec<(String, Checkpoint)> {
         let existing = leases(existing, &Checkpoint::Latest);
-        missing_leases(&documented_tree(), &existing, &BTreeSet::new(), initial)
+        missing_leases(&documented_tree(), &existing, &BTreeMap::new(), &BTreeSet::new(), initial)
             .into_iter()
             .map(|lease| (lease.key, lease.checkpoint))
             .collect()
@@ -249,7 +254,8 @@ mod tests {
     #[test]
     fn a_child_whose_row_vanished_after_its_parents_ended_is_created_again() {
         let ended = leases(&[4, 5, 6, 7], &Checkpoint::ShardEnd);
-        let again = missing_leases(&documented_tree(), &ended, &BTreeSet::new(), InitialPosition::Latest);
+        let again =
+            missing_leases(&documented_tree(), &ended, &BTreeMap::new(), &BTreeSet::new(), InitialPosition::Latest);
         let keys: Vec<&str> = again.iter().map(|lease| lease.key.as_str()).collect();
         assert_eq!(keys, ["10", "8", "9"]);
         assert!(again.iter().all(|lease| lease.checkpoint == Checkpoint::TrimHorizon));
@@ -265,7 +271,7 @@ mod tests {
             shards.push(shard(child + 1, &[parent], child, false));
             shards.push(shard(child + 2, &[child, child + 1], child + 2, round == 59));
         }
-        let created = missing_leases(&shards, &[], &BTreeSet::new(), InitialPosition::TrimHorizon);
+        let created = missing_leases(&shards, &[], &BTreeMap::new(), &BTreeSet::new(), InitialPosition::TrimHorizon);
         assert_eq!(created.iter().map(|lease| lease.key.as_str()).collect::<Vec<_>>(), ["0"]);
     }
 

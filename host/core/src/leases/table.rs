@@ -18,6 +18,8 @@ const OVERDUE: Millis = 3;
 #[derive(Default)]
 pub(super) struct Table {
     rows: BTreeMap<ShardId, Row>,
+    /// Keys of rows that could not be read, and why. They are left alone, and nothing is decided as if they were not.
+    unreadable: BTreeMap<ShardId, String>,
 }
 
 struct Row {
@@ -50,6 +52,16 @@ impl Table {
         self.rows.extend(unseen);
     }
 
+    /// The rows of the same scan that could not be read.
+    pub(super) fn replace_unreadable(&mut self, rows: Vec<(ShardId, String)>) {
+        self.unreadable = rows.into_iter().collect();
+    }
+
+    /// Keys of rows that could not be read, and why.
+    pub(super) fn unreadable(&self) -> &BTreeMap<ShardId, String> {
+        &self.unreadable
+    }
+
     /// What an answered write told of a row.
     pub(super) fn learn(&mut self, now: Millis, lease: Lease) {
         let known = self.rows.get(&lease.key);
@@ -60,26 +72,37 @@ impl Table {
         self.rows.remove(key);
     }
 
+    /// Whether no row can be read.
     pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    /// Whether there is a row, readable or not.
+    pub(super) fn has_row(&self, key: &str) -> bool {
+        self.rows.contains_key(key) || self.unreadable.contains_key(key)
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&Lease> {
         self.rows.get(key).map(|row| &row.lease)
     }
 
+    /// Of all rows, readable or not.
     pub(super) fn keys(&self) -> BTreeSet<ShardId> {
-        self.rows.keys().cloned().collect()
+        self.rows.keys().chain(self.unreadable.keys()).cloned().collect()
     }
 
     pub(super) fn leases(&self) -> Vec<Lease> {
         self.rows.values().map(|row| row.lease.clone()).collect()
     }
 
-    /// The parents of `lease` that have a row which is not at SHARD_END. A parent without a row does not block.
-    pub(super) fn unfinished_parents<'a>(&'a self, lease: &'a Lease) -> impl Iterator<Item = &'a Lease> {
-        let rows = lease.parents.iter().filter_map(|id| self.rows.get(id)).map(|row| &row.lease);
-        rows.filter(|parent| parent.checkpoint != Checkpoint::ShardEnd)
+    /// Whether some parent of `lease` has a row that is not, or cannot be seen to be, at SHARD_END. A parent without a
+    /// row does not block.
+    pub(super) fn waits_for_parents(&self, lease: &Lease) -> bool {
+        let is_finished = |id: &ShardId| {
+            let row = self.rows.get(id);
+            row.map_or(!self.unreadable.contains_key(id), |row| row.lease.checkpoint == Checkpoint::ShardEnd)
+        };
+        !lease.parents.iter().all(is_finished)
     }
 
     /// The leases that may be taken: with something left to read, and nobody's, expired, or this worker's from before

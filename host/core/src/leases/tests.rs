@@ -14,6 +14,7 @@ mod solo;
 mod start;
 mod stop;
 mod syncer;
+mod unreadable;
 mod upkeep;
 
 use super::{Cleanup, Millis, Settings};

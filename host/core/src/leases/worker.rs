@@ -76,6 +76,8 @@ pub struct Worker {
     listing: Option<Listing>,
     /// When the last scan that was answered was asked for.
     viewed_at: Millis,
+    /// When it was answered. Between looks the age of others' leases says nothing: they were not looked at.
+    looked_at: Millis,
     /// When the last event came.
     seen_at: Millis,
     /// Scans and listings in a row that failed.
@@ -106,6 +108,7 @@ impl Worker {
             scanning: None,
             listing: None,
             viewed_at: 0,
+            looked_at: 0,
             seen_at: Millis::MAX,
             failures: 0,
             epochs: 0,
@@ -155,16 +158,16 @@ impl Worker {
     }
 
     /// Whether this worker reads everything that it may hold now: nothing is free, being taken, waiting for a parent or
-    /// being sealed, and what others hold they were seen to renew.
+    /// being sealed, and what others hold they were seen to renew, all as of the last look at the table.
     #[must_use]
-    pub fn is_settled(&self, now: Millis) -> bool {
+    pub fn is_settled(&self) -> bool {
         let reading = |held: &Held| held.started && !held.is_ending();
-        let free = self.table.available(now, &self.settings);
+        let free = self.table.available(self.looked_at, &self.settings);
         let all_taken = free.iter().all(|lease| self.held.contains_key(&lease.key));
         self.phase == Phase::Running
             && self.taking.is_empty()
             && self.held.values().all(reading)
-            && !self.table.is_in_doubt(now, &self.settings)
+            && !self.table.is_in_doubt(self.looked_at, &self.settings)
             && (all_taken || self.held.len() >= self.settings.max_leases)
     }
 
@@ -223,10 +226,12 @@ impl Worker {
             Err(error) => return self.call_failed(now, &error),
         };
         self.viewed_at = asked_at;
+        self.looked_at = now;
         self.table.replace(now, asked_at, scan.leases);
+        self.table.replace_unreadable(scan.undecodable);
         self.scan_by(now + self.look_interval(now, asked_at));
         match self.phase {
-            Phase::Starting => self.list_at_start(),
+            Phase::Starting => self.list_at_start(now),
             Phase::Running => {
                 self.take_or_steal(now);
                 self.start_ready(now);
@@ -308,7 +313,7 @@ impl Worker {
             return;
         }
         for held in self.held.values_mut().filter(|held| held.waits_to_start()) {
-            if self.table.unfinished_parents(&held.lease).next().is_some() {
+            if self.table.waits_for_parents(&held.lease) {
                 self.scan_at = self.scan_at.min(now + self.settings.parent_poll);
                 continue;
             }

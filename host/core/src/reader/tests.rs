@@ -39,6 +39,12 @@ fn fetched(sequences: impl IntoIterator<Item = u64>, millis_behind_latest: u64) 
     Event::Fetched(Ok(Fetched { batch: batch(sequences), next_iterator, millis_behind_latest, children: vec![] }))
 }
 
+/// What the service names at the end of a shard.
+fn children() -> Vec<ChildShard> {
+    let hash_range = HashRange { start: 0, end: u128::MAX };
+    vec![ChildShard { id: "child".to_owned(), parents: vec!["parent".to_owned()], hash_range }]
+}
+
 fn at(sequence: u64) -> Checkpoint {
     Checkpoint::from_row(&sequence.to_string(), 0).unwrap()
 }
@@ -163,7 +169,7 @@ fn fetching_pauses_while_the_task_is_behind_and_resumes() {
 #[test]
 fn the_end_is_reported_after_the_last_records_and_once() {
     let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
-    let last = Fetched { batch: batch([1]), ..Fetched::default() };
+    let last = Fetched { batch: batch([1]), children: children(), ..Fetched::default() };
     assert!(matches!(reader.on(0, Event::Fetched(Ok(last)))[..], [Action::Deliver(_), Action::End { .. }]));
     assert!(reader.on(9_000, Event::Tick).is_empty());
     assert_eq!(reader.wake_at(), Millis::MAX);

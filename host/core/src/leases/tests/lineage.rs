@@ -38,7 +38,7 @@ fn created(
     initial: InitialPosition,
 ) -> Vec<(String, Checkpoint)> {
     let leases: Vec<_> = existing.split_whitespace().map(|id| new_lease(&shard(id), checkpoint.clone())).collect();
-    let created = missing_leases(graph, &leases, &unexpected_children(graph), initial);
+    let created = missing_leases(graph, &leases, &BTreeMap::new(), &unexpected_children(graph), initial);
     created.into_iter().map(|lease| (lease.key, lease.checkpoint)).collect()
 }
 
@@ -254,7 +254,7 @@ fn every_lineage_gets_what_the_rules_say() {
                 leases: leases.iter().map(|lease| lease.key.as_str()).collect(),
                 old_records: initial != InitialPosition::Latest,
             };
-            let created = missing_leases(&shards, &leases, &BTreeSet::new(), initial);
+            let created = missing_leases(&shards, &leases, &BTreeMap::new(), &BTreeSet::new(), initial);
             assert!(created.iter().all(|lease| lease.checkpoint == initial.checkpoint()));
             let created: BTreeSet<&str> = created.iter().map(|lease| lease.key.as_str()).collect();
             assert_eq!(created, rules.created(), "{initial:?}, leases {:?}, {shards:#?}", rules.leases);

@@ -254,10 +254,10 @@ fn an_owned_lease_is_left_alone_while_it_changes() {
 fn a_lease_whose_owner_shows_no_life_may_still_come() {
     let mut services = table_of(1, &["dead"]);
     let mut solo = Solo::running(settings("me"), 0, &mut services);
-    assert!(!solo.worker.is_settled(solo.now));
+    assert!(!solo.worker.is_settled());
     solo.run_until(TAKE_OVER, &mut services);
     assert_eq!(solo.start_keys(), ["s00"]);
-    assert!(solo.worker.is_settled(solo.now));
+    assert!(solo.worker.is_settled());
 
     let mut services = table_of(1, &["other"]);
     let mut solo = Solo::running(settings("me"), 0, &mut services);
@@ -265,7 +265,20 @@ fn a_lease_whose_owner_shows_no_life_may_still_come() {
     // The second look has seen it.
     solo.run_until(FAILOVER, &mut services);
     assert_eq!(solo.start_keys().len(), 0);
-    assert!(solo.worker.is_settled(solo.now));
+    assert!(solo.worker.is_settled());
+}
+
+/// Others' leases have an age as of the last look at the table. Between two looks nobody knows whether they are renewed.
+#[test]
+fn what_was_not_looked_at_has_not_expired() {
+    let mut services = table_of(2, &["other"]);
+    let mut solo = Solo::running(Settings { failover: 500, ..settings("me") }, 0, &mut services);
+    for step in 1..100 {
+        services.table.rows.get_mut("s00").unwrap().counter += 1;
+        solo.run_until(step * 100, &mut services);
+        assert!(step < 20 || solo.worker.is_settled(), "at {} ms", solo.now);
+    }
+    assert_eq!(solo.start_keys(), ["s01"]);
 }
 
 /// (26) No more than `max_leases` are held, however many are free.

@@ -4,7 +4,7 @@
 //! what the library does, which is not always what such a case asks for. Cases about something else than the choice of
 //! rows are in `tests/CONFORMANCE.md`, which accounts for all of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{Services, Stream};
 use super::solo::{Solo, failed};
@@ -275,7 +275,13 @@ fn item_44_a_table_with_leases_gets_what_no_lease_leads_to() {
     for (cases, initial) in tables {
         for (names, graph, existing, expected) in cases {
             let listing = shards(graph);
-            let created = missing_leases(&listing, &leases(existing, initial), &unexpected_children(&listing), initial);
+            let created = missing_leases(
+                &listing,
+                &leases(existing, initial),
+                &BTreeMap::new(),
+                &unexpected_children(&listing),
+                initial,
+            );
             check(names, &created, expected, &listing, initial);
         }
     }

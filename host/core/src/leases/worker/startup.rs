@@ -1,7 +1,9 @@
 //! How a worker gets from the first scan to `Running`: which shards to list, and the rows that the table lacks. Also
 //! creates those that turn out to be missing later.
 
-use super::{Listing, Phase, VIEW_AGE_MAX, Worker};
+use std::collections::BTreeMap;
+
+use super::{BACKOFF, Listing, Phase, VIEW_AGE_MAX, Worker};
 use crate::leases::audit::first_hole;
 use crate::leases::creations::Creations;
 use crate::leases::message::{Loss, Millis};
@@ -12,9 +14,13 @@ use crate::service::{ErrorKind, ServiceError};
 use crate::shard::{Shard, ShardFilter, ShardId};
 
 impl Worker {
-    /// An empty table is filled by the shards of the initial position; otherwise all shards tell what is missing.
-    pub(super) fn list_at_start(&mut self) {
-        if self.table.is_empty() {
+    /// An empty table is filled by the shards of the initial position; otherwise all shards tell what is missing. One
+    /// whose rows cannot be read is not empty: to fill it would repeat, or skip, what they say is done.
+    pub(super) fn list_at_start(&mut self, now: Millis) {
+        if self.table.is_empty() && !self.table.unreadable().is_empty() {
+            self.fail(unreadable(self.table.unreadable()));
+            self.scan_at = now + BACKOFF.longest;
+        } else if self.table.is_empty() {
             self.list(Listing::Bootstrap, sync::bootstrap_filter(self.settings.initial_position));
         } else {
             self.list(Listing::Complete, ShardFilter::All);
@@ -36,7 +42,7 @@ impl Worker {
                 None => sync::first_leases(shards, &unexpected, initial),
             },
             Listing::Complete | Listing::Running => {
-                sync::missing_leases(shards, &self.table.leases(), &unexpected, initial)
+                sync::missing_leases(shards, &self.table.leases(), self.table.unreadable(), &unexpected, initial)
             }
         };
         let contact = |lease: &mut Lease| lease.latest_since = (lease.checkpoint == Checkpoint::Latest).then_some(now);
@@ -92,6 +98,16 @@ impl Worker {
             }
         }
     }
+}
+
+/// What a person must know who gave this worker a table that it can do nothing with.
+fn unreadable(rows: &BTreeMap<ShardId, String>) -> String {
+    let example = rows.first_key_value().map(|(key, reason)| format!("`{key}`: {reason}")).unwrap_or_default();
+    let count = rows.len();
+    format!(
+        "none of the {count} leases in the table can be read, so nothing is known of what was processed, and nothing is \
+         read ({example}); set TableName to this stream's lease table, or delete these rows to start anew"
+    )
 }
 
 fn outdated() -> ServiceError {

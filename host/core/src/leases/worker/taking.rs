@@ -37,7 +37,7 @@ impl Worker {
     /// Takes what nobody holds, up to a fair share of all leases.
     pub(super) fn take(&mut self, now: Millis) {
         if self.phase == Phase::Running {
-            let taker = Taker { table: &self.table, now, settings: &self.settings, mine: self.mine() };
+            let taker = Taker { table: &self.table, now: self.looked_at, settings: &self.settings, mine: self.mine() };
             let free = taker.to_take(&mut self.random);
             free.into_iter().for_each(|seen| self.send_take(now, seen, None));
         }
@@ -49,7 +49,7 @@ impl Worker {
         if self.phase == Phase::Running && now < self.steal_at {
             self.take(now);
         } else if self.phase == Phase::Running {
-            let taker = Taker { table: &self.table, now, settings: &self.settings, mine: self.mine() };
+            let taker = Taker { table: &self.table, now: self.looked_at, settings: &self.settings, mine: self.mine() };
             let stolen = taker.to_steal(&mut self.random);
             if !stolen.is_empty() {
                 self.steal_at = now + self.take_interval();

@@ -17,7 +17,7 @@ impl Worker {
         }
         if self.table.is_empty() && self.listing.is_none() {
             // Somebody deleted everything in order to start again.
-            return self.list_at_start();
+            return self.list_at_start(now);
         }
         let writes = self.upkeep.look(now, &self.settings, &self.table);
         self.send_upkeep(writes);

@@ -27,12 +27,54 @@ fn the_first_iterator_is_where_the_row_and_the_configuration_say() {
     }
 }
 
+/// (54) A response without an iterator that names no children, or children without parents, may not be the end: what is
+/// behind its records is asked for again, with a growing wait.
+#[test]
+fn an_end_that_names_no_children_is_asked_for_again() {
+    let orphan = ChildShard { parents: Vec::new(), ..children().remove(0) };
+    let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
+    let (mut now, mut waits) = (0, Vec::new());
+    for (sequences, children) in [(vec![1, 2], vec![]), (vec![], vec![]), (vec![], vec![orphan])] {
+        let odd = Fetched { batch: batch(sequences), children, ..Fetched::default() };
+        let actions = reader.on(now, Event::Fetched(Ok(odd)));
+        assert!(!actions.iter().any(|action| matches!(action, Action::End { .. })), "{actions:?}");
+        waits.push(reader.wake_at() - now);
+        now = reader.wake_at();
+        assert_eq!(*asked(&reader.on(now, Event::Tick)), StartingPosition::AfterSequenceNumber("2".parse().unwrap()));
+        now += 1_000;
+        get_records(&reader.on(now, Event::Iterator(Ok("again".to_owned()))));
+    }
+    assert!(BACKOFF.draws(&waits), "{waits:?}");
+    // There was more, and then the end as it should be.
+    let more = Fetched { batch: batch([3]), children: children(), ..Fetched::default() };
+    let actions = reader.on(now, Event::Fetched(Ok(more)));
+    assert!(matches!(&actions[..], [Action::Deliver(_), Action::End { children: told }] if *told == children()));
+}
+
+/// (54) A service that never names children says so again and again. Then the stream's list of shards decides.
+#[test]
+fn an_end_that_is_told_without_children_often_enough_is_one() {
+    let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
+    let mut now = 0;
+    for told in 1..=UNNAMED_ENDS_MAX {
+        let actions = reader.on(now, Event::Fetched(Ok(Fetched::default())));
+        let ended = matches!(&actions[..], [Action::End { children }] if children.is_empty());
+        assert_eq!(ended, told == UNNAMED_ENDS_MAX, "{told}");
+        if !ended {
+            now = reader.wake_at();
+            assert_eq!(*asked(&reader.on(now, Event::Tick)), StartingPosition::TrimHorizon);
+            now += 1_000;
+            reader.on(now, Event::Iterator(Ok("again".to_owned())));
+        }
+    }
+    assert_eq!(reader.wake_at(), Millis::MAX);
+}
+
 /// (54) A response that names children and still has an iterator is not the end: records may follow.
 #[test]
 fn children_with_a_live_iterator_are_not_the_end() {
     let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
-    let hash_range = HashRange { start: 0, end: u128::MAX };
-    let children = vec![ChildShard { id: "child".to_owned(), parents: vec!["parent".to_owned()], hash_range }];
+    let children = children();
     let odd = Fetched {
         batch: batch([1]),
         next_iterator: Some("next".to_owned()),
