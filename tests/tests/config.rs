@@ -1,8 +1,12 @@
 //! Configuration as a user meets it: the page of Samza's Kinesis connector works as printed, what holds is shown with
 //! its origin, secrets are never shown, and the reference page is that of the code. Bad configurations are in `bad`.
 
+#[path = "config/access.rs"]
+mod access;
 #[path = "config/bad.rs"]
 mod bad;
+#[path = "config/client.rs"]
+mod client;
 #[path = "config/good.rs"]
 mod good;
 #[path = "config/secrets.rs"]
@@ -33,6 +37,15 @@ fn load(sources: &[Source]) -> Result<Loaded, Errors> {
 fn job_with(lines: &str) -> Loaded {
     let loaded = load(&[file("job.properties", JOB), file("more.properties", lines)]);
     loaded.unwrap_or_else(|errors| panic!("{}", config::render_problems(&errors)))
+}
+
+/// What is said about the job with these lines over it, when they are bad.
+fn told(lines: &str) -> String {
+    told_of(&[file("job.properties", JOB), file("more.properties", lines)])
+}
+
+fn told_of(sources: &[Source]) -> String {
+    config::render_problems(&load(sources).expect_err("a bad configuration"))
 }
 
 fn environment(variables: &[(&str, &str)]) -> BTreeMap<String, String> {

@@ -18,7 +18,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use shardmill::admit::compiler::{self, CompileModule};
 use shardmill_aws::ClientSettings;
-use shardmill_core::config::{Errors, Job, Loaded, Notice, Secret, Source, StaticCredentials, render_problems};
+use shardmill_core::config::{
+    Credentials, Errors, Job, Loaded, Notice, Secret, Source, StaticCredentials, render_problems,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
@@ -157,15 +159,18 @@ pub(crate) fn load(sources: &[Source], env: &BTreeMap<String, String>, lenient: 
         .map_err(|errors: Errors| BadInput(render_problems(&errors)).into())
 }
 
-/// The local backend takes any region and any credentials, of which the SDK wants some; no proxy leads to it.
+/// The local backend takes any region and any credentials, of which the SDK wants some; no proxy leads to it, and it has
+/// no roles and no profiles.
 fn use_local_account(input: &mut shardmill_core::config::Input) {
     input.client.proxy = None;
-    input.region.get_or_insert_with(|| "us-east-1".to_owned());
-    input.credentials.get_or_insert_with(|| StaticCredentials {
-        access_key: "local".to_owned(),
-        secret_key: Secret::new("local"),
-        session_token: None,
-    });
+    for access in [&mut input.kinesis, &mut input.dynamodb] {
+        access.region.get_or_insert_with(|| "us-east-1".to_owned());
+        access.role = None;
+        if !matches!(access.credentials, Credentials::Static(_)) {
+            let (access_key, secret_key) = ("local".to_owned(), Secret::new("local"));
+            access.credentials = Credentials::Static(StaticCredentials { access_key, secret_key, session_token: None });
+        }
+    }
 }
 
 /// How a service of a local backend is reached past a job's configuration.

@@ -306,7 +306,7 @@ impl Supervisor {
         let progress = Arc::new(Progress::default());
         let shard = ShardReader {
             kinesis: input.kinesis.clone(),
-            stream: input.config.stream.clone(),
+            stream: input.config.stream_id().to_owned(),
             shard: state.shard.clone(),
             source,
             generation,

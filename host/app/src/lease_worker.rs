@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use shardmill_aws::{Billing, Kinesis, LeaseTable};
+use shardmill_aws::{Kinesis, LeaseTable, NewTable};
 use shardmill_core::leases::{Action, Event, Loss, Scan, Settings, Worker, Write};
 use shardmill_core::shard::{ShardFilter, ShardId};
 use tokio::sync::{Semaphore, mpsc};
@@ -20,7 +20,7 @@ const WRITES_MAX: usize = 20;
 pub(crate) struct LeaseWorker {
     pub(crate) settings: Settings,
     pub(crate) table: LeaseTable,
-    pub(crate) billing: Billing,
+    pub(crate) new_table: NewTable,
     pub(crate) kinesis: Kinesis,
     pub(crate) stream: String,
     pub(crate) clock: Clock,
@@ -46,7 +46,7 @@ impl LeaseWorker {
     /// Runs until everything is released, which is told last. What concerns the job (starts, revocations, answers,
     /// failures) goes to `told`; `commands` brings checkpoints, shard ends and the stop.
     pub(crate) async fn run(self, mut commands: Commands, told: Told) {
-        if let Err(error) = self.table.ensure(self.billing).await {
+        if let Err(error) = self.table.ensure(self.new_table).await {
             self.tell(&told, Telling::Action(Action::Fail(error.to_string())));
             return self.tell(&told, Telling::Action(Action::Stopped));
         }

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use shardmill_aws::{Billing, ClientSettings, ConsumerId, Credentials, Proxy, ProxyLogin, StaticCredentials, Wire};
-use shardmill_core::config::{self, BillingMode, Consumer, Input, Job, Retrieval};
+use shardmill_aws::{
+    Billing, ClientSettings, Connections, ConsumerId, Credentials, Headers, NewTable, Proxy, ProxyLogin, RetryBudget,
+    RetryMode, Role, StaticCredentials, Wire,
+};
+use shardmill_core::config::{self, Access, BillingMode, Consumer, Input, Job, Retrieval};
 use shardmill_core::position::Latest;
 use shardmill_core::{fanout, leases, reader, run_loop};
 use shardmill_runtime::{Limits, OutputStreams, TaskSpec, TracingLog};
@@ -13,28 +16,23 @@ use crate::clock::millis;
 /// How the input's stream is reached.
 #[must_use]
 pub(crate) fn kinesis_client(input: &Input) -> ClientSettings {
-    client(input, input.kinesis_endpoint.clone())
+    client(input, &input.kinesis)
 }
 
 /// How the input's lease table is reached.
 #[must_use]
 pub(crate) fn dynamodb_client(input: &Input) -> ClientSettings {
-    client(input, input.dynamodb_endpoint.clone())
+    client(input, &input.dynamodb)
 }
 
-fn client(input: &Input, endpoint: Option<String>) -> ClientSettings {
+fn client(input: &Input, access: &Access) -> ClientSettings {
     let defaults = ClientSettings::default();
     let given = &input.client;
     ClientSettings {
-        region: input.region.clone(),
-        endpoint,
-        credentials: input.credentials.as_ref().map_or(Credentials::Chain, |given| {
-            Credentials::Static(StaticCredentials {
-                access_key_id: given.access_key.clone(),
-                secret_access_key: given.secret_key.expose().to_owned(),
-                session_token: given.session_token.as_ref().map(|token| token.expose().to_owned()),
-            })
-        }),
+        region: access.region.clone(),
+        endpoint: access.endpoint.clone(),
+        credentials: credentials(&access.credentials),
+        role: access.role.as_ref().map(role),
         wire: match input.wire {
             config::Wire::Cbor => Wire::Cbor,
             config::Wire::Json => Wire::Json,
@@ -44,8 +42,48 @@ fn client(input: &Input, endpoint: Option<String>) -> ClientSettings {
         attempt_timeout: given.request_timeout.unwrap_or(defaults.attempt_timeout),
         call_timeout: given.execution_timeout,
         max_attempts: given.max_error_retry.map_or(defaults.max_attempts, |retries| retries + 1),
+        retry_mode: match given.retry_mode {
+            config::RetryMode::Standard => RetryMode::Standard,
+            config::RetryMode::Adaptive => RetryMode::Adaptive,
+        },
+        retry_budget: match given.retry_budget {
+            config::RetryBudget::Default => RetryBudget::Shared,
+            config::RetryBudget::Retries(retries) => RetryBudget::Retries(retries),
+            config::RetryBudget::Unlimited => RetryBudget::Unlimited,
+        },
         proxy: given.proxy.as_ref().map(proxy),
-        ..defaults
+        connections: Connections {
+            max: given.max_connections,
+            max_idle: given.connection_max_idle,
+            max_age: given.connection_ttl,
+            keep_alive: given.tcp_keep_alive,
+        },
+        headers: Headers {
+            user_agent_prefix: given.user_agent_prefix.clone(),
+            user_agent_suffix: given.user_agent_suffix.clone(),
+            more: given.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
+        },
+    }
+}
+
+fn credentials(given: &config::Credentials) -> Credentials {
+    match given {
+        config::Credentials::Chain => Credentials::Chain,
+        config::Credentials::Profile(name) => Credentials::Profile(name.clone()),
+        config::Credentials::Static(given) => Credentials::Static(StaticCredentials {
+            access_key_id: given.access_key.clone(),
+            secret_access_key: given.secret_key.expose().to_owned(),
+            session_token: given.session_token.as_ref().map(|token| token.expose().to_owned()),
+        }),
+    }
+}
+
+fn role(given: &config::Role) -> Role {
+    Role {
+        arn: given.arn.clone(),
+        external_id: given.external_id.clone(),
+        session_name: given.session_name.clone(),
+        endpoint: given.sts_endpoint.clone(),
     }
 }
 
@@ -63,10 +101,15 @@ fn proxy(given: &config::Proxy) -> Proxy {
 
 /// How the lease table is created when it does not exist.
 #[must_use]
-pub(crate) fn billing(input: &Input) -> Billing {
-    match input.billing_mode {
-        BillingMode::PayPerRequest => Billing::PayPerRequest,
-        BillingMode::Provisioned { read, write } => Billing::Provisioned { read, write },
+pub(crate) fn new_table(input: &Input) -> NewTable {
+    let given = input.new_table;
+    NewTable {
+        billing: match given.billing_mode {
+            BillingMode::PayPerRequest => Billing::PayPerRequest,
+            BillingMode::Provisioned { read, write } => Billing::Provisioned { read, write },
+        },
+        deletion_protection: given.deletion_protection,
+        point_in_time_recovery: given.point_in_time_recovery,
     }
 }
 

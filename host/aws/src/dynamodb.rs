@@ -21,7 +21,7 @@ use crate::client::ClientSettings;
 use crate::error::Destination;
 use row::attribute;
 
-pub use ensure::{Billing, Ensured};
+pub use ensure::{Billing, Ensured, NewTable};
 
 /// Pages of a scan (1 MB each) before we take the table for something else than leases.
 const MAX_PAGES: usize = 1_000;
@@ -31,6 +31,7 @@ const MAX_PAGES: usize = 1_000;
 pub struct LeaseTable {
     client: Client,
     table: String,
+    consistent_reads: bool,
     destination: Destination,
 }
 
@@ -43,16 +44,28 @@ impl LeaseTable {
         let (config, destination) = settings.resolve().await?;
         let mut config = aws_sdk_dynamodb::config::Builder::from(&config).interceptor(settings.headers.clone());
         config.set_retry_partition(settings.retry_partition());
-        Ok(Self { client: Client::from_conf(config.build()), table: table.into(), destination })
+        Ok(Self {
+            client: Client::from_conf(config.build()),
+            table: table.into(),
+            consistent_reads: false,
+            destination,
+        })
     }
 
-    /// Reads the whole table, eventually consistent. Rows that are no leases, or none that can be read, are counted.
+    /// Has the table read strongly consistent, at twice the price.
+    #[must_use]
+    pub fn with_consistent_reads(self, consistent_reads: bool) -> Self {
+        Self { consistent_reads, ..self }
+    }
+
+    /// Reads the whole table, eventually consistent if nothing else is set. Rows that are no leases, or none that can be read, are counted.
     pub async fn scan(&self) -> Result<Scan, ServiceError> {
         const OPERATION: &str = "Scan";
         let mut scan = Scan::default();
         let mut from = None;
         for _ in 0..MAX_PAGES {
             let request = self.client.scan().table_name(&self.table).set_exclusive_start_key(from);
+            let request = request.set_consistent_read(self.consistent_reads.then_some(true));
             let page = request.send().await.map_err(|e| self.destination.failure(OPERATION, &e))?;
             for item in page.items.unwrap_or_default() {
                 match row::read(&item) {

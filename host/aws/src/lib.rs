@@ -11,5 +11,5 @@ pub use client::{
     ClientSettings, Connections, Credentials, Headers, Proxy, ProxyLogin, RetryBudget, RetryMode, Role,
     StaticCredentials, Wire,
 };
-pub use dynamodb::{Billing, Ensured, LeaseTable};
+pub use dynamodb::{Billing, Ensured, LeaseTable, NewTable};
 pub use kinesis::{ConsumerId, Kinesis, PutFailure, Records, Subscription, SubscriptionEvent};

@@ -20,8 +20,8 @@ mod value;
 use std::collections::BTreeMap;
 
 pub use job::{
-    BatchLimits, BillingMode, ClientSettings, Consumer, Input, Job, LeaseCleanup, Limits, Output, Proxy, ProxyLogin,
-    Retrieval, Retry, StaticCredentials, Wire,
+    Access, BatchLimits, BillingMode, ClientSettings, Consumer, Credentials, Input, Job, LeaseCleanup, Limits,
+    NewTable, Output, Proxy, ProxyLogin, Retrieval, Retry, RetryBudget, RetryMode, Role, StaticCredentials, Wire,
 };
 pub use problem::{Code, Errors, Notice, Origin, Problem};
 pub use reference::reference_markdown;

@@ -4,16 +4,7 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 use shardmill_core::config::{self, Source, render_problems};
 
-use super::{JOB, environment, file, load};
-
-/// What is said about the job with these lines over it.
-fn told(lines: &str) -> String {
-    told_of(&[file("job.properties", JOB), file("more.properties", lines)])
-}
-
-fn told_of(sources: &[Source]) -> String {
-    render_problems(&load(sources).expect_err("a bad configuration"))
-}
+use super::{JOB, environment, file, load, told, told_of};
 
 proptest! {
     /// Whatever stands in a file, the answer is a job or problems with something to say, and the same one each time.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use insta::assert_snapshot;
 use shardmill_core::config::{
-    self, BillingMode, Consumer, Input, LeaseCleanup, Output, Proxy, ProxyLogin, Retrieval, Secret, Source, Wire,
-    render_check, render_show,
+    self, Access, BillingMode, Consumer, Credentials, Input, LeaseCleanup, Output, Proxy, ProxyLogin, Retrieval,
+    Secret, Source, Wire, render_check, render_show,
 };
 use shardmill_core::position::InitialPosition;
 
@@ -61,13 +61,25 @@ fn what_holds_is_shown_with_its_origin() {
     page.properties:5                        job.systemstreampartition.grouper.factory=org.apache.samza.container.grouper.stream.AllSspToSingleTaskGrouperFactory
     page.properties:2                        systems.kinesis-system.samza.factory=org.apache.samza.system.eventhub.KinesisSystemFactory
     page.properties:8                        task.inputs=kinesis-system.input0
-    page.properties:11                       systems.kinesis-system.streams.input0.aws.region=YOUR-STREAM-REGION
     page.properties:12                       systems.kinesis-system.streams.input0.aws.accessKey=YOUR-ACCESS_KEY
     page.properties:13                       sensitive.systems.kinesis-system.streams.input0.aws.secretKey=********
+    page.properties:11                       systems.kinesis-system.streams.input0.aws.region=YOUR-STREAM-REGION
+    default                                  systems.kinesis-system.aws.clientConfig.ConnectionTimeout=3000
+    default                                  systems.kinesis-system.aws.clientConfig.SocketTimeout=10000
+    default                                  systems.kinesis-system.aws.clientConfig.RequestTimeout=30000
+    default                                  systems.kinesis-system.aws.clientConfig.MaxErrorRetry=2
+    default                                  systems.kinesis-system.aws.clientConfig.RetryMode=STANDARD
+    default                                  systems.kinesis-system.aws.clientConfig.UseThrottleRetries=true
+    default                                  systems.kinesis-system.aws.clientConfig.ConnectionMaxIdleMillis=60000
+    default                                  systems.kinesis-system.aws.clientConfig.ConnectionTTL=-1
+    default                                  systems.kinesis-system.aws.clientConfig.UseTcpKeepAlive=false
     made of job.name, job.id and the stream  systems.kinesis-system.streams.input0.aws.kcl.TableName=orders-1-input0
     default                                  systems.kinesis-system.streams.input0.aws.kcl.InitialLeaseTableReadCapacity=10
     default                                  systems.kinesis-system.streams.input0.aws.kcl.InitialLeaseTableWriteCapacity=10
     default                                  systems.kinesis-system.streams.input0.aws.kcl.BillingMode=PAY_PER_REQUEST
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.LeaseTableDeletionProtectionEnabled=false
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.LeaseTablePitrEnabled=false
+    default                                  systems.kinesis-system.streams.input0.aws.kcl.ConsistentReads=false
     default                                  systems.kinesis-system.streams.input0.aws.kcl.InitialPositionInStream=LATEST
     default                                  systems.kinesis-system.aws.wire.protocol=cbor
     default                                  systems.kinesis-system.streams.input0.aws.kcl.RetrievalMode=POLLING
@@ -107,8 +119,9 @@ fn what_holds_is_shown_with_its_origin() {
 #[test]
 fn the_page_gives_region_and_credentials() {
     let input = page().job.inputs.remove(0);
-    assert_eq!(input.region.as_deref(), Some("YOUR-STREAM-REGION"));
-    let credentials = input.credentials.expect("credentials");
+    assert_eq!(input.kinesis.region.as_deref(), Some("YOUR-STREAM-REGION"));
+    assert_eq!(input.dynamodb, input.kinesis);
+    let Credentials::Static(credentials) = input.kinesis.credentials else { panic!("no pair of keys") };
     assert_eq!(credentials.access_key, "YOUR-ACCESS_KEY");
     assert_eq!(credentials.secret_key.expose(), "YOUR-SECRET-KEY");
 }
@@ -125,8 +138,9 @@ fn the_least_job_has_samzas_and_the_kcls_defaults() {
     assert_eq!((input.application_name.as_str(), input.table_name.as_str()), ("orders-1-input0", "orders-1-input0"));
     assert_eq!(input.initial_position, InitialPosition::Latest);
     assert_eq!((input.failover, input.max_records), (Duration::from_secs(10), 10_000));
-    assert_eq!((input.wire, input.billing_mode), (Wire::Cbor, BillingMode::PayPerRequest));
-    assert_eq!((&input.region, &input.credentials, &input.worker_id), (&None, &None, &None));
+    assert_eq!((input.wire, input.new_table.billing_mode), (Wire::Cbor, BillingMode::PayPerRequest));
+    let access = Access { region: None, endpoint: None, credentials: Credentials::Chain, role: None };
+    assert_eq!((&input.kinesis, &input.dynamodb, &input.worker_id), (&access, &access, &None));
 }
 
 #[test]
@@ -171,7 +185,8 @@ fn a_streams_setting_wins_over_its_systems() {
          systems.kinesis.aws.kcl.MaxRecords=500\n\
          systems.kinesis.streams.input0.aws.kcl.MaxRecords=700\n",
     );
-    let seen: Vec<_> = loaded.job.inputs.iter().map(|it| (&*it.stream, it.region.as_deref(), it.max_records)).collect();
+    let seen: Vec<_> =
+        loaded.job.inputs.iter().map(|it| (&*it.stream, it.kinesis.region.as_deref(), it.max_records)).collect();
     assert_eq!(seen, [("input0", Some("eu-central-1"), 700), ("b.c", Some("us-east-1"), 500)]);
 }
 
@@ -185,7 +200,7 @@ fn inputs_may_be_ids_of_streams() {
          systems.kinesis.streams.clicks-v2.aws.kcl.TableName=clicks\n",
     );
     assert_eq!((input.stream.as_str(), input.application_name.as_str()), ("clicks-v2", "orders-1-clicks-v2"));
-    assert_eq!((input.region.as_deref(), input.table_name.as_str()), (Some("eu-central-1"), "clicks"));
+    assert_eq!((input.kinesis.region.as_deref(), input.table_name.as_str()), (Some("eu-central-1"), "clicks"));
 }
 
 #[test]
@@ -229,11 +244,11 @@ fn endpoints_come_from_the_key_then_the_services_variable_then_the_common_one() 
     ]);
     let loaded = config::load(&[file("job.properties", JOB)], &env, false).expect("good");
     let input = &loaded.job.inputs[0];
-    assert_eq!(input.kinesis_endpoint.as_deref(), Some("http://all:1"));
-    assert_eq!(input.dynamodb_endpoint.as_deref(), Some("http://dynamodb:2"));
+    assert_eq!(input.kinesis.endpoint.as_deref(), Some("http://all:1"));
+    assert_eq!(input.dynamodb.endpoint.as_deref(), Some("http://dynamodb:2"));
     let over = "systems.kinesis.aws.kcl.KinesisEndpoint=http://own:3";
     let loaded = config::load(&[file("job.properties", JOB), file("more", over)], &env, false).expect("good");
-    assert_eq!(loaded.job.inputs[0].kinesis_endpoint.as_deref(), Some("http://own:3"));
+    assert_eq!(loaded.job.inputs[0].kinesis.endpoint.as_deref(), Some("http://own:3"));
 }
 
 #[test]
@@ -274,7 +289,10 @@ fn settings_of_the_aws_clients_are_those_of_the_java_sdk() {
     assert_eq!(input.client.socket_timeout, Some(Duration::from_millis(2500)));
     assert_eq!((input.client.request_timeout, input.client.max_error_retry), (None, Some(5)));
     assert_eq!((input.client.execution_timeout, input.client.proxy), (Some(Duration::from_secs(9)), None));
-    assert_eq!((input.wire, input.billing_mode), (Wire::Json, BillingMode::Provisioned { read: 4, write: 10 }));
+    assert_eq!(
+        (input.wire, input.new_table.billing_mode),
+        (Wire::Json, BillingMode::Provisioned { read: 4, write: 10 })
+    );
 }
 
 /// The lines of Samza's page, and what stands beside them in the Java SDK.
@@ -327,7 +345,6 @@ fn keys_of_a_cluster_are_told_and_ignored() {
     notice[no-meaning]: `job.factory.class` has no meaning here: processes are started by your platform, and share the shards through the lease table (more.properties:1)
     notice[no-meaning]: `yarn.container.memory.mb` has no meaning here: processes are started by your platform, and share the shards through the lease table (more.properties:3)
     notice[no-meaning]: `systems.kinesis.aws.kcl.MetricsLevel` has no meaning here: no CloudWatch metrics are written (more.properties:4)
-    notice[not-yet]: `systems.kinesis.aws.kcl.ConsistentReads` has no effect yet: leases are read eventually consistent, as the KCL does by default (more.properties:5)
     notice[no-meaning]: `metrics.reporters` has no meaning here: there are no metrics reporters yet (more.properties:7)
     ok: job orders-1 runs word-count on kinesis.input0, without outputs
     ");

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use shardmill_core::config::{self, Source};
+use shardmill_core::config::{self, Credentials, Source};
 
 use super::{JOB, file};
 
 /// Keys that people put secrets under: right, misspelt, in the wrong place.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 22] = [
     "sensitive.systems.kinesis.streams.input0.aws.secretKey",
     "sensitive.systems.kinesis.streams.input0.aws.sessionToken",
     "systems.kinesis.streams.input0.aws.secretKey",
@@ -17,6 +17,14 @@ const KEYS: [&str; 14] = [
     "sensitive.systems.kinesis.streams.input0.aws.secretkey",
     "sensitive.systems.kinesis.streams.other.aws.secretKey",
     "sensitive.systems.kinesis.aws.secretKey",
+    "sensitive.systems.kinesis.aws.sessionToken",
+    "systems.kinesis.aws.secretKey",
+    "sensitive.systems.kinesis.streams.input0.aws.dynamodb.secretKey",
+    "systems.kinesis.aws.dynamodb.secretKey",
+    "systems.kinesis.aws.dynamodb.sesionToken",
+    "systems.kinesis.aws.clientConfig.Headers.X-Api-Key",
+    "sensitive.systems.kinesis.aws.clientConfig.Headers.Authorization",
+    "systems.kinesis.aws.clientConfig.Header.X-Api-Key",
     "systems.kinesis.streams.input0.aws.scretKy",
     "systems.kinesis.aws.clientConfig.ProxyPassword",
     "sensitive.systems.kinesis.aws.clientConfig.ProxyPassword",
@@ -29,6 +37,11 @@ const KEYS: [&str; 14] = [
 const PROXY: &str = "systems.kinesis.aws.clientConfig.ProxyHost=proxy.example.com\n\
                      systems.kinesis.aws.clientConfig.ProxyPort=3128\n\
                      systems.kinesis.aws.clientConfig.ProxyUsername=me\n";
+
+/// With these lines a secret key of the system or of DynamoDB is in order, and a role is assumed with it.
+const ROLE: &str = "systems.kinesis.aws.accessKey=AK\n\
+                    systems.kinesis.streams.input0.aws.dynamodb.accessKey=AK\n\
+                    systems.kinesis.aws.roleArn=arn:aws:iam::123456789012:role/reader\n";
 
 /// Everything that a configuration can be turned into as text.
 fn texts(sources: &[Source], env: &BTreeMap<String, String>, lenient: bool) -> String {
@@ -47,7 +60,7 @@ proptest! {
         secret in "[a-zA-Z0-9/+]{16,40}",
         key in prop::sample::select(KEYS.as_slice()),
         separator in prop::sample::select(["=", ":", " = ", " "].as_slice()),
-        other in prop::sample::select(["", "task.commit.ms=soon\n", "systems.kinesis.streams.input0.aws.accessKey=AK\n", PROXY].as_slice()),
+        other in prop::sample::select(["", "task.commit.ms=soon\n", "systems.kinesis.streams.input0.aws.accessKey=AK\n", ROLE, PROXY].as_slice()),
         by_argument: bool,
         lenient: bool,
     ) {
@@ -82,12 +95,18 @@ fn secrets_arrive() {
     let lines = "systems.kinesis.streams.input0.aws.accessKey=AK\n\
                  sensitive.systems.kinesis.streams.input0.aws.secretKey=one\n\
                  sensitive.systems.kinesis.streams.input0.aws.sessionToken=two\n\
-                 systems.kinesis.aws.clientConfig.ProxyPassword=three\n";
+                 systems.kinesis.streams.input0.aws.dynamodb.accessKey=AK\n\
+                 sensitive.systems.kinesis.aws.dynamodb.secretKey=none\n\
+                 sensitive.systems.kinesis.streams.input0.aws.dynamodb.secretKey=four\n\
+                 systems.kinesis.aws.clientConfig.ProxyPassword=three\n\
+                 sensitive.systems.kinesis.aws.clientConfig.Headers.X-Api-Key=five\n";
     let loaded = super::job_with(&format!("{lines}{PROXY}"));
     let input = &loaded.job.inputs[0];
-    let credentials = input.credentials.as_ref().expect("credentials");
+    let Credentials::Static(credentials) = &input.kinesis.credentials else { panic!("no pair of keys") };
     let token = credentials.session_token.as_ref().expect("a token");
     assert_eq!((credentials.secret_key.expose(), token.expose()), ("one", "two"));
+    let Credentials::Static(dynamodb) = &input.dynamodb.credentials else { panic!("no pair of keys") };
+    assert_eq!((dynamodb.secret_key.expose(), input.client.headers["x-api-key"].expose()), ("four", "five"));
     let login = input.client.proxy.as_ref().and_then(|proxy| proxy.login.as_ref()).expect("a login");
     assert_eq!((login.username.as_str(), login.password.expose()), ("me", "three"));
     assert_eq!(format!("{} {:?} {}", credentials.secret_key, token, login.password), "******** ******** ********");

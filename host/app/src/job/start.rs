@@ -28,15 +28,16 @@ pub(super) async fn input(index: usize, input: &Input, clock: Clock, told: &Told
     let name = || format!("failed to connect input {}.{}", input.system, input.stream);
     let kinesis = Kinesis::new(&settings::kinesis_client(input)).await.with_context(name)?;
     let table = LeaseTable::new(&settings::dynamodb_client(input), &input.table_name).await.with_context(name)?;
+    let table = table.with_consistent_reads(input.consistent_reads);
     let fan_out = fan_out(input);
     let settings = settings::leases(input);
     info!(stream = input.stream, table = input.table_name, worker = settings.worker, "starting the lease worker");
     let worker = LeaseWorker {
         settings,
         table,
-        billing: settings::billing(input),
+        new_table: settings::new_table(input),
         kinesis: kinesis.clone(),
-        stream: input.stream.clone(),
+        stream: input.stream_id().to_owned(),
         clock,
         input: index,
     };
@@ -48,7 +49,7 @@ pub(super) async fn input(index: usize, input: &Input, clock: Clock, told: &Told
 /// Begins to register the input's consumer, if it has one; its readers wait for that.
 fn fan_out(input: &Input) -> Option<Arc<FanOut>> {
     let consumer = settings::consumer(input)?;
-    let fan_out = Arc::new(FanOut::new(settings::kinesis_client(input), input.stream.clone(), consumer));
+    let fan_out = Arc::new(FanOut::new(settings::kinesis_client(input), input.stream_id().to_owned(), consumer));
     let registering = Arc::clone(&fan_out);
     // A failure is told by the readers.
     tokio::spawn(async move { drop(registering.arn().await) });

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ProvisionedThroughput, ScalarAttributeType,
-    TableDescription, TableStatus,
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, PointInTimeRecoverySpecification,
+    ProvisionedThroughput, ScalarAttributeType, TableDescription, TableStatus,
 };
 use shardmill_core::service::{ErrorKind, ServiceError};
 
@@ -29,6 +29,22 @@ pub enum Billing {
     },
 }
 
+/// How a table is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewTable {
+    pub billing: Billing,
+    /// Whether the table can be deleted only after this is taken off.
+    pub deletion_protection: bool,
+    /// Whether the service keeps what is needed to go back to any second of the last days.
+    pub point_in_time_recovery: bool,
+}
+
+impl From<Billing> for NewTable {
+    fn from(billing: Billing) -> Self {
+        Self { billing, deletion_protection: false, point_in_time_recovery: false }
+    }
+}
+
 /// Whether [`LeaseTable::ensure`] made the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ensured {
@@ -41,16 +57,20 @@ impl LeaseTable {
     ///
     /// # Errors
     /// `Invalid` when a table of this name has another key, `InUse` when it is not active in time or being deleted.
-    pub async fn ensure(&self, billing: Billing) -> Result<Ensured, ServiceError> {
+    pub async fn ensure(&self, new: impl Into<NewTable>) -> Result<Ensured, ServiceError> {
+        let new = new.into();
         let ensured = match self.describe().await? {
             Some(found) if is_active(&found) => {
                 return self.check_key(&found).map(|()| Ensured::Existed);
             }
             Some(_) => Ensured::Existed,
-            None => self.create(billing).await?,
+            None => self.create(new).await?,
         };
         let found = self.wait_active().await?;
         self.check_key(&found)?;
+        if ensured == Ensured::Created && new.point_in_time_recovery {
+            self.keep_backups().await?;
+        }
         Ok(ensured)
     }
 
@@ -63,14 +83,15 @@ impl LeaseTable {
         }
     }
 
-    async fn create(&self, billing: Billing) -> Result<Ensured, ServiceError> {
+    async fn create(&self, new: NewTable) -> Result<Ensured, ServiceError> {
         let key = KeySchemaElement::builder().attribute_name(attribute::KEY).key_type(KeyType::Hash).build();
         let definition =
             AttributeDefinition::builder().attribute_name(attribute::KEY).attribute_type(ScalarAttributeType::S);
         let request = self.client.create_table().table_name(&self.table);
         let request = request.key_schema(key.expect("name and type are set"));
         let request = request.attribute_definitions(definition.build().expect("name and type are set"));
-        let request = match billing {
+        let request = request.set_deletion_protection_enabled(new.deletion_protection.then_some(true));
+        let request = match new.billing {
             Billing::PayPerRequest => request.billing_mode(BillingMode::PayPerRequest),
             Billing::Provisioned { read, write } => {
                 let units = ProvisionedThroughput::builder();
@@ -85,6 +106,28 @@ impl LeaseTable {
             // Another worker was faster.
             Err(ServiceError { kind: ErrorKind::InUse, .. }) => Ok(Ensured::Existed),
             Err(error) => Err(error),
+        }
+    }
+
+    /// The service refuses for a moment after it has made a table.
+    async fn keep_backups(&self) -> Result<(), ServiceError> {
+        const OPERATION: &str = "UpdateContinuousBackups";
+        let begin = Instant::now();
+        let on = PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(true).build();
+        let on = on.expect("whether it is enabled is set");
+        let mut pause = FIRST_POLL;
+        loop {
+            let request = self.client.update_continuous_backups().table_name(&self.table);
+            let error = match request.point_in_time_recovery_specification(on.clone()).send().await {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            let is_early = error.as_service_error().is_some_and(|it| it.is_continuous_backups_unavailable_exception());
+            if !is_early || begin.elapsed() >= CREATE_LIMIT {
+                return Err(self.destination.failure(OPERATION, &error));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_POLL);
         }
     }
 

@@ -8,6 +8,7 @@ mod credentials;
 mod fanout;
 mod harness;
 mod leases;
+mod new_table;
 mod proxy;
 mod server;
 mod streams;

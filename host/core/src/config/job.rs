@@ -40,18 +40,18 @@ pub struct Input {
     pub system: String,
     /// The stream's name at AWS (Samza's physical name).
     pub stream: String,
-    /// `None`: from the AWS default chain.
-    pub region: Option<String>,
-    /// `None`: from the AWS default chain.
-    pub credentials: Option<StaticCredentials>,
-    pub kinesis_endpoint: Option<String>,
-    pub dynamodb_endpoint: Option<String>,
+    /// Names the stream in calls where its name is not enough: in another account.
+    pub stream_arn: Option<String>,
+    pub kinesis: Access,
+    /// The stream's own, where nothing else is set.
+    pub dynamodb: Access,
     /// `<job.name>-<job.id>-<stream>`, as Samza names the KCL application.
     pub application_name: String,
     /// The lease table in DynamoDB.
     pub table_name: String,
-    /// Capacity mode of a lease table that has to be created.
-    pub billing_mode: BillingMode,
+    pub new_table: NewTable,
+    /// Whether the lease table is read strongly consistent.
+    pub consistent_reads: bool,
     /// `None`: a new random one at each start, as Samza does.
     pub worker_id: Option<String>,
     /// Where shards without a checkpoint start.
@@ -84,6 +84,13 @@ pub struct Input {
     pub client: ClientSettings,
 }
 
+impl Input {
+    /// The stream as calls name it.
+    pub fn stream_id(&self) -> &str {
+        self.stream_arn.as_deref().unwrap_or(&self.stream)
+    }
+}
+
 /// How often leases of finished shards are deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseCleanup {
@@ -91,6 +98,38 @@ pub struct LeaseCleanup {
     pub completed: Duration,
     /// Those that the stream has forgotten.
     pub garbage: Duration,
+}
+
+/// How one service is reached, and by whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// `None`: from the AWS default chain.
+    pub region: Option<String>,
+    /// `None`: the region's own.
+    pub endpoint: Option<String>,
+    pub credentials: Credentials,
+    /// Assumed with the credentials.
+    pub role: Option<Role>,
+}
+
+/// Where credentials come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// The AWS default chain.
+    Chain,
+    Static(StaticCredentials),
+    /// A profile of the AWS files.
+    Profile(String),
+}
+
+/// A role of IAM to assume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    pub arn: String,
+    pub external_id: Option<String>,
+    pub session_name: String,
+    /// `None`: the region's own.
+    pub sts_endpoint: Option<String>,
 }
 
 /// Credentials written in the configuration.
@@ -102,6 +141,15 @@ pub struct StaticCredentials {
 }
 
 /// How a lease table that does not exist yet is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewTable {
+    pub billing_mode: BillingMode,
+    pub deletion_protection: bool,
+    /// Whether DynamoDB keeps backups of every second of its last days.
+    pub point_in_time_recovery: bool,
+}
+
+/// How capacity of a table is paid for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BillingMode {
     PayPerRequest,
@@ -150,7 +198,38 @@ pub struct ClientSettings {
     pub execution_timeout: Option<Duration>,
     /// Retries after the first attempt of a call.
     pub max_error_retry: Option<u32>,
+    pub retry_mode: RetryMode,
+    pub retry_budget: RetryBudget,
     pub proxy: Option<Proxy>,
+    /// Open connections to one host.
+    pub max_connections: Option<usize>,
+    pub connection_max_idle: Option<Duration>,
+    /// Age after which a connection gets no new request.
+    pub connection_ttl: Option<Duration>,
+    pub tcp_keep_alive: bool,
+    pub user_agent_prefix: Option<String>,
+    pub user_agent_suffix: Option<String>,
+    /// Sent with every request, by name.
+    pub headers: BTreeMap<String, Secret>,
+}
+
+/// How a client waits between the attempts of a call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RetryMode {
+    #[default]
+    Standard,
+    /// Throttled calls slow first attempts down too.
+    Adaptive,
+}
+
+/// How many retries in a row a client may make.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RetryBudget {
+    /// The client's own.
+    #[default]
+    Default,
+    Retries(u32),
+    Unlimited,
 }
 
 /// The HTTP proxy through which AWS is called.

@@ -2,6 +2,7 @@
 //! here. The tables themselves are one file per family; the checks, the defaults, `config show` and the reference page
 //! all read them, so that they cannot differ. It must not know values.
 
+mod access;
 mod client;
 mod kcl;
 mod samza;
@@ -71,7 +72,8 @@ pub(super) struct Family {
     pub(super) keys: &'static [Key],
 }
 
-pub(super) static FAMILIES: [Family; 4] = [samza::FAMILY, shardmill::FAMILY, kcl::FAMILY, client::FAMILY];
+pub(super) static FAMILIES: [Family; 5] =
+    [samza::FAMILY, access::FAMILY, kcl::FAMILY, client::FAMILY, shardmill::FAMILY];
 
 /// A key of a configuration found in the table.
 pub(super) struct Hit {

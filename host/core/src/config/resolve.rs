@@ -3,6 +3,8 @@
 //! is thrown away anyhow.
 
 mod access;
+mod client;
+mod identity;
 mod input;
 mod position;
 mod retrieval;
@@ -15,7 +17,7 @@ use super::check::nearest_name;
 use super::job::{BatchLimits, Job, Limits, Retry};
 use super::keys::{self, Disposition, Key};
 use super::problem::{Code, Origin, Problem, Report};
-use super::secret;
+use super::secret::{self, SENSITIVE};
 use super::source::Entry;
 use super::value;
 
@@ -127,6 +129,18 @@ struct Place<'a> {
     streams: &'a [String],
 }
 
+/// Where in its place a setting stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Stream,
+    System,
+}
+
+impl Level {
+    /// The one that wins first.
+    const ALL: [Self; 2] = [Self::Stream, Self::System];
+}
+
 /// Reads entries by the table's names and remembers what was read.
 struct Settings<'a> {
     entries: &'a BTreeMap<String, Entry>,
@@ -149,16 +163,28 @@ impl<'a> Settings<'a> {
     fn text_in(&mut self, name: &'static str, place: Place<'_>) -> Option<String> {
         let key = keys::row(name);
         let candidates = candidates(key, place);
-        let entries = self.entries;
-        if let Some((found, entry)) = candidates.iter().find_map(|candidate| entries.get_key_value(candidate)) {
+        if let Some(found) = candidates.iter().find(|candidate| self.entries.contains_key(*candidate)) {
+            let found = found.clone();
             self.used.extend(candidates);
-            self.record(found, &entry.value, entry.origin.clone());
-            let good = key.kind.check(&entry.value).is_ok();
-            return if good { Some(entry.value.trim().to_owned()) } else { key.default.map(str::to_owned) };
+            return self.value(key, &found);
         }
         let default = key.default?;
         self.record(candidates.first()?, default, Origin::Default);
         Some(default.to_owned())
+    }
+
+    /// The value that is set at one level of `place`, whatever the other one says.
+    fn text_at(&mut self, name: &'static str, place: Place<'_>, level: Level) -> Option<String> {
+        let found = self.find_at(name, place, level)?;
+        self.used.extend(candidates(keys::row(name), place));
+        self.value(keys::row(name), &found)
+    }
+
+    fn value(&mut self, key: &Key, found: &str) -> Option<String> {
+        let entry = self.entries.get(found)?;
+        self.record(found, &entry.value, entry.origin.clone());
+        let good = key.kind.check(&entry.value).is_ok();
+        if good { Some(entry.value.trim().to_owned()) } else { key.default.map(str::to_owned) }
     }
 
     fn record(&mut self, key: &str, value: &str, origin: Origin) {
@@ -229,6 +255,12 @@ impl<'a> Settings<'a> {
         candidates(keys::row(name), place).into_iter().find(|key| self.entries.contains_key(key))
     }
 
+    /// The key under which `name` is set at one level of `place`.
+    fn find_at(&self, name: &'static str, place: Place<'_>, level: Level) -> Option<String> {
+        let mut keys = keys_at(name, place, level);
+        keys.find(|key| self.entries.contains_key(key))
+    }
+
     /// A notice at the entry of `key`.
     fn remark(&mut self, code: Code, message: String, key: &str) {
         if let Some(entry) = self.entries.get(key) {
@@ -258,6 +290,9 @@ impl<'a> Settings<'a> {
                 continue;
             }
             let (why, nearest) = match hit.stream {
+                Some(stream) if is_read(job, &system, &stream) => {
+                    (format!("nothing else that is set for `{system}.{stream}` asks for it"), None)
+                }
                 Some(stream) => {
                     let names = job.inputs.iter().filter(|input| input.system == system);
                     let nearest = nearest_name(&stream, names.map(|input| input.stream.as_str()));
@@ -275,6 +310,17 @@ impl<'a> Settings<'a> {
             self.report.notice(Code::NoEffect, message, Some(key), &entry.origin);
         }
     }
+}
+
+fn is_read(job: &Job, system: &str, stream: &str) -> bool {
+    job.inputs.iter().any(|input| input.system == system && input.stream == stream)
+}
+
+/// The full keys under which `name` may stand at one level of `place`, the one that wins first.
+fn keys_at(name: &'static str, place: Place<'_>, level: Level) -> impl Iterator<Item = String> {
+    let of_streams = format!("systems.{}.streams.", place.system);
+    let is_of_stream = move |key: &str| key.strip_prefix(SENSITIVE).unwrap_or(key).starts_with(&of_streams);
+    candidates(keys::row(name), place).into_iter().filter(move |key| is_of_stream(key) == (level == Level::Stream))
 }
 
 /// The full keys under which `key` may stand at `place`, the one that wins first.

@@ -38,7 +38,7 @@ impl fmt::Display for Secret {
 /// Whether the value of `key` must never be shown. Wider than the table of known keys on purpose: a misspelt key may
 /// hold a secret too.
 pub(super) fn is_secret(key: &str) -> bool {
-    const MARKS: [&str; 6] = ["sensitive", "secret", "password", "passwd", "token", "credential"];
+    const MARKS: [&str; 7] = ["sensitive", "secret", "password", "passwd", "token", "credential", "header"];
     let key = key.to_ascii_lowercase();
     MARKS.iter().any(|mark| key.contains(mark))
 }

@@ -34,6 +34,14 @@ pub(super) enum Kind {
     Host,
     /// Hosts with `|` between, in which `*` stands for any characters.
     HostPatterns,
+    /// What may stand in the value of an HTTP header: visible ASCII and blanks.
+    HeaderValue,
+    /// The ARN of a Kinesis stream.
+    StreamArn,
+    /// The ARN of an IAM role.
+    RoleArn,
+    /// The name of a session of a role, by STS's rules.
+    SessionName,
     /// Names with commas between.
     List,
     /// Anything: the value is not looked at.
@@ -71,6 +79,10 @@ impl Kind {
             Self::HostPatterns => {
                 !host_patterns(word).is_empty() && host_patterns(word).into_iter().all(is_host_pattern)
             }
+            Self::HeaderValue => !word.is_empty() && word.bytes().all(|b| (b' '..=b'~').contains(&b)),
+            Self::StreamArn => is_arn(word, "kinesis", "stream/"),
+            Self::RoleArn => is_arn(word, "iam", "role/"),
+            Self::SessionName => is_session_name(word),
             Self::List => !list(word).is_empty(),
         };
         if good { Ok(()) } else { Err(Mismatch { expected: self.expected(), hint: self.hint(text) }) }
@@ -79,8 +91,9 @@ impl Kind {
     /// The type as the reference page names it.
     pub(super) fn name(self) -> String {
         match self {
-            Self::Verbatim | Self::Text | Self::Any => "text".to_owned(),
-            Self::Name | Self::Module => "name".to_owned(),
+            Self::Verbatim | Self::Text | Self::Any | Self::HeaderValue => "text".to_owned(),
+            Self::StreamArn | Self::RoleArn => "ARN".to_owned(),
+            Self::Name | Self::Module | Self::SessionName => "name".to_owned(),
             Self::Bool => "boolean".to_owned(),
             Self::Int(least, most) if most >= i64::from(i32::MAX) => format!("integer ≥ {least}"),
             Self::Int(least, most) => format!("integer {least} to {most}"),
@@ -112,6 +125,10 @@ impl Kind {
             Self::Url => "http:// or https:// with a host, and without a user name or password".to_owned(),
             Self::Host => "a host name or an IP address, without a scheme and without a port".to_owned(),
             Self::HostPatterns => "host names with `|` between, `*` for any characters".to_owned(),
+            Self::HeaderValue => "letters, digits, blanks and signs of ASCII".to_owned(),
+            Self::StreamArn => "arn:aws:kinesis:REGION:ACCOUNT:stream/NAME".to_owned(),
+            Self::RoleArn => "arn:aws:iam::ACCOUNT:role/NAME".to_owned(),
+            Self::SessionName => "2 to 64 letters, digits and `_+=,.@-`".to_owned(),
             Self::List => "one or more names with commas between".to_owned(),
         }
     }
@@ -198,6 +215,19 @@ fn is_host(text: &str) -> bool {
     is_name(text) || text.parse::<Ipv6Addr>().is_ok()
 }
 
+fn is_arn(text: &str, service: &str, resource: &str) -> bool {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let [arn, partition, of, _region, account, what] = parts.as_slice() else { return false };
+    let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
+    let has_name = what.strip_prefix(resource).is_some_and(|name| !name.is_empty());
+    *arn == "arn" && partition.starts_with("aws") && *of == service && is_account && has_name
+}
+
+fn is_session_name(text: &str) -> bool {
+    let is_good = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
+    (2..=64).contains(&text.len()) && text.bytes().all(is_good)
+}
+
 /// A `*` may stand for a part of an IPv6 address too.
 fn is_host_pattern(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_*:[]".contains(&b))
@@ -265,6 +295,21 @@ mod tests {
             (Kind::Module, ["word-count", "word-count.wasm"], ["../x", ".wasm"]),
             (Kind::Name, ["a.b-c_1", "X"], ["", "a b"]),
             (Kind::Host, ["proxy.example.com", "fd00::1"], ["http://proxy", "proxy:3128"]),
+            (
+                Kind::StreamArn,
+                [
+                    "arn:aws:kinesis:eu-west-1:123456789012:stream/a",
+                    "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/a.b",
+                ],
+                ["arn:aws:kinesis:eu-west-1:123456789012:stream/", "orders"],
+            ),
+            (
+                Kind::RoleArn,
+                ["arn:aws:iam::123456789012:role/reader", "arn:aws:iam::123456789012:role/team/reader"],
+                ["arn:aws:iam::123456789012:user/me", "arn:aws:iam::1234:role/reader"],
+            ),
+            (Kind::SessionName, ["orders-1", "a=b@c"], ["x", "a b"]),
+            (Kind::HeaderValue, ["orders/7 (team)", "a"], ["a\nb", "ü"]),
             (Kind::HostPatterns, ["localhost|*.internal", "10.*|[::1]"], ["localhost,127.*", "|"]),
         ] {
             for text in good {

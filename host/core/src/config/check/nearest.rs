@@ -3,6 +3,9 @@
 use crate::config::keys::{self, Disposition, Key};
 use crate::config::secret::SENSITIVE;
 
+/// Letters that an end of a name must have to mean it.
+const SHORTEST_END: usize = 4;
+
 /// The nearest known key, with the user's own system and stream in it, or nothing when nothing is near.
 pub(super) fn nearest_key(unknown: &str) -> Option<String> {
     let written: Vec<&str> = unknown.split('.').collect();
@@ -16,7 +19,19 @@ pub(super) fn nearest_key(unknown: &str) -> Option<String> {
     }
     // The right name in the wrong place, such as a client setting among those of the KCL.
     let last = written.last()?;
-    known().find(|key| key.rsplit('.').next().is_some_and(|end| end.eq_ignore_ascii_case(last)))
+    let misplaced = known().find(|key| last_segment(key).eq_ignore_ascii_case(last));
+    misplaced.or_else(|| known().find(|key| is_end_of(unknown, key)))
+}
+
+fn last_segment(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or_default()
+}
+
+/// Whether only the beginning of the last name is missing: `Gzip` of `UseGzip`.
+fn is_end_of(unknown: &str, known: &str) -> bool {
+    let (short, long) = (last_segment(unknown), last_segment(known));
+    let same_place = unknown.strip_suffix(short) == known.strip_suffix(long);
+    same_place && short.len() >= SHORTEST_END && long.to_lowercase().ends_with(&short.to_lowercase())
 }
 
 /// The nearest of `names`, or nothing when none is near.
@@ -26,9 +41,9 @@ pub(in crate::config) fn nearest_name<'a>(unknown: &str, names: impl Iterator<It
 }
 
 /// The pattern with what the user wrote in the places of its placeholders. A pattern that ends in one is a family, and
-/// everything is near to it: none.
+/// everything is near to it: none, unless the family is one of names that users give.
 fn fill(pattern: &str, written: &[&str]) -> Option<String> {
-    if pattern.ends_with('}') {
+    if pattern.ends_with('}') && !pattern.ends_with(".{name}") {
         return None;
     }
     // With the prefix on one side only, the user's segments stand one place off the pattern's.
@@ -79,6 +94,11 @@ mod tests {
             ("sensitve.systems.k.streams.s.aws.secretKey", "sensitive.systems.k.streams.s.aws.secretKey"),
             ("sensitive.systems.k.streams.s.aws.secretkey", "sensitive.systems.k.streams.s.aws.secretKey"),
             ("sensitive.systems.k.streams.s.aws.accessKey", "systems.k.streams.s.aws.accessKey"),
+            ("systems.k.aws.clientConfig.Gzip", "systems.k.aws.clientConfig.UseGzip"),
+            ("systems.k.aws.clientConfig.Header.X-Team", "systems.k.aws.clientConfig.Headers.X-Team"),
+            ("task.confg.greeting", "task.config.greeting"),
+            ("systems.k.streams.s.aws.externalID", "systems.k.streams.s.aws.externalId"),
+            ("systems.k.aws.dynamoDb.region", "systems.k.aws.dynamodb.region"),
         ] {
             assert_eq!(nearest_key(slip).as_deref(), Some(meant), "{slip}");
         }

@@ -6,58 +6,63 @@ use crate::config::value::Kind;
 
 pub(super) const FAMILY: Family = Family {
     title: "AWS client settings",
-    intro: "The setters of the Java SDK's [ClientConfiguration](https://docs.aws.amazon.com/AWSJavaSDK/latest/javadoc/com/amazonaws/ClientConfiguration.html), for the Kinesis and DynamoDB clients of a system.",
+    intro: "The setters of the Java SDK's [ClientConfiguration](https://docs.aws.amazon.com/AWSJavaSDK/latest/javadoc/com/amazonaws/ClientConfiguration.html), for the Kinesis and DynamoDB clients of a system, and for those that look for credentials.",
     keys: KEYS,
 };
 
 const NTLM: &str = "only Basic authentication at a proxy is supported, and none with a Windows domain (NTLM)";
-const POOL: &str = "connections are opened as they are needed and kept by the HTTP client's own rules";
-const RETRIES: &str = "the AWS SDK's standard retry mode has its own budget of retries";
-const HTTP: &str = "there is no such step in the HTTP client used here";
-const SIGNING: &str = "requests are always signed with Signature Version 4";
-
 const OBJECT: &str = "Java objects cannot be written in a properties file; Samza ignores the key too";
+const METADATA: &str = "request ids are not kept; an error tells its own";
 
 const SIZE: Kind = Kind::Int(0, i32::MAX as i64);
+const COUNT: Kind = Kind::Int(1, i32::MAX as i64);
 
 static KEYS: &[Key] = &[
-    Key::system("aws.clientConfig.ConnectionTimeout", Kind::Millis(1), "until a connection is open; otherwise the client's own limit"),
-    Key::system("aws.clientConfig.SocketTimeout", Kind::Millis(1), "until the first byte of an answer; otherwise the client's own limit"),
-    Key::system("aws.clientConfig.RequestTimeout", Kind::Millis(0), "for one attempt of a call; without it, or at 0, the client's own limit holds"),
+    // Time-outs and retries.
+    Key::system("aws.clientConfig.ConnectionTimeout", Kind::Millis(1), "until a connection is open, TLS included").default("3000"),
+    Key::system("aws.clientConfig.SocketTimeout", Kind::Millis(1), "until the first byte of an answer").default("10000"),
+    Key::system("aws.clientConfig.RequestTimeout", Kind::Millis(0), "for one attempt of a call, answer included; 0 is the default").default("30000"),
     Key::system("aws.clientConfig.ClientExecutionTimeout", Kind::Millis(0), "for a call with all its retries; without it, or at 0, RequestTimeout and MaxErrorRetry bound it"),
-    Key::system("aws.clientConfig.MaxErrorRetry", Kind::Int(0, 100), "retries of a call after its first attempt; otherwise the client's own number"),
+    Key::system("aws.clientConfig.MaxErrorRetry", Kind::Int(0, 100), "retries of a call after its first attempt, with a pause between").default("2"),
+    Key::system("aws.clientConfig.RetryMode", Kind::OneOf(&["LEGACY", "STANDARD", "ADAPTIVE"]), "STANDARD: a growing pause with jitter between attempts; ADAPTIVE: throttled calls slow first attempts down too; LEGACY is read as STANDARD").default("STANDARD"),
+    Key::system("aws.clientConfig.UseThrottleRetries", Kind::Bool, "whether retries have a budget, which failures use up and successes fill").default("true"),
+    Key::system("aws.clientConfig.MaxConsecutiveRetriesBeforeThrottling", COUNT, "that budget: retries in a row, in any calls of a client, after which a call fails at its first attempt; otherwise the AWS SDK's own, shared by the clients of a service"),
+    Key::system("aws.clientConfig.RetryPolicy", Kind::Any, "a Java object").no_meaning("Java objects cannot be written in a properties file; set MaxErrorRetry and RetryMode"),
+    // Connections.
+    Key::system("aws.clientConfig.MaxConnections", COUNT, "connections that a client has open to one host at most; a call that finds none free waits, within its time-outs. Otherwise as many as calls need at once. An input has a client for Kinesis, one for DynamoDB, and one for each 8 fan-out subscriptions"),
+    Key::system("aws.clientConfig.ConnectionMaxIdleMillis", Kind::Millis(1), "after which an idle connection is closed").default("60000"),
+    Key::system("aws.clientConfig.ConnectionTTL", Kind::MillisOrNever, "age after which a connection gets no new request").default("-1"),
+    Key::system("aws.clientConfig.UseTcpKeepAlive", Kind::Bool, "whether the system asks after the other end of a connection that is silent for 60 s").default("false"),
+    Key::system("aws.clientConfig.ValidateAfterInactivityMillis", SIZE, "check of idle connections").no_meaning("a connection that its other end has closed is noticed at once, and not used"),
+    Key::system("aws.clientConfig.UseReaper", Kind::Bool, "thread that closes idle connections").no_meaning("idle connections are closed in time, which needs no thread"),
+    Key::system("aws.clientConfig.SocketBufferSizeHints", Kind::Any, "a pair of numbers").no_meaning("the system sizes the buffers of a connection; Samza cannot set a pair either"),
+    Key::system("aws.clientConfig.LocalAddress", Kind::Text, "address of this machine that connections leave from").rejected("the HTTP client cannot be bound to an address; the system's routes decide, so set them there"),
+    Key::system("aws.clientConfig.DnsResolver", Kind::Any, "a Java object").no_meaning(OBJECT),
+    Key::system("aws.clientConfig.Protocol", Kind::OneOf(&["http", "https"]), "HTTP or HTTPS").only("https", "the scheme is part of the endpoint: set `aws.kcl.KinesisEndpoint` and `aws.kcl.DynamoDBEndpoint` to http:// addresses instead"),
+    Key::system("aws.clientConfig.SecureRandom", Kind::Any, "a Java object").no_meaning(OBJECT),
+    Key::system("aws.clientConfig.TlsKeyManagersProvider", Kind::Any, "a Java object").no_meaning(OBJECT),
+    // The proxy.
     Key::system("aws.clientConfig.ProxyHost", Kind::Host, "HTTP proxy through which AWS is called, tunnels for https included; otherwise directly"),
     Key::system("aws.clientConfig.ProxyPort", Kind::Int(1, 65535), "port of the proxy; needed with ProxyHost"),
     Key::system("aws.clientConfig.ProxyUsername", Kind::Text, "user at the proxy (Basic authentication)"),
     Key::system("aws.clientConfig.ProxyPassword", Kind::Text, "password at the proxy; needed with ProxyUsername").masked(Masking::Optional),
+    Key::system("aws.clientConfig.NonProxyHosts", Kind::HostPatterns, "hosts called directly, as `localhost|127.*|*.internal`; `*` stands for any characters"),
+    Key::system("aws.clientConfig.ProxyProtocol", Kind::OneOf(&["http", "https"]), "how the proxy itself is spoken to").only("http", "only a proxy that is spoken to by http is supported; tunnels for https go through it all the same"),
     Key::system("aws.clientConfig.ProxyDomain", Kind::Text, "Windows domain at the proxy").rejected(NTLM),
     Key::system("aws.clientConfig.ProxyWorkstation", Kind::Text, "Windows workstation at the proxy").rejected(NTLM),
-    Key::system("aws.clientConfig.NonProxyHosts", Kind::HostPatterns, "hosts called directly, as `localhost|127.*|*.internal`; `*` stands for any characters"),
-    Key::system("aws.clientConfig.DisableSocketProxy", Kind::Bool, "no SOCKS proxy of the JVM").no_meaning("there is no JVM whose proxy settings could apply"),
-    Key::system("aws.clientConfig.Protocol", Kind::OneOf(&["http", "https"]), "HTTP or HTTPS").only("https", "the scheme is part of the endpoint: set `aws.kcl.KinesisEndpoint` and `aws.kcl.DynamoDBEndpoint` to http:// addresses instead"),
-    Key::system("aws.clientConfig.MaxConnections", Kind::Int(1, i32::MAX as i64), "connections of a client").no_meaning(POOL),
-    Key::system("aws.clientConfig.ConnectionTTL", Kind::Int(-1, i64::MAX), "life of a connection").no_meaning(POOL),
-    Key::system("aws.clientConfig.ConnectionMaxIdleMillis", Kind::Int(0, i64::MAX), "idle life of a connection").no_meaning(POOL),
-    Key::system("aws.clientConfig.ValidateAfterInactivityMillis", SIZE, "check of idle connections").no_meaning(POOL),
-    Key::system("aws.clientConfig.UseReaper", Kind::Bool, "thread that closes idle connections").no_meaning(POOL),
-    Key::system("aws.clientConfig.UseTcpKeepAlive", Kind::Bool, "TCP keep-alive").no_meaning(POOL),
-    Key::system("aws.clientConfig.SocketBufferSizeHints", Kind::Any, "a pair of numbers").no_meaning(OBJECT),
-    Key::system("aws.clientConfig.UseThrottleRetries", Kind::Bool, "retry throttling").no_meaning(RETRIES),
-    Key::system("aws.clientConfig.ThrottledRetries", Kind::Bool, "retry throttling").no_meaning(RETRIES),
-    Key::system("aws.clientConfig.MaxConsecutiveRetriesBeforeThrottling", SIZE, "retry budget").no_meaning(RETRIES),
-    Key::system("aws.clientConfig.RetryPolicy", Kind::Any, "a Java object").no_meaning(RETRIES),
-    Key::system("aws.clientConfig.UseGzip", Kind::Bool, "compressed answers").no_meaning(HTTP),
-    Key::system("aws.clientConfig.UseExpectContinue", Kind::Bool, "Expect: 100-continue").no_meaning(HTTP),
-    Key::system("aws.clientConfig.CacheResponseMetadata", Kind::Bool, "request ids kept by the client").no_meaning(HTTP),
-    Key::system("aws.clientConfig.ResponseMetadataCacheSize", SIZE, "request ids kept by the client").no_meaning(HTTP),
-    Key::system("aws.clientConfig.SignerOverride", Kind::Text, "signature version").no_meaning(SIGNING),
-    Key::system("aws.clientConfig.UserAgent", Kind::Text, "user agent").no_meaning(HTTP),
-    Key::system("aws.clientConfig.UserAgentPrefix", Kind::Text, "user agent").no_meaning(HTTP),
-    Key::system("aws.clientConfig.UserAgentSuffix", Kind::Text, "user agent").no_meaning(HTTP),
-    Key::system("aws.clientConfig.Headers", Kind::Any, "a Java object").no_meaning(OBJECT),
-    Key::system("aws.clientConfig.LocalAddress", Kind::Any, "a Java object").no_meaning(OBJECT),
-    Key::system("aws.clientConfig.DnsResolver", Kind::Any, "a Java object").no_meaning(OBJECT),
-    Key::system("aws.clientConfig.SecureRandom", Kind::Any, "a Java object").no_meaning(OBJECT),
+    Key::system("aws.clientConfig.ProxyAuthenticationMethods", Kind::List, "ways to log in at the proxy").only("Basic", NTLM),
     Key::system("aws.clientConfig.PreemptiveBasicProxyAuth", Kind::Bool, "send proxy credentials at once").no_meaning("the proxy is always given user and password at once"),
-    Key::system("aws.clientConfig.ProxyAuthenticationMethods", Kind::Any, "a Java object").no_meaning(OBJECT),
+    Key::system("aws.clientConfig.DisableSocketProxy", Kind::Bool, "no SOCKS proxy of the JVM").no_meaning("there is no JVM whose proxy settings could apply"),
+    // Requests.
+    Key::system("aws.clientConfig.UserAgentPrefix", Kind::HeaderValue, "stands before the AWS SDK's user agent"),
+    Key::system("aws.clientConfig.UserAgentSuffix", Kind::HeaderValue, "stands behind the AWS SDK's user agent"),
+    Key::system("aws.clientConfig.UserAgent", Kind::HeaderValue, "old name of UserAgentPrefix"),
+    Key::system("aws.clientConfig.Headers.{name}", Kind::HeaderValue, "a header NAME of every request, signed with it").masked(Masking::Optional),
+    Key::system("aws.clientConfig.Headers", Kind::Any, "a Java object").rejected("write each header on a line of its own, as `aws.clientConfig.Headers.X-Team=orders`"),
+    Key::system("aws.clientConfig.SignerOverride", Kind::Text, "signature version").only("AWS4SignerType", "requests are always signed with Signature Version 4"),
+    Key::system("aws.clientConfig.UseGzip", Kind::Bool, "compressed answers").no_meaning("neither Kinesis nor DynamoDB is asked to compress its answers"),
+    Key::system("aws.clientConfig.UseExpectContinue", Kind::Bool, "Expect: 100-continue").no_meaning("Java sends it with PUT requests only, and all calls here are POST"),
+    Key::system("aws.clientConfig.DisableHostPrefixInjection", Kind::Bool, "no prefix before the endpoint's host").no_meaning("no call of Kinesis or DynamoDB has such a prefix"),
+    Key::system("aws.clientConfig.CacheResponseMetadata", Kind::Bool, "request ids kept by the client").no_meaning(METADATA),
+    Key::system("aws.clientConfig.ResponseMetadataCacheSize", SIZE, "request ids kept by the client").no_meaning(METADATA),
 ];

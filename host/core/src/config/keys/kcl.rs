@@ -18,8 +18,9 @@ const CLEANUP: &str = "the thresholds of the cleanup say how often it looks";
 const ASSIGNMENT: &str = "leases are taken and balanced as KCL 1.x and 2.x do it, not by worker load";
 const OWN_BACK_OFF: &str = "every call has its own bounded back-off here";
 const NO_THREADS: &str = "there is no such thread pool here";
-const TABLE: &str = "the lease table is created without it for now";
+const CREDENTIALS: &str = "classes cannot be loaded here: set `aws.accessKey`, `aws.profile` or `aws.roleArn`, and the same below `aws.dynamodb.`";
 const OBJECT: &str = "Java objects cannot be written in a properties file; Samza ignores the key too";
+const ENDS: &str = "RequestTimeout among the AWS client settings bounds a call";
 const SINGLE_TABLE: &str = "only the lease table is used, in the format of KCL 1.x and 2.x";
 
 static KEYS: &[Key] = &[
@@ -60,7 +61,7 @@ static KEYS: &[Key] = &[
     Key::either("aws.kcl.DynamoDBClientConfig", Kind::Any, "a Java object").no_meaning(OBJECT),
     Key::either("aws.kcl.CloudWatchClientConfig", Kind::Any, "a Java object").no_meaning(OBJECT),
     Key::either("aws.kcl.RecordsFetcherFactory", Kind::Any, "a Java object").no_meaning(OBJECT),
-    Key::either("aws.kcl.UserAgent", Kind::Text, "user agent").no_meaning("the AWS SDK's own user agent is sent"),
+    Key::either("aws.kcl.UserAgent", Kind::HeaderValue, "stands before the AWS SDK's user agent; wins over `aws.clientConfig.UserAgentPrefix`"),
     Key::either("aws.kcl.IdleMillisBetweenCalls", Kind::Millis(0), "pause between reads").no_meaning("IdleTimeBetweenReadsInMillis is the pause between reads"),
     Key::either("aws.kcl.MillisBehindLatestThresholdForReducedTps", Kind::Millis(0), "read more slowly when caught up").no_meaning("IdleTimeBetweenReadsInMillis is the pause of a shard that is caught up"),
     Key::either("aws.kcl.MaxPendingProcessRecordsInput", COUNT, "batches that may wait").no_meaning("what may wait is bounded by MaxCacheByteSize and MaxRecordsCount"),
@@ -88,7 +89,7 @@ static KEYS: &[Key] = &[
     Key::either("aws.kcl.MaxDescribeStreamConsumerRetries", COUNT, "attempts of a call at start").no_meaning(OWN_BACK_OFF),
     Key::either("aws.kcl.RegisterStreamConsumerRetries", COUNT, "attempts of a call at start").no_meaning(OWN_BACK_OFF),
     Key::either("aws.kcl.RetryBackoffMillis", TIME, "pause between these attempts").no_meaning(OWN_BACK_OFF),
-    Key::either("aws.kcl.StreamArn", Kind::Text, "the stream by ARN").rejected("a stream is named in `task.inputs`; streams of another account cannot be read yet"),
+    Key::either("aws.kcl.StreamArn", Kind::StreamArn, "the stream's ARN, for a stream of another account that is shared by its resource policy; it ends in the name that `task.inputs` has"),
     Key::either("aws.kcl.StreamName", Kind::Text, "the stream").rejected("the stream is named in `task.inputs`; remove the key"),
     Key::either("aws.kcl.ApplicationName", Kind::Text, "the KCL application").rejected("as in Samza it is always `<job.name>-<job.id>-<stream>`; set TableName to use the lease table of another application"),
     Key::either("aws.kcl.LeaseAssignmentStrategy", Kind::Text, "balancing of KCL 3.x").no_meaning(ASSIGNMENT),
@@ -103,8 +104,35 @@ static KEYS: &[Key] = &[
     Key::either("aws.kcl.TableMigrationCompleteBakeTimeSeconds", Kind::Int(0, i32::MAX as i64), "migration of KCL 3.5").no_meaning(SINGLE_TABLE),
     Key::either("aws.kcl.StreamInfoMode", Kind::Text, "stream rows of KCL 3.5").no_meaning(SINGLE_TABLE),
     Key::either("aws.kcl.StreamIdOnboardingState", Kind::Text, "stream rows of KCL 3.5").no_meaning(SINGLE_TABLE),
-    Key::either("aws.kcl.LeaseTablePitrEnabled", Kind::Bool, "backups of the lease table").not_yet(TABLE),
-    Key::either("aws.kcl.LeaseTableDeletionProtectionEnabled", Kind::Bool, "deletion protection of the lease table").not_yet(TABLE),
-    Key::either("aws.kcl.ConsistentReads", Kind::Bool, "strongly consistent reads of leases").not_yet("leases are read eventually consistent, as the KCL does by default"),
+    Key::either("aws.kcl.LeaseTablePitrEnabled", Kind::Bool, "point-in-time recovery of a lease table that has to be created").default("false"),
+    Key::either("aws.kcl.LeaseTableDeletionProtectionEnabled", Kind::Bool, "deletion protection of a lease table that has to be created").default("false"),
+    Key::either("aws.kcl.ConsistentReads", Kind::Bool, "read the lease table strongly consistent, at twice the price").default("false"),
     Key::either("aws.kcl.LeaseTableScanTotalSegments", COUNT, "parallel scan of the lease table").no_meaning("the lease table is scanned page by page"),
+    Key::either("aws.kcl.LeaseTableTags", Kind::Any, "tags of a lease table that has to be created").not_yet("the lease table is created without tags"),
+    Key::either("aws.kcl.Tags", Kind::Any, "tags of a lease table that has to be created").not_yet("the lease table is created without tags"),
+    Key::either("aws.kcl.TimeoutInSeconds", COUNT, "time for an answer of a process of another language").no_meaning("`task.call.timeout.ms` bounds a call"),
+    Key::either("aws.kcl.EpsilonMillis", Kind::Millis(0), "slack between renewals").no_meaning("leases are renewed at a third of FailoverTimeMillis"),
+    Key::either("aws.kcl.DynamoDbRequestTimeout", TIME, "bound of a call of DynamoDB").no_meaning(ENDS),
+    Key::either("aws.kcl.KinesisRequestTimeout", TIME, "bound of a call of Kinesis").no_meaning(ENDS),
+    Key::either("aws.kcl.PublisherFlushBuffer", COUNT, "CloudWatch").no_meaning(CLOUDWATCH),
+    Key::either("aws.kcl.ReadTimeoutsToIgnoreBeforeWarning", Kind::Int(0, i32::MAX as i64), "warning about slow reads").no_meaning("a read that is too slow is repeated, and told when it keeps failing"),
+    Key::either("aws.kcl.ListShardsCacheAllowedAgeInSeconds", COUNT, "cache of ListShards").no_meaning("shards are listed anew each time they are needed"),
+    Key::either("aws.kcl.MaxCacheMissesBeforeReload", COUNT, "cache of ListShards").no_meaning("shards are listed anew each time they are needed"),
+    Key::either("aws.kcl.CacheMissWarningModulus", COUNT, "cache of ListShards").no_meaning("shards are listed anew each time they are needed"),
+    Key::either("aws.kcl.AwsCredentialsProvider", Kind::Any, "class of a credentials provider").rejected(CREDENTIALS),
+    Key::either("aws.kcl.AwsCredentialsProviderDynamoDB", Kind::Any, "class of a credentials provider").rejected(CREDENTIALS),
+    Key::either("aws.kcl.AwsCredentialsProviderCloudWatch", Kind::Any, "class of a credentials provider").no_meaning(CLOUDWATCH),
+    Key::either("aws.kcl.IsGracefulLeaseHandoffEnabled", Kind::Bool, "hand-over of KCL 3.x").no_meaning(ASSIGNMENT),
+    Key::either("aws.kcl.GracefulLeaseHandoffTimeoutMillis", TIME, "hand-over of KCL 3.x").no_meaning(ASSIGNMENT),
+    Key::either("aws.kcl.InMemoryWorkerMetricsCaptureFrequencyMillis", Kind::Any, "balancing of KCL 3.x").no_meaning(ASSIGNMENT),
+    Key::either("aws.kcl.WorkerMetricsReporterFreqInMillis", Kind::Any, "balancing of KCL 3.x").no_meaning(ASSIGNMENT),
+    Key::either("aws.kcl.NoOfPersistedMetricsPerWorkerMetrics", Kind::Any, "balancing of KCL 3.x").no_meaning(ASSIGNMENT),
+    Key::either("aws.kcl.DisableWorkerMetrics", Kind::Any, "balancing of KCL 3.x").no_meaning(ASSIGNMENT),
+    Key::either("aws.kcl.MaxThroughputPerHostKBps", Kind::Any, "balancing of KCL 3.x").no_meaning(ASSIGNMENT),
+    Key::either("aws.kcl.DampeningPercentage", Kind::Any, "balancing of KCL 3.x").no_meaning(ASSIGNMENT),
+    Key::either("aws.kcl.ReBalanceThresholdPercentage", Kind::Any, "balancing of KCL 3.x").no_meaning(ASSIGNMENT),
+    Key::either("aws.kcl.AllowThroughputOvershoot", Kind::Any, "balancing of KCL 3.x").no_meaning(ASSIGNMENT),
+    Key::either("aws.kcl.StaleWorkerMetricsEntryCleanupDuration", Kind::Any, "balancing of KCL 3.x").no_meaning(ASSIGNMENT),
+    Key::either("aws.kcl.VarianceBalancingFrequency", Kind::Any, "balancing of KCL 3.x").no_meaning(ASSIGNMENT),
+    Key::either("aws.kcl.WorkerMetricsEMAAlpha", Kind::Any, "balancing of KCL 3.x").no_meaning(ASSIGNMENT),
 ];

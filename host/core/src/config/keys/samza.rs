@@ -1,6 +1,6 @@
 //! Samza's own keys: those that mean the same here, those that mean nothing here, and those that cannot be honoured.
 
-use super::{Family, Key, Masking};
+use super::{Family, Key};
 use crate::config::value::Kind;
 
 pub(super) const FAMILY: Family = Family {
@@ -38,9 +38,6 @@ static KEYS: &[Key] = &[
     Key::job("task.window.ms", Kind::MillisOrNever, "time between calls of the task's window").default("-1").not_yet("the task's window is not called"),
     Key::job("task.shutdown.ms", Kind::Millis(1), "time for a graceful stop").default("30000"),
     Key::system("samza.factory", Kind::Text, "what the system is: Kinesis for inputs (`org.apache.samza.system.kinesis.KinesisSystemFactory`, `org.apache.samza.system.eventhub.KinesisSystemFactory` or `kinesis`), `console` or `file` for outputs").required(),
-    Key::either("aws.region", Kind::Text, "AWS region; otherwise the AWS default chain decides"),
-    Key::stream("aws.accessKey", Kind::Text, "AWS access key id, together with the secret key; otherwise the AWS default chain decides"),
-    Key::stream("aws.secretKey", Kind::Text, "AWS secret access key").masked(Masking::Required),
     Key::job("streams.{id}.samza.system", Kind::Name, "system of the stream id"),
     Key::job("streams.{id}.samza.physical.name", Kind::Name, "name of the stream at AWS. Default: the id"),
     // What cannot be honoured, and must not be ignored.

@@ -1,6 +1,6 @@
 //! The keys that Samza does not have, in its style: limits of the sandbox, batches, retries, outputs.
 
-use super::{Family, Key, Masking};
+use super::{Family, Key};
 use crate::config::value::Kind;
 
 pub(super) const FAMILY: Family =
@@ -22,5 +22,4 @@ static KEYS: &[Key] = &[
     Key::job("sensitive.task.config.{name}", Kind::Verbatim, "a secret for the task").rejected("tasks cannot be given secrets yet; there is no masked path to them"),
     Key::system("file.path", Kind::Text, "the file that an output system with the factory `file` appends to; required there"),
     Key::system("aws.wire.protocol", Kind::OneOf(&["cbor", "json"]), "encoding of the Kinesis calls; `json` for endpoints that cannot speak AWS CBOR").default("cbor"),
-    Key::stream("aws.sessionToken", Kind::Text, "session token of temporary credentials").masked(Masking::Required),
 ];

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::systems::System;
-use super::{Place, Settings, access, position, retrieval};
+use super::{Place, Settings, access, client, identity, position, retrieval};
 use crate::config::check::nearest_name;
-use crate::config::job::{BillingMode, Input, LeaseCleanup, Wire};
+use crate::config::job::{BillingMode, Input, LeaseCleanup, NewTable, Wire};
 use crate::config::problem::{Code, Origin, Problem};
 use crate::config::value::{self, Kind};
 
@@ -142,16 +142,22 @@ fn input(settings: &mut Settings<'_>, stream: Stream, job_name: &str, job_id: &s
     let Stream { system, name, aliases } = stream;
     let at = Place { system: &system, streams: &aliases };
     let application_name = format!("{job_name}-{job_id}-{name}");
-    let (kinesis_endpoint, dynamodb_endpoint) = access::endpoints(settings, at);
-    let region = access::region(settings, at, kinesis_endpoint.is_some());
-    let client = access::client(settings, at, [&kinesis_endpoint, &dynamodb_endpoint]);
+    let identities = identity::read(settings, at, &format!("{job_name}-{job_id}"));
+    let stream_arn = access::stream_arn(settings, at);
+    let access = access::read(settings, at, stream_arn.as_deref(), identities);
+    let client = client::read(settings, at, &access);
+    let [kinesis, dynamodb] = access;
     Input {
-        region,
-        credentials: access::credentials(settings, at),
-        kinesis_endpoint,
-        dynamodb_endpoint,
+        stream_arn,
+        kinesis,
+        dynamodb,
         table_name: table_name(settings, at, &application_name),
-        billing_mode: billing_mode(settings, at),
+        new_table: NewTable {
+            billing_mode: billing_mode(settings, at),
+            deletion_protection: settings.is_set_in("aws.kcl.LeaseTableDeletionProtectionEnabled", at),
+            point_in_time_recovery: settings.is_set_in("aws.kcl.LeaseTablePitrEnabled", at),
+        },
+        consistent_reads: settings.is_set_in("aws.kcl.ConsistentReads", at),
         worker_id: settings.text_in("aws.kcl.WorkerId", at),
         initial_position: position::read(settings, at),
         wire: match settings.text_in("aws.wire.protocol", at) {
@@ -195,8 +201,8 @@ fn check_table(settings: &mut Settings<'_>, others: &[Input], input: &Input) {
     let key = settings.find(TABLE_NAME, at).unwrap_or_else(|| own.clone());
     let same = |other: &&Input| {
         other.table_name == input.table_name
-            && other.region == input.region
-            && other.dynamodb_endpoint == input.dynamodb_endpoint
+            && other.dynamodb.region == input.dynamodb.region
+            && other.dynamodb.endpoint == input.dynamodb.endpoint
     };
     if let Some(other) = others.iter().find(same) {
         let names = [(&other.system, &other.stream), (&input.system, &input.stream)];

@@ -1,7 +1,6 @@
 //! Where a stream starts: `InitialPositionInStream` and its timestamp, which may stand at the stream and at its system.
 
-use super::{Place, Settings, candidates};
-use crate::config::keys;
+use super::{Level, Place, Settings};
 use crate::config::problem::{Code, Origin, Problem};
 use crate::config::value;
 use crate::position::InitialPosition;
@@ -11,9 +10,9 @@ const TIMESTAMP: &str = "aws.kcl.TimestampAtInitialPositionInStream";
 
 /// The first scope that says anything decides: a timestamp alone implies AT_TIMESTAMP, as in the KCL.
 pub(super) fn read(settings: &mut Settings<'_>, at: Place<'_>) -> InitialPosition {
-    for of_stream in [true, false] {
-        let position = set(settings, POSITION, at, of_stream);
-        let moment = set(settings, TIMESTAMP, at, of_stream);
+    for level in Level::ALL {
+        let position = settings.find_at(POSITION, at, level);
+        let moment = settings.find_at(TIMESTAMP, at, level);
         match (position, moment) {
             (None, None) => {}
             (None, Some(moment)) => {
@@ -58,11 +57,4 @@ fn at_timestamp(settings: &mut Settings<'_>, at: Place<'_>) -> InitialPosition {
         settings.report.problem(problem.hint(format!("add a line {key}=2026-01-31T12:00:00Z")));
     }
     InitialPosition::Latest
-}
-
-/// The key under which `name` is set at the stream itself, or at its system.
-fn set(settings: &Settings<'_>, name: &str, at: Place<'_>, of_stream: bool) -> Option<String> {
-    let candidates = candidates(keys::row(name), at).into_iter().enumerate();
-    let mut of_scope = candidates.filter(|(index, _)| (*index < at.streams.len()) == of_stream);
-    of_scope.find(|(_, key)| settings.entries.contains_key(key)).map(|(_, key)| key)
 }

@@ -32,9 +32,9 @@ pub(super) fn read(settings: &mut Settings<'_>, at: Place<'_>, application_name:
 pub(super) fn check(settings: &mut Settings<'_>, others: &[Input], input: &Input) {
     let same = |other: &&Input| {
         other.retrieval == input.retrieval
-            && other.stream == input.stream
-            && other.region == input.region
-            && other.kinesis_endpoint == input.kinesis_endpoint
+            && other.stream_id() == input.stream_id()
+            && other.kinesis.region == input.kinesis.region
+            && other.kinesis.endpoint == input.kinesis.endpoint
     };
     let Some(other) = others.iter().filter(|_| input.retrieval != Retrieval::Polling).find(same) else {
         return;

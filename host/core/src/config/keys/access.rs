@@ -1,0 +1,60 @@
+//! Access to AWS: whose credentials, which region. Samza's keys of it, and what they leave out.
+
+use super::{Family, Key, Masking};
+use crate::config::value::Kind;
+
+pub(super) const FAMILY: Family = Family {
+    title: "Access to AWS",
+    intro: "Samza has `aws.region`, `aws.accessKey` and `aws.secretKey`. Without any credentials the AWS default chain is asked: environment, profile, web identity, container, instance. A stream's own setting wins over its system's; a stream with credentials of its own does not take its system's role. DynamoDB (the lease table) is called with the stream's region, credentials and role, unless it has its own. Temporary credentials are fetched anew before they expire.",
+    keys: KEYS,
+};
+
+static KEYS: &[Key] = &[
+    Key::either("aws.region", Kind::Text, "AWS region; otherwise the AWS default chain decides"),
+    Key::either("aws.accessKey", Kind::Text, "AWS access key id, together with the secret key"),
+    Key::either("aws.secretKey", Kind::Text, "AWS secret access key").masked(Masking::Required),
+    Key::either("aws.sessionToken", Kind::Text, "session token, if access key and secret key are temporary")
+        .masked(Masking::Required),
+    Key::either(
+        "aws.profile",
+        Kind::Text,
+        "profile of `~/.aws/config` and `~/.aws/credentials`, with all that a profile can say (keys, role, SSO, process); instead of access key and secret key",
+    ),
+    Key::either(
+        "aws.roleArn",
+        Kind::RoleArn,
+        "role to assume with the credentials, as for a stream in another account",
+    ),
+    Key::either("aws.externalId", Kind::Text, "external id that the role's trust policy asks for"),
+    Key::either(
+        "aws.roleSessionName",
+        Kind::SessionName,
+        "name of the role's session, as the logs of its account show it. Default: `<job.name>-<job.id>`",
+    ),
+    Key::either(
+        "aws.stsEndpoint",
+        Kind::Url,
+        "address of STS, which gives the role's credentials. Otherwise `AWS_ENDPOINT_URL_STS` or `AWS_ENDPOINT_URL` of the environment, else the region's own",
+    ),
+    Key::either("aws.dynamodb.region", Kind::Text, "region of the lease table"),
+    Key::either(
+        "aws.dynamodb.accessKey",
+        Kind::Text,
+        "AWS access key id for the lease table, together with its secret key",
+    ),
+    Key::either("aws.dynamodb.secretKey", Kind::Text, "AWS secret access key for the lease table")
+        .masked(Masking::Required),
+    Key::either("aws.dynamodb.sessionToken", Kind::Text, "session token for the lease table").masked(Masking::Required),
+    Key::either("aws.dynamodb.profile", Kind::Text, "profile for the lease table"),
+    Key::either(
+        "aws.dynamodb.roleArn",
+        Kind::RoleArn,
+        "role to assume for the lease table; with the stream's credentials if the lease table has none of its own",
+    ),
+    Key::either("aws.dynamodb.externalId", Kind::Text, "external id for this role"),
+    Key::either(
+        "aws.dynamodb.roleSessionName",
+        Kind::SessionName,
+        "name of this role's session. Default: `<job.name>-<job.id>`",
+    ),
+];

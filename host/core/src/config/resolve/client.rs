@@ -1,0 +1,160 @@
+//! The settings of the AWS clients of a system: time-outs, retries, connections, headers, the proxy.
+
+use std::collections::BTreeMap;
+
+use super::access::is_local;
+use super::{Place, Settings, candidates};
+use crate::config::Secret;
+use crate::config::job::{Access, ClientSettings, Proxy, ProxyLogin, RetryBudget, RetryMode};
+use crate::config::keys;
+use crate::config::problem::{Code, Problem};
+use crate::config::value;
+
+const PROXY_HOST: &str = "aws.clientConfig.ProxyHost";
+const PROXY_PORT: &str = "aws.clientConfig.ProxyPort";
+const PROXY_USERNAME: &str = "aws.clientConfig.ProxyUsername";
+const PROXY_PASSWORD: &str = "aws.clientConfig.ProxyPassword";
+const NON_PROXY_HOSTS: &str = "aws.clientConfig.NonProxyHosts";
+const USER_AGENT: &str = "aws.clientConfig.UserAgent";
+const USER_AGENT_PREFIX: &str = "aws.clientConfig.UserAgentPrefix";
+const KCL_USER_AGENT: &str = "aws.kcl.UserAgent";
+const RETRY_MODE: &str = "aws.clientConfig.RetryMode";
+const RETRY_BUDGET: &str = "aws.clientConfig.MaxConsecutiveRetriesBeforeThrottling";
+const HEADERS: &str = "aws.clientConfig.Headers.{name}";
+
+/// Headers that the client writes itself, or that say what a request is.
+const OWN_HEADERS: [&str; 7] =
+    ["authorization", "host", "user-agent", "content-length", "content-type", "transfer-encoding", "connection"];
+
+pub(super) fn read(settings: &mut Settings<'_>, at: Place<'_>, access: &[Access; 2]) -> ClientSettings {
+    ClientSettings {
+        connection_timeout: settings.maybe_millis_in("aws.clientConfig.ConnectionTimeout", at),
+        socket_timeout: settings.maybe_millis_in("aws.clientConfig.SocketTimeout", at),
+        request_timeout: settings.maybe_millis_in("aws.clientConfig.RequestTimeout", at),
+        execution_timeout: settings.maybe_millis_in("aws.clientConfig.ClientExecutionTimeout", at),
+        max_error_retry: settings
+            .int_in("aws.clientConfig.MaxErrorRetry", at)
+            .and_then(|retries| u32::try_from(retries).ok()),
+        retry_mode: retry_mode(settings, at),
+        retry_budget: retry_budget(settings, at),
+        proxy: proxy(settings, at, access),
+        max_connections: settings
+            .int_in("aws.clientConfig.MaxConnections", at)
+            .and_then(|connections| usize::try_from(connections).ok()),
+        connection_max_idle: settings.maybe_millis_in("aws.clientConfig.ConnectionMaxIdleMillis", at),
+        connection_ttl: settings.maybe_millis_in("aws.clientConfig.ConnectionTTL", at),
+        tcp_keep_alive: settings.is_set_in("aws.clientConfig.UseTcpKeepAlive", at),
+        user_agent_prefix: user_agent_prefix(settings, at),
+        user_agent_suffix: settings.text_in("aws.clientConfig.UserAgentSuffix", at),
+        headers: headers(settings, at),
+    }
+}
+
+fn retry_mode(settings: &mut Settings<'_>, at: Place<'_>) -> RetryMode {
+    let mode = settings.text_in(RETRY_MODE, at).unwrap_or_default();
+    if mode.eq_ignore_ascii_case("LEGACY")
+        && let Some(key) = settings.find(RETRY_MODE, at)
+    {
+        let message = format!("`{key}` is read as STANDARD: the AWS SDK used here has no legacy mode");
+        settings.remark(Code::NoEffect, message, &key);
+    }
+    if mode.eq_ignore_ascii_case("ADAPTIVE") { RetryMode::Adaptive } else { RetryMode::Standard }
+}
+
+fn retry_budget(settings: &mut Settings<'_>, at: Place<'_>) -> RetryBudget {
+    let retries = settings.int_in(RETRY_BUDGET, at).and_then(|retries| u32::try_from(retries).ok());
+    if settings.is_set_in("aws.clientConfig.UseThrottleRetries", at) {
+        return retries.map_or(RetryBudget::Default, RetryBudget::Retries);
+    }
+    if let Some(key) = settings.find(RETRY_BUDGET, at) {
+        settings.remark(Code::NoEffect, format!("`{key}` has no effect with UseThrottleRetries=false"), &key);
+    }
+    RetryBudget::Unlimited
+}
+
+/// The KCL's for the stream, else the client's; `UserAgent` is the client's old name of it.
+fn user_agent_prefix(settings: &mut Settings<'_>, at: Place<'_>) -> Option<String> {
+    let [of_kcl, prefix, old] = [KCL_USER_AGENT, USER_AGENT_PREFIX, USER_AGENT].map(|name| settings.text_in(name, at));
+    if prefix.is_some()
+        && let Some(key) = settings.find(USER_AGENT, at)
+    {
+        settings.remark(Code::NoEffect, format!("`{key}` has no effect: UserAgentPrefix is set, its new name"), &key);
+    }
+    of_kcl.or(prefix).or(old)
+}
+
+fn headers(settings: &mut Settings<'_>, at: Place<'_>) -> BTreeMap<String, Secret> {
+    let mut headers = BTreeMap::new();
+    let entries = settings.entries;
+    // Of the two ways to write one the masked comes first.
+    for pattern in candidates(keys::row(HEADERS), at) {
+        let Some(stem) = pattern.strip_suffix("{name}") else { continue };
+        for (key, entry) in entries.range(stem.to_owned()..).take_while(|(key, _)| key.starts_with(stem)) {
+            let name = key[stem.len()..].to_ascii_lowercase();
+            settings.used.insert(key.clone());
+            settings.record(key, &entry.value, entry.origin.clone());
+            if let Some(expected) = unfit_header(&name) {
+                let problem = Problem::new(Code::BadValue, format!("`{name}` cannot be added to the requests"));
+                settings.blame(problem.expected(expected).hint("remove the line"), key);
+                continue;
+            }
+            headers.entry(name).or_insert_with(|| Secret::new(entry.value.trim()));
+        }
+    }
+    headers
+}
+
+/// What is expected instead of a header's name that cannot be used.
+fn unfit_header(name: &str) -> Option<&'static str> {
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if !name.bytes().all(is_token) {
+        return Some("the name of an HTTP header");
+    }
+    let is_own = OWN_HEADERS.contains(&name) || name.starts_with("x-amz") || name.starts_with("amz-sdk-");
+    is_own.then_some("a header that the client does not write itself")
+}
+
+fn proxy(settings: &mut Settings<'_>, at: Place<'_>, access: &[Access; 2]) -> Option<Proxy> {
+    let host = settings.text_in(PROXY_HOST, at);
+    let port = settings.int_in(PROXY_PORT, at).and_then(|port| u16::try_from(port).ok());
+    let username = settings.text_in(PROXY_USERNAME, at);
+    let password = settings.text_in(PROXY_PASSWORD, at);
+    let non_proxy_hosts = settings.text_in(NON_PROXY_HOSTS, at);
+    go_together(settings, at, [PROXY_HOST, PROXY_PORT], "without a proxy AWS is called directly");
+    go_together(settings, at, [PROXY_USERNAME, PROXY_PASSWORD], "without a login the proxy is used as it is");
+    if settings.find(PROXY_HOST, at).is_none() {
+        for name in [PROXY_USERNAME, PROXY_PASSWORD, NON_PROXY_HOSTS] {
+            if let Some(key) = settings.find(name, at) {
+                settings.remark(Code::NoEffect, format!("`{key}` has no effect without ProxyHost"), &key);
+            }
+        }
+    }
+    let (host, port) = host.zip(port)?;
+    if non_proxy_hosts.is_none()
+        && let Some(endpoint) = access.iter().filter_map(|it| it.endpoint.as_ref()).find(|url| is_local(url))
+        && let Some(key) = settings.find(PROXY_HOST, at)
+    {
+        let message =
+            format!("{endpoint} is called through `{key}` too: set NonProxyHosts=localhost|127.*|[::1] if not meant");
+        settings.remark(Code::Suspicious, message, &key);
+    }
+    let login =
+        username.zip(password).map(|(username, password)| ProxyLogin { username, password: Secret::new(password) });
+    let non_proxy_hosts = non_proxy_hosts.unwrap_or_default();
+    let non_proxy_hosts = value::host_patterns(&non_proxy_hosts).into_iter().map(str::to_owned).collect();
+    Some(Proxy { host, port, login, non_proxy_hosts })
+}
+
+/// Reports that one of two keys is set without the other. The Java SDK would do as if neither were: a proxy that was
+/// asked for must not be left out in silence.
+fn go_together(settings: &mut Settings<'_>, at: Place<'_>, names: [&'static str; 2], neither: &str) {
+    let (there, missing) = match names.map(|name| settings.find(name, at)) {
+        [Some(there), None] => (there, names[1]),
+        [None, Some(there)] => (there, names[0]),
+        _ => return,
+    };
+    let missing = candidates(keys::row(missing), at).swap_remove(0);
+    let problem = Problem::new(Code::MissingKey, format!("`{there}` is set and `{missing}` is not"));
+    let problem = problem.expected(format!("both, or neither: {neither}"));
+    settings.blame(problem.hint(format!("add a line {missing}=..., or remove {there}")), &there);
+}
