@@ -24,19 +24,22 @@ class Failed(Exception):
 class Consumer:
     """A running consumer process."""
 
-    def __init__(self, name, command, environment, output, log, by_signal):
+    def __init__(self, name, command, environment, output, log, by_signal, prints_records=False):
         self.name = name
         self.output = output
         self.log = log
         self.by_signal = by_signal
         self.log_file = log.open("wb")
+        printed = output.open("wb") if prints_records else None
         self.process = subprocess.Popen(
             command,
             env={**os.environ, **environment},
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=printed or subprocess.PIPE,
             stderr=self.log_file,
         )
+        if printed:
+            printed.close()
 
     def deliveries(self):
         return numbered.read(self.output)
@@ -46,10 +49,17 @@ class Consumer:
         if code is not None:
             raise Failed(f"{self.name} ended by itself with {code}; its log is {self.log}")
 
-    def stop(self):
-        """Stops it gracefully; returns what it printed at its end."""
+    def ask_to_stop(self):
+        """Tells it to stop gracefully, and does not wait for it."""
         if self.by_signal and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+        self.process.stdin.close()
+
+    def stop(self):
+        """Stops it gracefully; returns what it printed at its end."""
+        if not self.process.stdin.closed:
+            self.ask_to_stop()
+        self.process.stdin = None
         try:
             printed, _ = self.process.communicate(timeout=STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -59,7 +69,7 @@ class Consumer:
             self.log_file.close()
         if self.process.returncode != 0:
             raise Failed(f"{self.name} ended with {self.process.returncode}; its log is {self.log}")
-        return printed.decode()
+        return (printed or b"").decode()
 
     def kill(self):
         """Ends it at once, as a crash does."""
@@ -74,7 +84,7 @@ class Starter:
         self.kinesis = kinesis
         self.dynamodb = dynamodb
         self.work = work
-        self.shardmill = shardmill
+        self.binary = shardmill
         self.java_build = java_build
         self.started = []
 
@@ -110,28 +120,38 @@ class Starter:
     def kcl1(self, stream, application, output, **options):
         return self.java("kcl1", "Kcl1Consumer", stream, application, output, **options)
 
-    def kcl_rs(self, stream, application, output, retrieval="POLLING", records=10_000):
-        command = [sys.executable, HERE / "kcl_rs_consumer.py", stream, application, output, retrieval, str(records)]
+    def kcl_rs(self, stream, application, output, **options):
+        worker = options.pop("worker", f"kcl-rs-{len(self.started)}")
+        settings = {"stream": stream, "application": application, "output": output, "worker": worker, **options}
+        command = [sys.executable, HERE / "kcl_rs_consumer.py"]
+        command += [f"{name}={value}" for name, value in settings.items()]
         environment = {
             "AWS_ENDPOINT_URL_KINESIS": self.kinesis,
             "AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb,
             "RUST_LOG": "kcl=info,warn",
         }
-        return self._start(f"kcl-rs-{len(self.started)}", command, environment, output, by_signal=False)
+        return self._start(worker, command, environment, output, by_signal=False)
 
     def shardmill_job(self, stream, table, output, pause_ms=0, **kcl):
         """Shardmill's ``echo`` task over the lease table of another application."""
-        number = len(self.started)
-        properties = self.work / f"shardmill-{number}.properties"
+        settings = {
+            "task.commit.ms": "500",
+            "task.config.pause.ms": pause_ms,
+            "systems.out.samza.factory": "file",
+            "systems.out.file.path": output,
+        }
+        waits = {"FailoverTimeMillis": "2000", "ParentShardPollIntervalMillis": "500"}
+        return self.shardmill(stream, table, output, settings, **{**waits, **kcl})
+
+    def shardmill(self, stream, table, output, job, prints_records=False, arguments=(), **kcl):
+        """The same with the settings of a job, and those of a KCL; its defaults otherwise."""
+        name = kcl.get("WorkerId", f"shardmill-{len(self.started)}")
+        properties = self.work / f"{output.stem}-{name}.properties"
         settings = {
             "job.name": "compat",
             "task.class": "echo",
             "task.inputs": f"kinesis.{stream}",
-            "task.commit.ms": "500",
             "task.config.output": "out.echo",
-            "task.config.pause.ms": pause_ms,
-            "systems.out.samza.factory": "file",
-            "systems.out.file.path": output,
             "systems.kinesis.samza.factory": "org.apache.samza.system.kinesis.KinesisSystemFactory",
             "systems.kinesis.aws.region": "us-east-1",
             f"systems.kinesis.streams.{stream}.aws.accessKey": "local",
@@ -140,13 +160,14 @@ class Starter:
             "systems.kinesis.aws.kcl.DynamoDBEndpoint": self.dynamodb,
             "systems.kinesis.aws.kcl.TableName": table,
             "systems.kinesis.aws.kcl.InitialPositionInStream": "TRIM_HORIZON",
-            "systems.kinesis.aws.kcl.FailoverTimeMillis": "2000",
-            "systems.kinesis.aws.kcl.ParentShardPollIntervalMillis": "500",
+            **job,
             **{f"systems.kinesis.aws.kcl.{key}": value for key, value in kcl.items()},
         }
         properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()), encoding="utf-8")
-        command = [self.shardmill, "run", "--config-path", properties, "--tasks", self.work / "tasks", "--json"]
-        return self._start(f"shardmill-{number}", command, {}, output, by_signal=True)
+        command = [self.binary, "run", "--config-path", properties, "--tasks", self.work / "tasks", *arguments]
+        if not prints_records:
+            command.append("--json")
+        return self._start(name, command, {}, output, by_signal=True, prints_records=prints_records)
 
     def stop_all(self):
         """Ends what still runs; for the way out after a failure."""
@@ -154,9 +175,9 @@ class Starter:
             if consumer.process.poll() is None:
                 consumer.kill()
 
-    def _start(self, name, command, environment, output, by_signal):
+    def _start(self, name, command, environment, output, by_signal, prints_records=False):
         log = self.work / f"{output.stem}-{name}.log"
-        consumer = Consumer(name, command, environment, output, log, by_signal)
+        consumer = Consumer(name, command, environment, output, log, by_signal, prints_records)
         self.started.append(consumer)
         return consumer
 

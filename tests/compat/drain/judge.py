@@ -12,6 +12,7 @@ from pathlib import Path
 import boto3
 
 import consumers
+import fleet
 import numbered
 from consumers import wait
 
@@ -61,6 +62,11 @@ class Account:
             if row.get("entityType", {"S": "LEASE"})["S"] == "LEASE" and "checkpoint" in row
         }
 
+    def unfinished(self):
+        """Closed shards with a lease that is not at its end; finished ones are at SHARD_END, or gone after a clean-up."""
+        leases = self.leases()
+        return [s for s in self.closed() if s in leases and leases[s]["checkpoint"]["S"] != "SHARD_END"]
+
     def closed(self):
         shards = self.kinesis.list_shards(StreamName=self.stream)["Shards"]
         return [shard["ShardId"] for shard in shards if "EndingSequenceNumber" in shard["SequenceNumberRange"]]
@@ -84,7 +90,7 @@ def drain(account, start, resharded_before=False):
         reshard(account)
     wait("every record", DRAIN_SECONDS, lambda: len(set(consumer.deliveries())) >= len(producer.written), consumer)
     say(f"all {len(producer.written)} records after {time.monotonic() - began:.1f} s")
-    wait("closed shards at SHARD_END", DRAIN_SECONDS, lambda: not unfinished(account), consumer)
+    wait("closed shards at SHARD_END", DRAIN_SECONDS, lambda: not account.unfinished(), consumer)
     printed = consumer.stop()
     repeats = numbered.judge(consumer.deliveries(), producer.written, repeats_allowed=True)
     say(f"order per shard and key holds over {len(shards_of(consumer))} shards; {repeats} repeats")
@@ -99,12 +105,6 @@ def reshard(account):
     parents = numbered.merge_last(account.kinesis, account.stream)
     account.producer.put(400)
     say(f"split {parent}, merged {' and '.join(parents)}")
-
-
-def unfinished(account):
-    """Closed shards with a lease that is not at its end: finished ones are at SHARD_END, or gone after a clean-up."""
-    leases = account.leases()
-    return [shard for shard in account.closed() if shard in leases and leases[shard]["checkpoint"]["S"] != "SHARD_END"]
 
 
 def shards_of(consumer):
@@ -186,7 +186,7 @@ def take_over(account, other, repeats_allowed=False, **kcl):
 
     def rest_of(consumer):
         part_of(consumer, len(producer.written) - len(set(deliveries)))
-        wait("closed shards at SHARD_END", DRAIN_SECONDS, lambda: not unfinished(account), consumer)
+        wait("closed shards at SHARD_END", DRAIN_SECONDS, lambda: not account.unfinished(), consumer)
 
     producer.put(1600)
     first = other(stream, application, account.output("1-other"))
@@ -240,7 +240,7 @@ def together(account, other, kill_other=False):
     trickle_until("both hold leases and work", lambda: theirs.deliveries() and len(owners()) > 1, ours, theirs)
     say(f"leases: {dict(owners())}")
     numbered.split_first(account.kinesis, stream)
-    trickle_until("the split shard's end", lambda: not unfinished(account), ours, theirs)
+    trickle_until("the split shard's end", lambda: not account.unfinished(), ours, theirs)
     victim, survivor = (theirs, ours) if kill_other else (ours, theirs)
     victim.kill()
     taken = set(victim.deliveries())
@@ -252,6 +252,19 @@ def together(account, other, kill_other=False):
     say(f"all records {time.monotonic() - began:.1f} s after that")
     survivor.stop()
     judge_both(account, ours, theirs)
+
+
+def mixed_fleet(account, kind, other, **kcl):
+    """Shardmill and another consumer in one fleet, under a random schedule. ``kcl`` are settings of shardmill's."""
+    stream, application = account.stream, account.application
+
+    def ours(output, worker):
+        return account.start.shardmill_job(stream, application, output, WorkerId=worker, **kcl)
+
+    def theirs(output, worker):
+        return other(stream, application, output, worker=worker)
+
+    fleet.run(account, {"shardmill": ours, kind: theirs}, say)
 
 
 CASES = {
@@ -288,6 +301,14 @@ CASES = {
         lambda *arguments: account.start.kcl3(*arguments, version="COMPATIBLE_WITH_2X_PHASE1"),
         kill_other=True,
     ),
+    "fleet-kcl3": lambda account: mixed_fleet(
+        account,
+        "kcl3",
+        lambda *arguments, **options: account.start.kcl3(*arguments, version="COMPATIBLE_WITH_2X_PHASE1", **options),
+    ),
+    "fleet-kcl1": lambda account: mixed_fleet(account, "kcl1", account.start.kcl1),
+    # Its failover time cannot be set.
+    "fleet-kcl-rs": lambda account: mixed_fleet(account, "kcl-rs", account.start.kcl_rs, FailoverTimeMillis="10000"),
     "takeover-kcl1": lambda account: take_over(account, lambda *arguments: account.start.kcl1(*arguments, records=50)),
     # Its stop drops the leases first and delivers what it has fetched all the same, without a checkpoint.
     "takeover-kcl-rs": lambda account: take_over(

@@ -24,18 +24,21 @@ class MetricsSink(BaseHTTPRequestHandler):
         pass
 
 
-def processor(output, lock):
+def processor(output, lock, counts):
     class Processor(RecordProcessorBase):
         def initialize(self, initialization):
             self.shard = initialization.shard_id
 
         def process_records(self, batch):
-            lines = [
-                f"{self.shard}\t{record.sequence_number}\t{record.partition_key}\t{bytes(record.data).decode()}\n"
-                for record in batch.records
-            ]
+            if counts:
+                lines = f"{len(batch.records)}\n"
+            else:
+                lines = "".join(
+                    f"{self.shard}\t{record.sequence_number}\t{record.partition_key}\t{bytes(record.data).decode()}\n"
+                    for record in batch.records
+                )
             with lock:
-                output.write("".join(lines))
+                output.write(lines)
                 output.flush()
             batch.checkpointer.checkpoint()
 
@@ -52,22 +55,31 @@ def processor(output, lock):
 
 
 def main():
-    stream, application, path, retrieval, records = sys.argv[1:]
-    polling = {"max_records": int(records), "idle_time_between_reads_millis": 250} if retrieval == "POLLING" else {}
+    """Options are ``name=value``; see ``consumers.py``. ``waits=default`` leaves kcl-rs's own waits, ``count=``
+    writes down how many records a batch has instead of them."""
+    options = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    retrieval = options.get("retrieval", "POLLING")
+    polling = {"max_records": int(options.get("records", 10_000))} if retrieval == "POLLING" else {}
+    waits = {}
+    if options.get("waits") != "default":
+        waits["shard_sync_interval_millis"] = 1000
+    if retrieval == "POLLING" and ("idle" in options or options.get("waits") != "default"):
+        polling["idle_time_between_reads_millis"] = int(options.get("idle", 250))
     sink = ThreadingHTTPServer(("127.0.0.1", 0), MetricsSink)
     threading.Thread(target=sink.serve_forever, daemon=True).start()
     os.environ["AWS_ENDPOINT_URL_CLOUDWATCH"] = f"http://127.0.0.1:{sink.server_port}"
-    with open(path, "a", encoding="utf-8") as output:
+    with open(options["output"], "a", encoding="utf-8") as output:
         scheduler = Scheduler(
-            stream_name=stream,
-            application_name=application,
-            record_processor_factory=processor(output, threading.Lock()),
+            stream_name=options["stream"],
+            application_name=options["application"],
+            worker_identifier=options["worker"],
+            record_processor_factory=processor(output, threading.Lock(), "count" in options),
             region="us-east-1",
             access_key_id="local",
             secret_access_key="local",
             initial_position="TRIM_HORIZON",
             retrieval_mode=retrieval,
-            shard_sync_interval_millis=1000,
+            **waits,
             **polling,
         )
         scheduler.start()

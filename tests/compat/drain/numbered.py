@@ -75,6 +75,26 @@ def read(path):
     return [_delivery(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
+class Tail:
+    """A consumer's file read on and on: what was added since the last look."""
+
+    def __init__(self, path):
+        self.path = path
+        self.offset = 0
+
+    def more(self):
+        """The new whole lines as deliveries."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                text = file.read()
+        except FileNotFoundError:
+            return []
+        whole = text[: text.rfind(b"\n") + 1]
+        self.offset += len(whole)
+        return [_delivery(line) for line in whole.decode().splitlines()]
+
+
 def _delivery(line):
     if line.startswith("{"):
         value = json.loads(line)
@@ -139,17 +159,25 @@ def open_shards(kinesis, stream):
 
 def split_first(kinesis, stream):
     """Splits the first open shard in the middle."""
-    first = open_shards(kinesis, stream)[0]
-    start, end = (int(first["HashKeyRange"][name]) for name in ("StartingHashKey", "EndingHashKey"))
+    return split(kinesis, stream, open_shards(kinesis, stream)[0])
+
+
+def split(kinesis, stream, shard):
+    """Splits an open shard in the middle."""
+    start, end = (int(shard["HashKeyRange"][name]) for name in ("StartingHashKey", "EndingHashKey"))
     middle = str((start + end) // 2 + 1)
-    kinesis.split_shard(StreamName=stream, ShardToSplit=first["ShardId"], NewStartingHashKey=middle)
+    kinesis.split_shard(StreamName=stream, ShardToSplit=shard["ShardId"], NewStartingHashKey=middle)
     active(kinesis, stream)
-    return first["ShardId"]
+    return shard["ShardId"]
 
 
 def merge_last(kinesis, stream):
     """Merges the last two open shards."""
-    left, right = open_shards(kinesis, stream)[-2:]
+    return merge(kinesis, stream, *open_shards(kinesis, stream)[-2:])
+
+
+def merge(kinesis, stream, left, right):
+    """Merges two neighbours."""
     kinesis.merge_shards(StreamName=stream, ShardToMerge=left["ShardId"], AdjacentShardToMerge=right["ShardId"])
     active(kinesis, stream)
     return [left["ShardId"], right["ShardId"]]

@@ -22,6 +22,7 @@ import java.io.IOException;
 import java.io.OutputStream;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
@@ -49,14 +50,19 @@ public final class Kcl1Consumer {
                 .withDynamoDBEndpoint(options.get("dynamodb"))
                 .withRegionName("us-east-1")
                 .withInitialPositionInStream(InitialPositionInStream.TRIM_HORIZON)
-                .withMaxRecords(Integer.parseInt(options.getOrDefault("records", "10000")))
-                .withIdleTimeBetweenReadsInMillis(250)
-                .withFailoverTimeMillis(Long.parseLong(options.getOrDefault("failover", "2000")))
-                .withShardSyncIntervalMillis(1000)
-                .withParentShardPollIntervalMillis(500);
+                .withMaxRecords(Integer.parseInt(options.getOrDefault("records", "10000")));
+        if (!"default".equals(options.get("waits"))) {
+            config = config.withIdleTimeBetweenReadsInMillis(250)
+                    .withFailoverTimeMillis(2000)
+                    .withShardSyncIntervalMillis(1000)
+                    .withParentShardPollIntervalMillis(500);
+        }
+        if (options.containsKey("idle")) {
+            config = config.withIdleTimeBetweenReadsInMillis(Long.parseLong(options.get("idle")));
+        }
         try (OutputStream output = new FileOutputStream(options.get("output"), true)) {
             Worker worker = new Worker.Builder()
-                    .recordProcessorFactory(() -> new Processor(output))
+                    .recordProcessorFactory(() -> new Processor(output, options.containsKey("count")))
                     .config(config)
                     .metricsFactory(new NullMetricsFactory())
                     .build();
@@ -83,10 +89,12 @@ public final class Kcl1Consumer {
 
     private static final class Processor implements IRecordProcessor, IShutdownNotificationAware {
         private final OutputStream output;
+        private final boolean counts;
         private String shard;
 
-        Processor(OutputStream output) {
+        Processor(OutputStream output, boolean counts) {
             this.output = output;
+            this.counts = counts;
         }
 
         @Override
@@ -97,7 +105,10 @@ public final class Kcl1Consumer {
         @Override
         public void processRecords(ProcessRecordsInput input) {
             StringBuilder lines = new StringBuilder();
-            for (Record record : input.getRecords()) {
+            if (counts) {
+                lines.append(input.getRecords().size()).append('\n');
+            }
+            for (Record record : counts ? List.<Record>of() : input.getRecords()) {
                 String message = StandardCharsets.UTF_8.decode(record.getData()).toString();
                 lines.append(shard).append('\t').append(record.getSequenceNumber()).append('\t');
                 lines.append(record.getPartitionKey()).append('\t').append(message).append('\n');

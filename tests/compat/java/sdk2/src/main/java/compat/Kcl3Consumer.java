@@ -35,7 +35,8 @@ import software.amazon.kinesis.retrieval.polling.PollingConfig;
  * A KCL 3 application that writes down what it is given and checkpoints each batch. It stops gracefully when its
  * standard input ends, and then prints what went over the wire.
  *
- * <p>Only waits are shortened; everything that decides which calls are made is the KCL's default.
+ * <p>Only waits are shortened, unless {@code waits=default}; everything that decides which calls are made is the KCL's
+ * default.
  */
 public final class Kcl3Consumer {
     private static final long GRACE_SECONDS = 20;
@@ -61,7 +62,7 @@ public final class Kcl3Consumer {
                         options.get("stream"),
                         InitialPositionInStreamExtended.newInitialPosition(InitialPositionInStream.TRIM_HORIZON)),
                 options.get("application"), kinesis, dynamo, cloudWatch, options.get("worker"),
-                () -> new Processor(delivered));
+                () -> new Processor(delivered, options.containsKey("count")));
         Scheduler scheduler = scheduler(configs, options, kinesis);
         Thread thread = new Thread(scheduler, "scheduler");
         thread.start();
@@ -88,22 +89,28 @@ public final class Kcl3Consumer {
     }
 
     private static Scheduler scheduler(ConfigsBuilder configs, Map<String, String> options, KinesisAsyncClient kinesis) {
-        LeaseManagementConfig leases = configs.leaseManagementConfig()
-                .shardSyncIntervalMillis(1000)
-                .failoverTimeMillis(Long.parseLong(options.getOrDefault("failover", "2000")))
-                .dynamoDbLockBasedLeaderLeaseDurationInMillis(6000)
-                .dynamoDbLockBasedLeaderHeartbeatPeriodInMillis(2000);
+        LeaseManagementConfig leases = configs.leaseManagementConfig();
         CoordinatorConfig coordinator = configs.coordinatorConfig()
-                .parentShardPollIntervalMillis(500)
                 .clientVersionConfig(ClientVersionConfig.valueOf("CLIENT_VERSION_CONFIG_" + options.get("version")));
         String stream = options.get("stream");
+        PollingConfig polling = new PollingConfig(stream, kinesis)
+                .maxRecords(Integer.parseInt(options.getOrDefault("records", "10000")));
+        if (!"default".equals(options.get("waits"))) {
+            leases = leases.shardSyncIntervalMillis(1000)
+                    .failoverTimeMillis(2000)
+                    .dynamoDbLockBasedLeaderLeaseDurationInMillis(6000)
+                    .dynamoDbLockBasedLeaderHeartbeatPeriodInMillis(2000);
+            coordinator = coordinator.parentShardPollIntervalMillis(500);
+            polling = polling.idleTimeBetweenReadsInMillis(250);
+        }
+        if (options.containsKey("idle")) {
+            polling = polling.idleTimeBetweenReadsInMillis(Long.parseLong(options.get("idle")));
+        }
         boolean fanOut = options.get("retrieval").equals("FANOUT");
         var retrieval = configs.retrievalConfig().retrievalSpecificConfig(
                 fanOut
                         ? new FanOutConfig(kinesis).streamName(stream).applicationName(options.get("application"))
-                        : new PollingConfig(stream, kinesis)
-                                .idleTimeBetweenReadsInMillis(250)
-                                .maxRecords(Integer.parseInt(options.getOrDefault("records", "10000"))));
+                        : polling);
         return new Scheduler(
                 configs.checkpointConfig(), coordinator, leases, configs.lifecycleConfig(),
                 configs.metricsConfig().metricsFactory(new NullMetricsFactory()), configs.processorConfig(), retrieval);
@@ -111,10 +118,12 @@ public final class Kcl3Consumer {
 
     private static final class Processor implements ShardRecordProcessor {
         private final Delivered delivered;
+        private final boolean counts;
         private String shard;
 
-        Processor(Delivered delivered) {
+        Processor(Delivered delivered, boolean counts) {
             this.delivered = delivered;
+            this.counts = counts;
         }
 
         @Override
@@ -125,9 +134,13 @@ public final class Kcl3Consumer {
         @Override
         public void processRecords(ProcessRecordsInput input) {
             StringBuilder lines = new StringBuilder();
-            input.records().forEach(record -> Delivered.line(
-                    lines, shard, record.sequenceNumber(), record.partitionKey(),
-                    StandardCharsets.UTF_8.decode(record.data()).toString()));
+            if (counts) {
+                lines.append(input.records().size()).append('\n');
+            } else {
+                input.records().forEach(record -> Delivered.line(
+                        lines, shard, record.sequenceNumber(), record.partitionKey(),
+                        StandardCharsets.UTF_8.decode(record.data()).toString()));
+            }
             delivered.append(lines);
             checkpoint(input.checkpointer());
         }
