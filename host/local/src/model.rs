@@ -39,6 +39,7 @@ pub use sequence::SequenceNumber;
 pub use settings::{CreateStream, StreamInfo};
 pub use stream::{Distribution, Mode, ShardInfo, Status};
 
+pub(crate) use names::check_name;
 pub(crate) use token::iterator_target;
 
 use stream::Stream;

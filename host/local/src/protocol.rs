@@ -13,7 +13,7 @@ mod value;
 
 use crate::model::Error;
 
-pub(crate) use params::Params;
+pub(crate) use params::{HASH_KEY_DIGITS, Params, SEQUENCE_DIGITS};
 pub(crate) use value::Value;
 
 /// How deep a request may nest; the deepest that Kinesis has is four.

@@ -9,6 +9,8 @@ from botocore.exceptions import ClientError
 PATIENCE_SECONDS = 30
 
 CHECKS = []
+# Where what is found otherwise than expected is noted instead of ending its check; see emulators.py.
+DIFFERENCES = None
 
 
 class Failed(Exception):
@@ -76,9 +78,19 @@ def check(function):
     return function
 
 
+def survey():
+    """From here on a difference ends nothing; returns the list that they are added to."""
+    global DIFFERENCES
+    DIFFERENCES = []
+    return DIFFERENCES
+
+
 def require(holds, what):
-    if not holds:
+    if holds:
+        return
+    if DIFFERENCES is None:
         raise Failed(what)
+    DIFFERENCES.append(what)
 
 
 def same(found, expected, what):
@@ -90,11 +102,20 @@ def refused(code, call, **arguments):
     try:
         call(**arguments)
     except ClientError as error:
-        same(error.response["Error"]["Code"], code, "error code")
+        same(error.response["Error"]["Code"], code, f"error code of {call.__name__}")
         same(error.response["ResponseMetadata"]["HTTPStatusCode"], 400, "HTTP status")
         require(error.response["ResponseMetadata"].get("RequestId"), "no request id")
         return error.response["Error"]["Message"]
-    raise Failed(f"expected {code}, but it succeeded")
+    return require(False, f"{call.__name__}: expected {code}, but it succeeded")
+
+
+def outcome(call, **arguments):
+    """The code of an error, else ``ok``."""
+    try:
+        call(**arguments)
+    except ClientError as error:
+        return error.response["Error"]["Code"]
+    return "ok"
 
 
 def patiently(call):

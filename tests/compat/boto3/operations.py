@@ -14,6 +14,7 @@ import streams  # noqa: F401
 import records  # noqa: F401
 import shards  # noqa: F401
 import fan_out  # noqa: F401
+import edges  # noqa: F401
 import leases  # noqa: F401
 from backend import CHECKS, Backend, check, require, same
 

@@ -63,7 +63,7 @@ class Account:
         }
 
     def unfinished(self):
-        """Closed shards with a lease that is not at its end; finished ones are at SHARD_END, or gone after a clean-up."""
+        """Closed shards whose lease is not at its end: finished ones are at SHARD_END, or gone after a clean-up."""
         leases = self.leases()
         return [s for s in self.closed() if s in leases and leases[s]["checkpoint"]["S"] != "SHARD_END"]
 

@@ -11,7 +11,7 @@ from counting import Counted
 SHARDS = 8
 COLD_SECONDS = 150
 GROWTH_SECONDS = 160
-TAKE_OVER_SECONDS = 90
+TAKE_OVER_SECONDS = 120
 # Twenty times the renewals' interval, so that it does not matter where the minute begins.
 IDLE_SECONDS = 20 * 3.308
 LOOK_SECONDS = 0.02

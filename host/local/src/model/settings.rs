@@ -325,5 +325,11 @@ fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Error> {
     if tags.iter().any(too_long) {
         return Err(Error::invalid("a tag's key must have 1 to 128 characters and its value at most 256"));
     }
+    let legal = |c: char| c.is_alphanumeric() || c.is_whitespace() || "_./=+-%@:".contains(c);
+    if tags.iter().any(|(key, value)| !key.chars().chain(value.chars()).all(legal)) {
+        return Err(Error::invalid(
+            "Some tags contain invalid characters. Valid characters: Unicode letters, digits, white space, _ . / = + - % @ :.",
+        ));
+    }
     Ok(())
 }

@@ -40,7 +40,7 @@ pub(super) fn deregister(model: &Model, now: Millis, params: &Params<'_>) -> Res
 
 pub(super) fn subscribe(model: &Model, now: Millis, params: &Params<'_>) -> Result<Reply, Error> {
     let arn = params.required_str("ConsumerARN")?;
-    let shard = params.required_str("ShardId")?;
+    let shard = params.required_shard("ShardId")?;
     let start = params.structure("StartingPosition")?.ok_or_else(|| Error::missing("startingPosition"))?;
     let position = position(&start, "startingPosition.type", start.required_str("Type")?, "SequenceNumber")?;
     Ok(Reply::Subscription(model.subscribe(now, arn, shard, position)?))

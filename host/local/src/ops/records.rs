@@ -2,17 +2,18 @@
 
 use super::{Reply, stream, word};
 use crate::model::{Error, ErrorKind, Millis, Model, Position, PutEntry, Written};
-use crate::protocol::{Params, Value};
+use crate::protocol::{HASH_KEY_DIGITS, Params, SEQUENCE_DIGITS, Value};
 
 pub(super) fn put_record(model: &Model, now: Millis, params: &Params<'_>) -> Result<Reply, Error> {
     let data = params.blob("Data")?.ok_or_else(|| Error::missing("data"))?;
     let entry = PutEntry {
         data: &data,
         partition_key: params.str("PartitionKey")?,
-        explicit_hash_key: params.str("ExplicitHashKey")?,
+        explicit_hash_key: params.decimal("ExplicitHashKey", HASH_KEY_DIGITS)?,
     };
     refuse_dry_run(params)?;
-    let written = model.put_record(now, &stream(params)?, entry, params.str("SequenceNumberForOrdering")?)?;
+    let minimum = params.decimal("SequenceNumberForOrdering", SEQUENCE_DIGITS)?;
+    let written = model.put_record(now, &stream(params)?, entry, minimum)?;
     Ok(Reply::Value(Value::map([
         ("ShardId", written.shard_id.into()),
         ("SequenceNumber", written.sequence_number.into()),
@@ -32,7 +33,7 @@ pub(super) fn put_records(model: &Model, now: Millis, params: &Params<'_>) -> Re
             Ok(PutEntry {
                 data,
                 partition_key: record.str("PartitionKey")?,
-                explicit_hash_key: record.str("ExplicitHashKey")?,
+                explicit_hash_key: record.decimal("ExplicitHashKey", HASH_KEY_DIGITS)?,
             })
         })
         .collect::<Result<Vec<_>, Error>>()?;
@@ -54,7 +55,7 @@ pub(super) fn put_records(model: &Model, now: Millis, params: &Params<'_>) -> Re
 }
 
 pub(super) fn get_shard_iterator(model: &Model, now: Millis, params: &Params<'_>) -> Result<Reply, Error> {
-    let shard = params.required_str("ShardId")?;
+    let shard = params.required_shard("ShardId")?;
     let kind = params.required_str("ShardIteratorType")?;
     let position = position(params, "shardIteratorType", kind, "StartingSequenceNumber")?;
     let iterator = model.shard_iterator(now, &stream(params)?, shard, position)?;
@@ -89,7 +90,7 @@ pub(super) fn position<'p>(
         ("AT_TIMESTAMP", Type::AtTimestamp),
     ];
     let number = || {
-        let number = params.str(number_name)?;
+        let number = params.decimal(number_name, SEQUENCE_DIGITS)?;
         number.ok_or_else(|| Error::invalid(format!("Must specify {number_name} parameter for iterator type {kind}.")))
     };
     match word(member, kind, &types)? {

@@ -2,7 +2,7 @@
 
 use super::{Reply, stream};
 use crate::model::{Error, ListShards, Millis, Model, ShardFilter, ShardInfo, ShardPage};
-use crate::protocol::{Params, Value, records::hash_range};
+use crate::protocol::{HASH_KEY_DIGITS, Params, Value, records::hash_range};
 
 pub(super) fn list(model: &Model, now: Millis, params: &Params<'_>) -> Result<Reply, Error> {
     let max_results = params.number("MaxResults")?.map(|n| n as usize);
@@ -22,15 +22,16 @@ pub(super) fn list(model: &Model, now: Millis, params: &Params<'_>) -> Result<Re
 }
 
 pub(super) fn split(model: &Model, now: Millis, params: &Params<'_>) -> Result<Reply, Error> {
-    let shard = params.required_str("ShardToSplit")?;
-    let key = params.required_str("NewStartingHashKey")?;
+    let shard = params.required_shard("ShardToSplit")?;
+    let key = params.decimal("NewStartingHashKey", HASH_KEY_DIGITS)?;
+    let key = key.ok_or_else(|| Error::missing("newStartingHashKey"))?;
     model.split_shard(now, &stream(params)?, shard, key)?;
     Ok(Reply::Empty)
 }
 
 pub(super) fn merge(model: &Model, now: Millis, params: &Params<'_>) -> Result<Reply, Error> {
-    let shard = params.required_str("ShardToMerge")?;
-    let adjacent = params.required_str("AdjacentShardToMerge")?;
+    let shard = params.required_shard("ShardToMerge")?;
+    let adjacent = params.required_shard("AdjacentShardToMerge")?;
     model.merge_shards(now, &stream(params)?, shard, adjacent)?;
     Ok(Reply::Empty)
 }

@@ -6,7 +6,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Protocol, Value};
-use crate::model::{Error, ErrorKind, Millis};
+use crate::model::{Error, ErrorKind, Millis, check_name};
+
+/// Digits that the service's model allows a hash key.
+pub(crate) const HASH_KEY_DIGITS: usize = 39;
+/// Likewise a sequence number.
+pub(crate) const SEQUENCE_DIGITS: usize = 129;
 
 type Field<'a> = (Cow<'a, str>, Value<'a>);
 
@@ -38,6 +43,24 @@ impl<'a> Params<'a> {
 
     pub(crate) fn required_str(&self, name: &str) -> Result<&str, Error> {
         self.str(name)?.ok_or_else(|| Error::missing(&member(name)))
+    }
+
+    /// A number as decimal text, without a sign or leading zeros.
+    pub(crate) fn decimal(&self, name: &str, digits_max: usize) -> Result<Option<&str>, Error> {
+        let Some(text) = self.str(name)? else { return Ok(None) };
+        let digits = (1..=digits_max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        if digits && (text == "0" || !text.starts_with('0')) {
+            return Ok(Some(text));
+        }
+        let pattern = format!(r"Member must satisfy regular expression pattern: 0|([1-9]\d{{0,{}}})", digits_max - 1);
+        Err(Error::constraint(&format!("'{text}'"), &member(name), &pattern))
+    }
+
+    /// A shard's id, which may be of no shard.
+    pub(crate) fn required_shard(&self, name: &str) -> Result<&str, Error> {
+        let shard = self.required_str(name)?;
+        check_name(&member(name), shard)?;
+        Ok(shard)
     }
 
     pub(crate) fn bool(&self, name: &str) -> Result<Option<bool>, Error> {

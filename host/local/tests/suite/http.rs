@@ -165,6 +165,14 @@ fn bad_parameters_are_refused_in_the_words_of_aws() {
         request.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
         request
     };
+    let at_sequence = |number: &str| {
+        let mut request = iterator("AT_SEQUENCE_NUMBER");
+        request["StartingSequenceNumber"] = number.into();
+        request
+    };
+    let strange_shard = json!({"StreamName": "s", "ShardId": "a b", "ShardIteratorType": "LATEST"});
+    let hash_key = r"Member must satisfy regular expression pattern: 0|([1-9]\d{0,38})";
+    let split = json!({"StreamName": "s", "ShardToSplit": "shardId-000000000000", "NewStartingHashKey": "x"});
     let scale = json!({"StreamName": "s", "TargetShardCount": -1, "ScalingType": "UNIFORM_SCALING"});
     assert_refused(&[
         ("DescribeStream", json!({"StreamARN": "arn:aws:sqs:x"}), validation, "streamARN"),
@@ -172,11 +180,20 @@ fn bad_parameters_are_refused_in_the_words_of_aws() {
         ("GetShardIterator", iterator("OLDEST"), validation, types),
         ("GetShardIterator", iterator("AT_TIMESTAMP"), invalid, "timestampInMillis"),
         ("GetShardIterator", iterator("AT_SEQUENCE_NUMBER"), invalid, "StartingSequenceNumber"),
+        ("GetShardIterator", at_sequence("abc"), validation, "'startingSequenceNumber'"),
+        ("GetShardIterator", at_sequence("1"), invalid, "StartingSequenceNumber 1 used in GetShardIterator"),
+        ("GetShardIterator", strange_shard, validation, "'shardId'"),
         ("ListShards", json!({"StreamName": "s", "ShardFilter": {"Type": "AT_TIMESTAMP"}}), invalid, "Timestamp"),
         ("ListShards", json!({"StreamName": "s", "NextToken": "x"}), invalid, "NextToken and StreamName"),
         ("PutRecord", put(json!({"Data": null})), validation, "'data'"),
         ("PutRecord", put(json!({"PartitionKey": 5})), "SerializationException", "must be a string, found a number"),
+        ("PutRecord", put(json!({"ExplicitHashKey": "abc"})), validation, "'explicitHashKey'"),
+        ("PutRecord", put(json!({"ExplicitHashKey": "-1"})), validation, hash_key),
+        ("PutRecord", put(json!({"ExplicitHashKey": "01"})), validation, hash_key),
+        ("PutRecord", put(json!({"ExplicitHashKey": "9".repeat(39)})), invalid, "2^128-1"),
+        ("PutRecord", put(json!({"SequenceNumberForOrdering": "abc"})), validation, "'sequenceNumberForOrdering'"),
         ("PutRecord", put(json!({"DryRun": true})), "DryRunOperationException", "DryRun"),
+        ("SplitShard", split, validation, "'newStartingHashKey'"),
         ("UpdateShardCount", scale, validation, "targetShardCount"),
     ]);
 }

@@ -146,6 +146,8 @@ fn tags_are_added_replaced_and_removed() {
     assert_eq!(model.tags(START, &stream).unwrap(), tags(&[("b", "3")]));
     let many = (0..50).map(|i| (format!("k{i}"), String::new())).collect();
     assert_eq!(refused(model.add_tags(START, &stream, many), "50"), ErrorKind::LimitExceeded);
+    let strange = tags(&[("a!", "v")]);
+    assert_eq!(refused(model.add_tags(START, &stream, strange), "invalid characters"), ErrorKind::InvalidArgument);
     let long = tags(&[("x", &"v".repeat(257))]);
     assert_eq!(refused(model.add_tags(START, &stream, long), "256"), ErrorKind::InvalidArgument);
 }
