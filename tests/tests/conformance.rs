@@ -1,5 +1,5 @@
 //! `tests/CONFORMANCE.md` against the sources: no number is missing, no test that it names is gone, and no test that
-//! names an item is missing from its row.
+//! names an item is missing from its row. Likewise the files and tests that `host/ARCHITECTURE.md` names.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -140,4 +140,33 @@ fn every_case_of_the_shard_syncer_is_accounted_for() {
     let (held, others) = (java_tests(&syncer), java_tests(others));
     assert_eq!(held.intersection(&others).next(), None, "in both places");
     assert_eq!(held.len() + others.len(), SYNCER_CASES, "{} there, {} here", held.len(), others.len());
+}
+
+/// `a/{b,c}.rs` as two paths.
+fn alternatives(path: &str) -> Vec<String> {
+    let Some((before, rest)) = path.split_once('{') else { return vec![path.to_owned()] };
+    let (inside, after) = rest.split_once('}').unwrap();
+    inside.split(',').map(|one| format!("{before}{one}{after}")).collect()
+}
+
+#[test]
+fn files_and_tests_of_the_architecture_exist() {
+    let page = fs::read_to_string(root().join("host/ARCHITECTURE.md")).unwrap();
+    let is_path = |text: &&str| text.contains('/') && text.contains(".rs");
+    let mut missing = Vec::new();
+    let mut named = 0;
+    for quoted in quoted(&page).filter(is_path) {
+        let (path, test) = quoted.split_once("::").map_or((quoted, None), |(path, test)| (path, Some(test)));
+        for path in alternatives(path) {
+            named += 1;
+            let source = ["host", "."].iter().find_map(|from| fs::read_to_string(root().join(from).join(&path)).ok());
+            match (source, test) {
+                (None, _) => missing.push(path),
+                (Some(source), Some(test)) if !tests_in(&source).contains(test) => missing.push(quoted.to_owned()),
+                _ => {}
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(named > 30, "{named} paths: too few to be true");
 }
