@@ -149,6 +149,32 @@ fn item_49_children_start_at_their_first_record_whatever_the_initial_position() 
     }
 }
 
+/// The last commit and the end of its shard come while a renewal is on its way: the commit is written and answered
+/// first, whoever asked for it waits for that.
+#[test]
+fn item_52_the_last_commit_goes_before_the_end_also_behind_a_renewal() {
+    let (mut solo, mut services) = holding(1);
+    services.stream.split("s00");
+    solo.take_told();
+    while !solo.calls.iter().any(is_renewal) {
+        solo.settle(&mut services);
+        solo.now = solo.worker.wake_at();
+        solo.event(Event::Tick);
+    }
+    solo.checkpoint("s00", at(7));
+    solo.end("s00", services.stream.children_of("s00"));
+    let mut checkpoints = Vec::new();
+    while let Some(call) = solo.calls.pop_front() {
+        if let Action::Write(Write::Checkpoint { checkpoint, .. }) = &call {
+            checkpoints.push(checkpoint.clone());
+        }
+        solo.event(services.serve(&call));
+    }
+    assert_eq!(checkpoints, [at(7), Checkpoint::ShardEnd]);
+    let told = solo.take_told();
+    assert!(matches!(&told[..2], [Action::Checkpointed { written: true, .. }, Action::ShardSealed { .. }]), "{told:?}");
+}
+
 /// The lease is lost while the shard's end is on its way into the table, at any step: that is what is told, not the
 /// end, and the new owner's row is left alone.
 #[test]

@@ -121,14 +121,14 @@ fn finished_leases_do_not_count() {
 /// (27) What nobody took for three failover times is taken beyond the share, but not beyond the limit.
 #[test]
 fn overdue_leases_are_taken_beyond_the_share() {
-    for (limit, expected) in [(usize::MAX, 4), (3, 3)] {
-        let mut services = held_by(&[("full", 4), ("gone", 4)]);
+    for (limit, expected) in [(usize::MAX, 8), (7, 7), (3, 3)] {
+        let mut services = held_by(&[("full", 4), ("gone", 8)]);
         let mut solo = Solo::running(Settings { max_leases: limit, ..settings("me") }, 0, &mut services);
         // A live worker that takes nothing, as one that reached its own limit.
+        run_beside(&mut solo, &mut services, 2 * FAILOVER, "full");
+        assert_eq!(held(&services, "me"), expected.min(6), "a share of 12 leases of 2 workers, {limit} at most");
         run_beside(&mut solo, &mut services, 4 * FAILOVER + CYCLE, "full");
-        let mine = held(&services, "me");
-        assert_eq!(mine.min(4), expected, "of 8 leases of 2 workers, {limit} at most");
-        assert_eq!(held(&services, "gone"), 4 - expected);
+        assert_eq!((held(&services, "me"), held(&services, "gone")), (expected, 8 - expected), "{limit} at most");
     }
 }
 
