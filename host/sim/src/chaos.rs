@@ -1,0 +1,165 @@
+//! What befalls a history from outside: records, reshards, processes that come, stall, die and go. All of it is planned
+//! when the history begins; then the world is calm, and everything must come to its end.
+
+use shardmill_core::leases::Millis;
+use shardmill_core::position::Checkpoint;
+use shardmill_core::run_loop::FailureClass;
+use shardmill_core::shard::{Shard, ShardFilter};
+
+use crate::audit::Poison;
+use crate::dice::Dice;
+use crate::kpl::{UserRecord, aggregate};
+use crate::network::Network;
+use crate::outside::Outside;
+use crate::queue::Item;
+use crate::tasks::TaskFaults;
+use crate::world::World;
+
+/// Faults and reshards happen for so long.
+pub(crate) const CHAOS: Millis = 90_000;
+const PAUSE_MAX: Millis = 40_000;
+const KEYS: usize = 12;
+/// More shards than that make a history long and not more interesting.
+const SHARDS_MAX: usize = 20;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Chaos {
+    Put,
+    Reshard,
+    Kill,
+    /// A new process; `true` for one that uses the name of one that is over.
+    Join(bool),
+    /// A process stands still; `true` when its clock does too.
+    Pause(bool),
+    Stop,
+    /// From here on nothing fails any more, and somebody is there to do the work.
+    Calm,
+}
+
+impl Outside {
+    pub(crate) fn plan_chaos(&mut self) {
+        let start = self.now;
+        self.queue.push(start, Item::Chaos(Chaos::Join(false)));
+        self.queue.push(start + CHAOS, Item::Chaos(Chaos::Calm));
+        let kinds = [
+            (30, Chaos::Put),
+            (6, Chaos::Reshard),
+            (2, Chaos::Kill),
+            (2, Chaos::Join(false)),
+            (2, Chaos::Join(true)),
+            (2, Chaos::Pause(false)),
+            (1, Chaos::Pause(true)),
+            (1, Chaos::Stop),
+        ];
+        for (most, kind) in kinds {
+            for _ in 0..=self.dice.below(most) {
+                let when = start + self.dice.below(CHAOS);
+                self.queue.push(when, Item::Chaos(kind));
+            }
+        }
+    }
+
+    /// Puts some records of some keys, some of them aggregated.
+    pub(crate) fn put(&mut self, most: u64) {
+        for _ in 0..self.dice.below(most) {
+            let key = self.dice.index(KEYS);
+            let count = if self.dice.chance(15) { 2 + self.dice.index(4) } else { 1 };
+            let first = self.audit.truth.records.len();
+            let name = format!("key-{key}");
+            let data = match count {
+                1 => first.to_string().into_bytes(),
+                _ => {
+                    let record = |id: usize| UserRecord::new(&name, id.to_string().as_bytes());
+                    aggregate(&(first..first + count).map(record).collect::<Vec<_>>())
+                }
+            };
+            let Some((shard, sequence)) = self.kinesis.put(self.now, &name, &data) else { return };
+            self.audit.truth.put(self.now, &shard, &sequence, key, count);
+            if self.dice.chance(1) {
+                let poison = poison(&mut self.dice);
+                self.audit.truth.records[first].poison = Some(poison);
+            }
+        }
+    }
+
+    /// Splits or merges some open shards.
+    pub(crate) fn reshard(&mut self) {
+        let mut open = self.kinesis.shards(self.now, ShardFilter::AtLatest);
+        open.sort_by_key(|shard| shard.hash_range.start);
+        if self.audit.truth.shards.len() >= SHARDS_MAX {
+            return;
+        }
+        let index = self.dice.index(open.len());
+        match open.get(index + 1) {
+            Some(next) if self.dice.chance(50) => self.kinesis.merge(self.now, &open[index], next),
+            _ => self.kinesis.split(self.now, &open[index]),
+        }
+        self.note_shards();
+    }
+
+    pub(crate) fn note_shards(&mut self) {
+        let shards: Vec<Shard> = self.kinesis.shards(self.now, ShardFilter::All);
+        self.audit.truth.resharded(&shards);
+        self.trace.say(self.now, || {
+            let name = |shard: &Shard| format!("{}{:?}{}", shard.id, shard.parents, if shard.open { "" } else { "|" });
+            format!("the shards are {:?}", shards.iter().map(name).collect::<Vec<_>>())
+        });
+    }
+}
+
+fn poison(dice: &mut Dice) -> Poison {
+    let class = match dice.below(10) {
+        0..3 => FailureClass::Other,
+        3..5 => FailureClass::Retry(Some(1_500)),
+        5..8 => FailureClass::Trap,
+        8 => FailureClass::Reject,
+        _ => FailureClass::Fatal,
+    };
+    Poison { class, times: 1 + u32::try_from(dice.below(5)).expect("a small number") }
+}
+
+impl World {
+    pub(crate) fn befall(&mut self, chaos: Chaos) {
+        let out = &mut self.out;
+        out.trace.say(out.now, || format!("{chaos:?}"));
+        let alive: Vec<usize> = (0..self.nodes.len()).filter(|&node| self.nodes[node].is_alive()).collect();
+        let victim = out.dice.pick(&alive).copied();
+        match (chaos, victim) {
+            (Chaos::Put, _) => out.put(60),
+            (Chaos::Reshard, _) => out.reshard(),
+            (Chaos::Kill, Some(victim)) => {
+                out.trace.say(out.now, || format!("{} is killed", self.nodes[victim].name));
+                self.nodes[victim].kill(out);
+            }
+            (Chaos::Pause(is_suspended), Some(victim)) => {
+                let pause = out.dice.below(PAUSE_MAX);
+                out.trace.say(out.now, || format!("{} pauses for {pause} ms", self.nodes[victim].name));
+                self.nodes[victim].pause(out.now, pause, is_suspended);
+            }
+            (Chaos::Stop, Some(victim)) => {
+                out.trace.say(out.now, || format!("{} is to stop", self.nodes[victim].name));
+                self.nodes[victim].stop(out);
+            }
+            (Chaos::Join(again), _) => self.join(again),
+            (Chaos::Calm, _) => {
+                (out.network, out.task) = (Network::CALM, TaskFaults::default());
+                out.audit.truth.heal();
+                let now = out.now;
+                out.queue.push(now, Item::Look);
+            }
+            (Chaos::Kill | Chaos::Pause(_) | Chaos::Stop, _) => {}
+        }
+    }
+
+    /// Rows as another application left them, which stopped long ago somewhere in the stream.
+    pub(crate) fn take_over(&mut self) {
+        let out = &mut self.out;
+        for shard in out.kinesis.shards(out.now, ShardFilter::AtTrimHorizon) {
+            let index = out.audit.truth.index(&shard.id);
+            let done = out.dice.index(out.audit.truth.shards[index].records.len() + 1);
+            out.audit.truth.done_before(index, done);
+            let checkpoint: Checkpoint = out.audit.truth.checkpoint(index, done);
+            out.table.leave(shard, checkpoint, &mut out.dice);
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Everything outside of a node, as its parts see it when they have their turn.
+
+use shardmill_core::leases::Millis;
+
+use crate::audit::Audit;
+use crate::dice::Dice;
+use crate::kinesis::Kinesis;
+use crate::network::Network;
+use crate::queue::Queue;
+use crate::table::LeaseTable;
+use crate::tasks::TaskFaults;
+use crate::trace::Trace;
+
+pub(crate) struct Outside {
+    pub(crate) now: Millis,
+    pub(crate) dice: Dice,
+    pub(crate) queue: Queue,
+    pub(crate) kinesis: Kinesis,
+    pub(crate) table: LeaseTable,
+    pub(crate) network: Network,
+    pub(crate) task: TaskFaults,
+    pub(crate) audit: Audit,
+    pub(crate) trace: Trace,
+}

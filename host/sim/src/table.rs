@@ -1,0 +1,142 @@
+//! The lease table: carries out writes under exactly their conditions, and shows scans what it was a moment ago, page by
+//! page, as eventually consistent reads do. Whether a write was right is for the audit to say.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use shardmill_core::leases::{Lease, Millis, Outcome, Scan, Write};
+use shardmill_core::position::Checkpoint;
+use shardmill_core::shard::{Shard, ShardId};
+
+use crate::dice::Dice;
+
+/// How long a row's earlier versions are kept for scans.
+const STALE_MAX: Millis = 1_500;
+/// Rows of a page; another page may be of another moment.
+const PAGE: usize = 3;
+/// Rows of another kind: a 3.x worker's metrics, a leader lock.
+const FOREIGN_ROWS: usize = 2;
+
+#[derive(Default)]
+pub(crate) struct LeaseTable {
+    pub(crate) rows: BTreeMap<ShardId, Lease>,
+    /// Until when a row was so (or was not there).
+    past: VecDeque<(Millis, ShardId, Option<Lease>)>,
+    /// How old the pages of a scan may be.
+    staleness: Millis,
+}
+
+impl LeaseTable {
+    pub(crate) fn new(staleness: Millis) -> Self {
+        Self { staleness, ..Self::default() }
+    }
+
+    pub(crate) fn apply(&mut self, now: Millis, write: &Write) -> Outcome {
+        let key = write.key();
+        let before = self.rows.get(key).cloned();
+        let after = match written(before.as_ref(), write) {
+            Some(after) => after,
+            None => return Outcome::ConditionFailed(before),
+        };
+        match after {
+            Some(row) => drop(self.rows.insert(key.clone(), row)),
+            None => drop(self.rows.remove(key)),
+        }
+        if self.staleness > 0 {
+            self.past.push_back((now, key.clone(), before));
+            while self.past.front().is_some_and(|(until, ..)| until + STALE_MAX < now) {
+                self.past.pop_front();
+            }
+        }
+        Outcome::Done
+    }
+
+    pub(crate) fn scan(&self, now: Millis, dice: &mut Dice) -> Scan {
+        let mut leases: Vec<Lease> = Vec::with_capacity(self.rows.len());
+        if self.staleness == 0 {
+            leases.extend(self.rows.values().cloned());
+        } else {
+            let mut keys: Vec<&ShardId> = self.rows.keys().chain(self.past.iter().map(|(_, key, _)| key)).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            for page in keys.chunks(PAGE) {
+                let when = now.saturating_sub(dice.below(self.staleness));
+                leases.extend(page.iter().filter_map(|key| self.as_of(when, key)));
+            }
+        }
+        Scan { leases, foreign: FOREIGN_ROWS, undecodable: Vec::new() }
+    }
+
+    fn as_of(&self, when: Millis, key: &ShardId) -> Option<Lease> {
+        let then = self.past.iter().find(|(until, of, _)| *until > when && of == key);
+        then.map_or_else(|| self.rows.get(key).cloned(), |(_, _, row)| row.clone())
+    }
+
+    /// A row as another application left it: an old one without a hash range, perhaps of an owner that is gone.
+    pub(crate) fn leave(&mut self, shard: Shard, checkpoint: Checkpoint, dice: &mut Dice) {
+        let lease = Lease {
+            key: shard.id.clone(),
+            owner: dice.chance(70).then(|| "java".to_owned()),
+            counter: 1 + dice.below(100),
+            owner_switches: dice.below(3),
+            checkpoint,
+            parents: shard.parents,
+            children: Vec::new(),
+            hash_range: dice.chance(70).then_some(shard.hash_range),
+            checkpoint_owner: None,
+        };
+        self.rows.insert(shard.id, lease);
+    }
+
+    /// Makes a write one whose condition holds, as a client would that sends none.
+    pub(crate) fn forge(&self, write: &mut Write) {
+        let Some(row) = self.rows.get(write.key()) else { return };
+        if let Write::Renew { counter, .. } | Write::Checkpoint { counter, .. } = write {
+            *counter = row.counter;
+        }
+    }
+
+    pub(crate) fn is_at_end(&self, key: &str) -> bool {
+        self.rows.get(key).is_some_and(|row| row.checkpoint == Checkpoint::ShardEnd)
+    }
+}
+
+/// What a write leaves of a row, if its condition holds; `Some(None)` when it deletes it.
+fn written(before: Option<&Lease>, write: &Write) -> Option<Option<Lease>> {
+    let Some(row) = before else {
+        return match write {
+            Write::Create(lease) => Some(Some(lease.clone())),
+            _ => None,
+        };
+    };
+    let holds = match write {
+        Write::Create(_) => false,
+        Write::Renew { counter, .. } | Write::Checkpoint { counter, .. } => row.counter == *counter,
+        Write::Take { seen, .. } => row.counter == seen.counter,
+        Write::Evict { owner, .. } => row.owner.as_ref() == Some(owner),
+        Write::Children { .. } => true,
+        Write::HashRange { .. } => row.hash_range.is_none(),
+        Write::Delete { counter, .. } => row.counter == *counter && row.checkpoint == Checkpoint::ShardEnd,
+    };
+    if !holds {
+        return None;
+    }
+    let mut row = row.clone();
+    match write {
+        Write::Create(_) | Write::Renew { .. } => {}
+        Write::Take { seen, worker } => {
+            row.owner_switches += u64::from(seen.owner.as_ref().is_some_and(|owner| owner != worker));
+            row.owner = Some(worker.clone());
+            row.checkpoint_owner = None;
+        }
+        Write::Evict { .. } => row.owner = None,
+        Write::Checkpoint { checkpoint, .. } => {
+            row.checkpoint = checkpoint.clone();
+            row.owner_switches = 0;
+        }
+        Write::Children { children, .. } => row.children.clone_from(children),
+        Write::HashRange { range, .. } => row.hash_range = Some(range.clone()),
+        Write::Delete { .. } => return Some(None),
+    }
+    row.counter += u64::from(!matches!(write, Write::Children { .. } | Write::HashRange { .. }));
+    Some(Some(row))
+}

@@ -1,0 +1,401 @@
+//! One history: the services, the nodes, and everything that happens to them in the order of time.
+
+use std::collections::BTreeMap;
+
+use shardmill_core::leases::{self, Cleanup, Millis, Write};
+use shardmill_core::position::{Checkpoint, InitialPosition};
+use shardmill_core::run_loop::{self, Retry};
+use shardmill_core::shard::ShardFilter;
+use shardmill_core::{fanout, reader};
+
+use crate::audit::Audit;
+use crate::chaos::CHAOS;
+use crate::clock::Clock;
+use crate::dice::Dice;
+use crate::kinesis::{Kinesis, RETENTION};
+use crate::network::{Answer, Call, Fate, Network};
+use crate::node::{Node, Settings, is_latest};
+use crate::outside::Outside;
+use crate::queue::{Caller, Item, Queue};
+use crate::table::LeaseTable;
+use crate::tasks::TaskFaults;
+use crate::trace::Trace;
+
+/// When the stream was created.
+const CREATED: Millis = 1_700_000_000_000;
+/// Between two looks whether all is done.
+const LOOK: Millis = 500;
+/// After the chaos everything is processed, committed and sealed within this time.
+const DONE_WITHIN: Millis = 240_000;
+/// And by then, in failover times, everybody has a fair share, at one stolen lease a cycle.
+const BALANCED_WITHIN: Millis = 40;
+/// For so long the calls of a quiet fleet are counted.
+const QUIET: Millis = 60_000;
+const EVENTS_AT_ONCE_MAX: u32 = 5_000;
+
+/// What a node may do wrong on purpose, to show that the audit notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// Outputs are called durable before they are.
+    CheckpointsBeforeFlush,
+    /// A reader drops a record now and then.
+    SkipsRecords,
+    /// A reader drops what it got with the end of a shard.
+    EndsEarly,
+    /// Leases are written whatever their counter is.
+    WritesUnconditionally,
+    /// Nothing is stolen from a worker that has too much.
+    NeverSteals,
+    /// The lease table is read all the time.
+    ScansTooOften,
+}
+
+/// What a history was made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Report {
+    /// Things that happened.
+    pub events: u64,
+    /// User records put.
+    pub records: usize,
+    /// Records that were processed more than once, counted each time.
+    pub repeats: u64,
+    /// Checkpoints written.
+    pub checkpoints: u64,
+    /// Processes that ever were.
+    pub nodes: usize,
+    /// Shards that ever were.
+    pub shards: usize,
+    /// How long it took, in simulated milliseconds.
+    pub took: u64,
+}
+
+pub(crate) struct World {
+    pub(crate) out: Outside,
+    pub(crate) nodes: Vec<Node>,
+    initial: InitialPosition,
+    failover: Millis,
+    flaw: Option<Flaw>,
+    events: u64,
+    /// When all was done, and the calls of each node since it should be balanced.
+    quiet: Option<(Millis, BTreeMap<(usize, &'static str), u64>)>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, flaw: Option<Flaw>, trace: Trace) -> Self {
+        let mut dice = Dice::new(seed);
+        let iterator_ttl = [300_000, 300_000, 4_000][dice.index(3)];
+        let kinesis = Kinesis::new(CREATED, 1 + u32::try_from(dice.below(4)).expect("small"), iterator_ttl);
+        let out = Outside {
+            now: CREATED,
+            queue: Queue::default(),
+            kinesis,
+            table: LeaseTable::new([0, 100, 1_400][dice.index(3)]),
+            network: Network::any(&mut dice),
+            task: TaskFaults::any(&mut dice),
+            audit: Audit::default(),
+            trace,
+            dice,
+        };
+        let mut world = Self {
+            out,
+            nodes: Vec::new(),
+            initial: InitialPosition::TrimHorizon,
+            failover: 10_000,
+            flaw,
+            events: 0,
+            quiet: None,
+        };
+        world.begin();
+        world
+    }
+
+    /// A stream with a past, of which retention may be about to forget the oldest records and shards.
+    fn begin(&mut self) {
+        let out = &mut self.out;
+        self.failover = [10_000, 3_000][out.dice.index(2)];
+        out.note_shards();
+        let began = out.now + out.dice.below(60_000);
+        self.initial = match out.dice.below(10) {
+            0..6 => InitialPosition::TrimHorizon,
+            6..8 => InitialPosition::AtTimestamp(began),
+            _ => InitialPosition::Latest,
+        };
+        if let InitialPosition::AtTimestamp(since) = self.initial {
+            out.audit.truth.since = since;
+        }
+        for _ in 0..out.dice.below(7) {
+            out.now += out.dice.below(20_000);
+            out.put(40);
+            out.now += 1 + out.dice.below(20_000);
+            out.reshard();
+        }
+        out.put(40);
+        let past = out.now - CREATED;
+        out.now = CREATED + if out.dice.chance(20) { RETENTION + out.dice.below(past + 1) - CHAOS / 2 } else { 2 * past + 60_000 };
+        out.trace.started = out.now;
+        let takes_over = self.initial == InitialPosition::TrimHorizon && out.dice.chance(30);
+        out.plan_chaos();
+        if takes_over {
+            self.take_over();
+        }
+    }
+
+    /// Plays the history to its end. Says what went wrong, if anything did.
+    pub(crate) fn run(&mut self) -> Result<Report, String> {
+        let started = self.out.now;
+        let (mut instant, mut at_once) = (0, 0);
+        while let Some((when, item)) = self.out.queue.pop() {
+            (instant, at_once) = if when == instant { (instant, at_once + 1) } else { (when, 0) };
+            self.out.audit.require(at_once < EVENTS_AT_ONCE_MAX, || "time stands still".to_owned());
+            self.out.now = when;
+            self.events += 1;
+            self.happen(item);
+            if let Some(violation) = self.out.audit.violation() {
+                return Err(violation.to_owned());
+            }
+            if self.quiet.as_ref().is_some_and(|(from, _)| when >= from + QUIET) {
+                return self.check_quiet().map(|()| self.report(started));
+            }
+            if self.quiet.is_none() && when >= started + CHAOS + DONE_WITHIN {
+                let missing = self.out.audit.unfinished(when, &self.out.table);
+                return Err(format!("not done in time: {}", missing.unwrap_or_default()));
+            }
+        }
+        Err("nothing is planned any more".to_owned())
+    }
+
+    fn report(&self, started: Millis) -> Report {
+        let audit = &self.out.audit;
+        Report {
+            events: self.events,
+            records: audit.truth.records.len(),
+            repeats: audit.repeats,
+            checkpoints: audit.checkpoints,
+            nodes: self.nodes.len(),
+            shards: audit.truth.shards.len(),
+            took: self.out.now - started,
+        }
+    }
+
+    fn happen(&mut self, item: Item) {
+        match item {
+            Item::Step(node, part) => match self.paused_until(node) {
+                Some(until) => self.out.queue.push(until, Item::Step(node, part)),
+                None => self.nodes[node].step(&mut self.out, part),
+            },
+            Item::Arrive(caller, call, fate) => self.arrive(caller, call, fate),
+            Item::Answer(caller, answer) => match self.paused_until(caller.node) {
+                Some(until) => self.out.queue.push(until, Item::Answer(caller, answer)),
+                None => self.nodes[caller.node].answered(&mut self.out, caller, answer),
+            },
+            Item::Chaos(chaos) => self.befall(chaos),
+            Item::Look => self.look(),
+        }
+    }
+
+    fn paused_until(&self, node: usize) -> Option<Millis> {
+        Some(self.nodes[node].paused_until).filter(|until| *until > self.out.now)
+    }
+
+    /// Somebody is there to do the work, until it is done.
+    fn look(&mut self) {
+        if !self.nodes.iter().any(|node| !node.is_over()) {
+            self.join(false);
+        }
+        let now = self.out.now;
+        if self.out.audit.unfinished(now, &self.out.table).is_none() {
+            self.quiet = Some((now + BALANCED_WITHIN * self.failover, BTreeMap::new()));
+        } else {
+            self.out.queue.push(now + LOOK, Item::Look);
+        }
+    }
+
+    pub(crate) fn join(&mut self, again: bool) {
+        let is_running = |name: &String| self.nodes.iter().any(|node| !node.is_over() && node.name == *name);
+        let free = self.nodes.iter().map(|node| &node.name).filter(|name| !is_running(name));
+        let names: Vec<String> = free.cloned().collect();
+        let name = match self.out.dice.pick(&names) {
+            Some(name) if again => name.clone(),
+            _ => format!("w{}", self.nodes.len()),
+        };
+        let id = self.nodes.len();
+        let settings = self.settings(name);
+        let dice = &mut self.out.dice;
+        let most = if self.initial == InitialPosition::Latest { 2_000 } else { 600_000 };
+        let ahead = i64::try_from(dice.below(2 * most)).expect("small") - i64::try_from(most).expect("small");
+        let clock = Clock::new(self.out.now, ahead, dice.below(2_000));
+        self.out.trace.say(self.out.now, || format!("{} joins as life {id}", settings.leases.worker));
+        self.nodes.push(Node::start(&mut self.out, id, clock, settings));
+    }
+
+    fn settings(&mut self, worker: String) -> Settings {
+        let dice = &mut self.out.dice;
+        let initial_position = self.initial;
+        let max_unprocessed_records = [5, 200][dice.index(2)];
+        let max_unprocessed_bytes = 1 << 20;
+        let steals = 1 + dice.index(3);
+        Settings {
+            leases: leases::Settings {
+                worker,
+                failover: self.failover,
+                initial_position,
+                max_leases: usize::MAX,
+                max_leases_to_steal: if self.flaw == Some(Flaw::NeverSteals) { 0 } else { steals },
+                parent_poll: 10_000,
+                seed: dice.below(u64::MAX),
+                audit_interval: 30_000,
+                audit_confidence: 3,
+                shard_sync_interval: None,
+                cleanup: dice.chance(80).then_some(Cleanup { completed: 30_000, garbage: 60_000 }),
+                ignore_unexpected_children: false,
+            },
+            reader: reader::Settings {
+                initial_position,
+                max_records: [3, 100][dice.index(2)],
+                idle: [1_000, 5_000][dice.index(2)],
+                max_unprocessed_bytes,
+                max_unprocessed_records,
+            },
+            fan_out: dice.chance(30).then_some(fanout::Settings {
+                initial_position,
+                max_unprocessed_bytes,
+                max_unprocessed_records,
+            }),
+            run_loop: run_loop::Settings {
+                call_max_records: 1 + dice.index(40),
+                call_max_bytes: 1 << 16,
+                commit_interval: Some(200 + dice.below(5_000)),
+                retry: Retry { max_attempts: 3, backoff: 100, backoff_max: 2_000 },
+            },
+            patience: 5_000 + dice.below(60_000),
+            is_batch_task: dice.chance(50),
+            flaw: self.flaw,
+        }
+    }
+
+    /// A call reaches its service.
+    fn arrive(&mut self, caller: Caller, call: Call, fate: Fate) {
+        self.count_when_quiet(caller.node, &call);
+        let back = |world: &mut Self, answer| {
+            let when = world.out.now + world.out.network.delay(&mut world.out.dice);
+            world.out.queue.push(when, Item::Answer(caller, answer));
+        };
+        let kind = shardmill_core::service::ErrorKind::Unavailable;
+        match fate {
+            Fate::Refused(kind) => back(self, call.failed(kind)),
+            Fate::Served => {
+                let answer = self.serve(caller, call, false);
+                back(self, answer);
+            }
+            Fate::Torn => {
+                let answer = self.serve(caller, call, true);
+                back(self, answer);
+            }
+            Fate::Lost => {
+                self.serve(caller, call.clone(), false);
+                back(self, call.failed(kind));
+            }
+            Fate::Unheard => drop(self.serve(caller, call, false)),
+            Fate::Late => {
+                let when = self.out.now + Network::late(&mut self.out.dice);
+                self.out.queue.push(when, Item::Arrive(caller, call.clone(), Fate::Unheard));
+                back(self, call.failed(kind));
+            }
+            Fate::Twice => {
+                self.serve(caller, call.clone(), false);
+                let when = self.out.now + self.out.dice.below(500);
+                self.out.queue.push(when, Item::Arrive(caller, call, Fate::Served));
+            }
+        }
+    }
+
+    fn serve(&mut self, from: Caller, call: Call, is_torn: bool) -> Answer {
+        let Self { out, nodes, initial, flaw, .. } = self;
+        let now = out.now;
+        if let Some(shard) = is_latest(&call)
+            && out.table.rows.get(shard).is_some_and(|row| row.checkpoint == Checkpoint::Latest)
+        {
+            out.audit.truth.begins_here(shard);
+        }
+        match call {
+            Call::Scan => Answer::Leases(leases::Event::Scanned(Ok(out.table.scan(now, &mut out.dice)))),
+            Call::List(filter) => {
+                if *initial == InitialPosition::Latest {
+                    out.audit.forget_the_unread(&out.table);
+                }
+                let torn = if is_torn { out.dice.index(out.audit.truth.shards.len()) } else { 0 };
+                Answer::Leases(leases::Event::Listed(out.kinesis.list_torn(now, filter, torn)))
+            }
+            Call::Write(write) => {
+                let over = |life: usize| nodes[life].is_over();
+                let mut carried_out = (*write).clone();
+                if *flaw == Some(Flaw::WritesUnconditionally) {
+                    out.table.forge(&mut carried_out);
+                }
+                let name = &nodes[from.node].name;
+                let result = Ok(out.audit.write(now, &mut out.table, from.node, name, over, &carried_out));
+                Answer::Leases(leases::Event::Written { write: *write, result })
+            }
+            Call::Iterator(shard, position) => {
+                Answer::Poll(reader::Event::Iterator(out.kinesis.iterator(now, &shard, &position)))
+            }
+            Call::Records { iterator, limit } => {
+                Answer::Poll(reader::Event::Fetched(out.kinesis.records(now, &iterator, limit)))
+            }
+            Call::Subscribe(shard, position) => match out.kinesis.subscribe(now, &shard, &position) {
+                Ok(subscription) => Answer::Subscribed(Box::new(subscription)),
+                Err(error) => Answer::FanOut(fanout::Event::Subscribed(Err(error))),
+            },
+            Call::FindConsumer => Answer::FanOut(fanout::Event::Consumer(out.kinesis.consumer_exists(now))),
+        }
+    }
+
+    fn count_when_quiet(&mut self, node: usize, call: &Call) {
+        let Some((from, calls)) = self.quiet.as_mut().filter(|(from, _)| self.out.now >= *from) else { return };
+        let _ = from;
+        let kind = match call {
+            Call::Scan => "scan",
+            Call::List(ShardFilter::All) => "list",
+            Call::Write(write) => match write.as_ref() {
+                Write::Delete { .. } => "delete",
+                Write::Renew { .. } => "renew",
+                other => {
+                    return self.out.audit.require(false, || format!("{other:?} in a quiet fleet"));
+                }
+            },
+            _ => return,
+        };
+        *calls.entry((node, kind)).or_default() += 1;
+    }
+
+    /// Once all is done and balanced, workers only renew and look at the table at the protocol's pace.
+    fn check_quiet(&mut self) -> Result<(), String> {
+        let Some((_, calls)) = self.quiet.take() else { return Ok(()) };
+        let held = |name: &str| {
+            let rows = self.out.table.rows.values();
+            rows.filter(|row| row.checkpoint != Checkpoint::ShardEnd && row.owner.as_deref() == Some(name)).count()
+        };
+        let minute_of = |interval: Millis| QUIET / interval + 2;
+        for ((node, kind), count) in calls {
+            let held = held(&self.nodes[node].name) as u64;
+            let most = match kind {
+                "scan" => minute_of(2 * self.failover),
+                // Children that nothing was written to keep their parents' rows, of which the leader asks the stream.
+                "list" => 2,
+                // A generation of finished shards a look.
+                "delete" => 20,
+                _ => held * minute_of(self.failover / 3 - 25),
+            };
+            if count > most {
+                return Err(format!("{count} {kind} calls a minute of a worker that holds {held} leases"));
+            }
+        }
+        let alive = self.nodes.iter().filter(|node| node.is_alive());
+        let loads: Vec<usize> = alive.map(|node| held(&node.name)).collect();
+        let (least, most) = (loads.iter().min(), loads.iter().max());
+        match most.zip(least) {
+            Some((most, least)) if most - least > 1 => Err(format!("out of balance: {loads:?}")),
+            _ => Ok(()),
+        }
+    }
+}
