@@ -8,7 +8,8 @@ use super::row::Lease;
 use crate::position::Checkpoint;
 use crate::shard::ShardId;
 
-/// How long a write may stay invisible to scans, which read eventually consistently.
+/// How long a write may stay invisible to scans, which read eventually consistently: also to one that is asked for after
+/// another one showed it.
 const SCAN_LAG: Millis = 2_000;
 
 /// Failover times after which an unrenewed lease is overdue.
@@ -26,15 +27,15 @@ struct Row {
     lease: Lease,
     /// When the counter was last seen to change, at first when the row was first seen.
     changed_at: Millis,
-    /// When an answered write told what the row is.
-    learnt_at: Option<Millis>,
+    /// When an answer last told what the row is.
+    told_at: Millis,
     /// Whether the counter was ever seen to change: its owner lives, or did a moment ago.
     alive: bool,
 }
 
 impl Table {
     /// Takes in a scan that was asked for at `asked_at`. A row whose counter did not change keeps its age; rows that
-    /// vanished are forgotten; what a write told meanwhile stays.
+    /// vanished are forgotten; what was told a moment ago, or meanwhile, stays.
     pub(super) fn replace(&mut self, now: Millis, asked_at: Millis, leases: Vec<Lease>) {
         let mut old = std::mem::take(&mut self.rows);
         for lease in leases {
@@ -46,7 +47,7 @@ impl Table {
                 self.rows.extend(known.map(|row| (lease.key, row)));
                 continue;
             }
-            self.rows.insert(lease.key.clone(), Row::seen(now, known.as_ref(), lease, None));
+            self.rows.insert(lease.key.clone(), Row::seen(now, known.as_ref(), lease));
         }
         let unseen = old.into_iter().filter(|(_, row)| row.is_newer_than_scan(asked_at));
         self.rows.extend(unseen);
@@ -65,7 +66,7 @@ impl Table {
     /// What an answered write told of a row.
     pub(super) fn learn(&mut self, now: Millis, lease: Lease) {
         let known = self.rows.get(&lease.key);
-        self.rows.insert(lease.key.clone(), Row::seen(now, known, lease, Some(now)));
+        self.rows.insert(lease.key.clone(), Row::seen(now, known, lease));
     }
 
     pub(super) fn forget(&mut self, key: &str) {
@@ -161,18 +162,18 @@ impl Table {
 
 impl Row {
     /// A row as it is now, beside what was known of it.
-    fn seen(now: Millis, known: Option<&Self>, lease: Lease, learnt_at: Option<Millis>) -> Self {
+    fn seen(now: Millis, known: Option<&Self>, lease: Lease) -> Self {
         match known {
             Some(row) if row.lease.counter == lease.counter => {
-                Self { lease, changed_at: row.changed_at, learnt_at, alive: row.alive }
+                Self { lease, changed_at: row.changed_at, told_at: now, alive: row.alive }
             }
-            Some(_) => Self { lease, changed_at: now, learnt_at, alive: true },
-            None => Self { lease, changed_at: now, learnt_at, alive: false },
+            Some(_) => Self { lease, changed_at: now, told_at: now, alive: true },
+            None => Self { lease, changed_at: now, told_at: now, alive: false },
         }
     }
 
     fn is_newer_than_scan(&self, asked_at: Millis) -> bool {
-        self.learnt_at.is_some_and(|at| at + SCAN_LAG >= asked_at)
+        self.told_at + SCAN_LAG >= asked_at
     }
 
     fn is_unchanged_for(&self, now: Millis, age: Millis) -> bool {

@@ -119,6 +119,28 @@ fn scans_that_do_not_show_the_seal_yet_delay_nothing() {
     assert_eq!((solo.start_keys().len(), solo.now), (2, 0));
 }
 
+/// Nor what one scan showed already, when the next one reads a copy of the table that is older still: a child that took its
+/// parent for gone would be read before it.
+#[test]
+fn a_scan_that_is_older_than_the_one_before_forgets_no_parent() {
+    let (mut solo, _other, mut services) = merged();
+    while !solo.calls.contains(&Action::Scan) {
+        solo.settle(&mut services);
+        solo.now = solo.worker.wake_at();
+        solo.event(Event::Tick);
+    }
+    solo.settle(&mut services);
+    let parent = services.table.rows.remove("s01").unwrap();
+    let older = services.serve(&Action::Scan);
+    services.table.rows.insert("s01".to_owned(), parent);
+    solo.end("s00", services.stream.children_of("s00"));
+    while let Some(call) = solo.calls.pop_front() {
+        solo.event(if call == Action::Scan { older.clone() } else { services.serve(&call) });
+    }
+    assert_eq!(solo.held(), ["s02"]);
+    assert_eq!(solo.start_keys().len(), 0, "the other parent is not done");
+}
+
 /// What was committed last is written before the end is sealed, and both are told.
 #[test]
 fn the_last_checkpoint_is_written_before_the_end() {
