@@ -52,3 +52,8 @@ fn the_aws_adapters_know_nothing_of_tasks() {
 fn the_local_backend_shares_nothing_with_what_it_tests() {
     assert_built_with("shardmill-local", &[], &["aws-", "wasm", "wit-"]);
 }
+
+#[test]
+fn the_simulation_runs_the_machines_and_nothing_around_them() {
+    assert_built_with("shardmill-sim", &["shardmill-core", "shardmill-local"], &["aws-", "wasm", "wit-"]);
+}

@@ -19,6 +19,8 @@ pub mod service;
 pub mod shard;
 
 #[cfg(test)]
+#[path = "../../sim/src/dice.rs"]
+#[allow(unreachable_pub, reason = "shared with the simulation")]
 mod dice;
 
 #[cfg(test)]

@@ -35,8 +35,6 @@ struct Holding {
     next: usize,
     /// What the lease worker said is written.
     written: usize,
-    /// Nothing was processed under this reading so far, so that records which the stream forgot may be missing.
-    begins: bool,
 }
 
 /// What is counted against a bound by second.
@@ -55,7 +53,9 @@ pub(crate) struct Audit {
     holders: BTreeMap<ShardId, Life>,
     /// Shards whose rows were deleted.
     finished: BTreeSet<ShardId>,
-    holdings: HashMap<(Life, SourceId), Holding>,
+    holdings: BTreeMap<(Life, SourceId), Holding>,
+    /// Holdings that a job was told are over, whether its task knows or not.
+    let_go: BTreeSet<(Life, SourceId, Epoch)>,
     /// The last record of each key that was processed for the first time.
     keys: HashMap<usize, RecordId>,
     rates: BTreeMap<(Life, Rate), (Millis, u64)>,
@@ -100,7 +100,9 @@ impl Audit {
             return self.require(finished, || format!("life {life} starts {key}, which has no row"));
         };
         let (parents, committed) = (row.parents.clone(), row.checkpoint.clone());
-        self.require(*checkpoint <= committed, || format!("{key} starts at {checkpoint}, but {committed} is committed"));
+        self.require(*checkpoint <= committed, || {
+            format!("{key} starts at {checkpoint}, but {committed} is committed")
+        });
         self.require(*checkpoint != Checkpoint::ShardEnd, || format!("{key} starts, but is done"));
         for parent in parents.iter().filter(|id| table.rows.contains_key(*id)) {
             self.require(table.is_at_end(parent), || format!("{key} starts before its parent {parent} is done"));
@@ -111,8 +113,13 @@ impl Audit {
     pub(crate) fn assigned(&mut self, life: Life, source: SourceId, shard: &str, epoch: Epoch, from: &Checkpoint) {
         let shard = self.truth.index(shard);
         let next = self.truth.covered(shard, from);
-        let holding = Holding { shard, epoch, generation: 0, next, written: next, begins: true };
+        let holding = Holding { shard, epoch, generation: 0, next, written: next };
         self.holdings.insert((life, source), holding);
+    }
+
+    /// A job is told that it lost a shard, or that it is sealed.
+    pub(crate) fn let_go(&mut self, life: Life, source: SourceId, epoch: Epoch) {
+        self.let_go.insert((life, source, epoch));
     }
 
     /// A shard is taken from a task, or sealed.
@@ -134,7 +141,7 @@ impl Audit {
         let next = self.truth.covered(holding.shard, from);
         let written = holding.written;
         let is_newer = generation > holding.generation;
-        (holding.generation, holding.next, holding.begins) = (generation, next, true);
+        (holding.generation, holding.next) = (generation, next);
         self.require(is_newer, || format!("life {life} reads under generation {generation} again"));
         self.require(next >= written, || format!("life {life} reads {from} again after {written} were committed"));
     }
@@ -144,7 +151,7 @@ impl Audit {
         let Some(holding) = self.holdings.get(&(life, source)) else { return };
         let (shard, mut next) = (holding.shard, holding.next);
         let first = self.truth.records[records[0]].index;
-        if holding.begins && first > next && self.truth.is_excused(now, shard, first) {
+        if first > next && self.truth.is_excused(now, shard, first) {
             next = first;
         }
         let Truth { shards, records: all, .. } = &self.truth;
@@ -164,7 +171,6 @@ impl Audit {
         }
         if let Some(holding) = self.holdings.get_mut(&(life, source)) {
             holding.next += records.len();
-            holding.begins = false;
         }
         for &id in records {
             let (shard, index, key) =
@@ -177,9 +183,12 @@ impl Audit {
             let excused = index == seen || self.truth.is_excused(now, shard, index);
             self.require(excused, || format!("record {id}: {index} of shard {shard} is processed, but not {seen}"));
             self.truth.shards[shard].seen = index + 1;
+            if self.truth.is_excused(now, shard, index + 1) {
+                continue;
+            }
             let before = self.keys.insert(key, id);
             self.require(before.is_none_or(|before| before < id), || {
-                format!("record {id} of key {key} is processed after {before:?}")
+                format!("record {id} of key {key} in shard {shard} is processed after {before:?}")
             });
             if index == seen {
                 self.parents_first(now, shard);
@@ -215,8 +224,9 @@ impl Audit {
 
     /// A life ended in good order: everything is committed and given back, except for what it had lost.
     pub(crate) fn ended_well(&mut self, table: &LeaseTable, life: Life, name: &str) {
-        let holdings: Vec<Holding> = self.holdings.extract_if(|(of, _), _| *of == life).map(|(_, h)| h).collect();
-        for Holding { shard, next, .. } in holdings {
+        let own = self.holdings.extract_if(.., |(of, _), _| *of == life);
+        let kept = own.filter(|((_, source), holding)| !self.let_go.contains(&(life, *source, holding.epoch)));
+        for (_, Holding { shard, next, .. }) in kept.collect::<Vec<_>>() {
             let key = self.truth.shards[shard].id.clone();
             let Some(row) = table.rows.get(&key) else { continue };
             let (covered, owner) = (self.truth.covered(shard, &row.checkpoint), row.owner.clone());

@@ -99,10 +99,13 @@ impl Outside {
 
     pub(crate) fn note_shards(&mut self) {
         let shards: Vec<Shard> = self.kinesis.shards(self.now, ShardFilter::All);
-        self.audit.truth.resharded(&shards);
+        self.audit.truth.resharded(self.now, &shards);
         self.trace.say(self.now, || {
-            let name = |shard: &Shard| format!("{}{:?}{}", shard.id, shard.parents, if shard.open { "" } else { "|" });
-            format!("the shards are {:?}", shards.iter().map(name).collect::<Vec<_>>())
+            let short = |id: &String| id.trim_start_matches("shardId-").trim_start_matches('0').to_owned();
+            let parents = |shard: &Shard| shard.parents.iter().map(short).collect::<Vec<_>>().join("+");
+            let name =
+                |shard: &Shard| format!("{}<{}{}", short(&shard.id), parents(shard), if shard.open { "" } else { "|" });
+            format!("the shards are {}", shards.iter().map(name).collect::<Vec<_>>().join(" "))
         });
     }
 }

@@ -95,11 +95,9 @@ impl Kinesis {
     pub(crate) fn records(&self, now: Millis, iterator: &str, limit: u32) -> Answer<Fetched> {
         let batch = self.model.get_records(now, iterator, Some(limit as usize));
         let read = batch.map_err(|error| match error.kind {
-            model_kind::InvalidArgument => ServiceError {
-                kind: ErrorKind::ExpiredIterator,
-                operation: "GetRecords",
-                message: error.message,
-            },
+            model_kind::InvalidArgument => {
+                ServiceError { kind: ErrorKind::ExpiredIterator, operation: "GetRecords", message: error.message }
+            }
             _ => refused("GetRecords", &error),
         })?;
         Ok(Fetched {

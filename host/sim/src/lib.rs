@@ -13,6 +13,8 @@ mod network;
 mod node;
 mod outside;
 mod queue;
+mod quiet;
+mod service;
 mod table;
 mod tasks;
 mod trace;

@@ -26,7 +26,7 @@ pub(crate) enum Call {
 }
 
 pub(crate) enum Answer {
-    Leases(leases::Event),
+    Leases(Box<leases::Event>),
     Poll(reader::Event),
     FanOut(fanout::Event),
     Subscribed(Box<Subscription>),
@@ -94,10 +94,10 @@ impl Call {
     pub(crate) fn failed(self, kind: ErrorKind) -> Answer {
         let error = |operation| ServiceError { kind, operation, message: "simulated".to_owned() };
         match self {
-            Self::Scan => Answer::Leases(leases::Event::Scanned(Err(error("Scan")))),
-            Self::List(_) => Answer::Leases(leases::Event::Listed(Err(error("ListShards")))),
+            Self::Scan => Answer::Leases(Box::new(leases::Event::Scanned(Err(error("Scan"))))),
+            Self::List(_) => Answer::Leases(Box::new(leases::Event::Listed(Err(error("ListShards"))))),
             Self::Write(write) => {
-                Answer::Leases(leases::Event::Written { write: *write, result: Err(error("UpdateItem")) })
+                Answer::Leases(Box::new(leases::Event::Written { write: *write, result: Err(error("UpdateItem")) }))
             }
             Self::Iterator(..) => Answer::Poll(reader::Event::Iterator(Err(error("GetShardIterator")))),
             Self::Records { .. } => Answer::Poll(reader::Event::Fetched(Err(error("GetRecords")))),

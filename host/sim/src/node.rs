@@ -144,7 +144,7 @@ impl Node {
         }
         match (to.part, answer) {
             (Part::Leases, Answer::Leases(event)) => {
-                self.leases.answered(event);
+                self.leases.answered(*event);
                 self.hop(out, Part::Leases);
             }
             (Part::Reader(reader), answer) => self.reader_answered(out, reader, to.call, answer),

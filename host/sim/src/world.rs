@@ -1,11 +1,8 @@
 //! One history: the services, the nodes, and everything that happens to them in the order of time.
 
-use std::collections::BTreeMap;
-
-use shardmill_core::leases::{self, Cleanup, Millis, Write};
-use shardmill_core::position::{Checkpoint, InitialPosition};
+use shardmill_core::leases::{self, Cleanup, Millis};
+use shardmill_core::position::InitialPosition;
 use shardmill_core::run_loop::{self, Retry};
-use shardmill_core::shard::ShardFilter;
 use shardmill_core::{fanout, reader};
 
 use crate::audit::Audit;
@@ -13,10 +10,11 @@ use crate::chaos::CHAOS;
 use crate::clock::Clock;
 use crate::dice::Dice;
 use crate::kinesis::{Kinesis, RETENTION};
-use crate::network::{Answer, Call, Fate, Network};
-use crate::node::{Node, Settings, is_latest};
+use crate::network::Network;
+use crate::node::{Node, Settings};
 use crate::outside::Outside;
-use crate::queue::{Caller, Item, Queue};
+use crate::queue::{Item, Queue};
+use crate::quiet::Quiet;
 use crate::table::LeaseTable;
 use crate::tasks::TaskFaults;
 use crate::trace::Trace;
@@ -27,10 +25,6 @@ const CREATED: Millis = 1_700_000_000_000;
 const LOOK: Millis = 500;
 /// After the chaos everything is processed, committed and sealed within this time.
 const DONE_WITHIN: Millis = 240_000;
-/// And by then, in failover times, everybody has a fair share, at one stolen lease a cycle.
-const BALANCED_WITHIN: Millis = 40;
-/// For so long the calls of a quiet fleet are counted.
-const QUIET: Millis = 60_000;
 const EVENTS_AT_ONCE_MAX: u32 = 5_000;
 
 /// What a node may do wrong on purpose, to show that the audit notices.
@@ -72,12 +66,12 @@ pub struct Report {
 pub(crate) struct World {
     pub(crate) out: Outside,
     pub(crate) nodes: Vec<Node>,
-    initial: InitialPosition,
-    failover: Millis,
-    flaw: Option<Flaw>,
+    pub(crate) initial: InitialPosition,
+    pub(crate) failover: Millis,
+    pub(crate) flaw: Option<Flaw>,
     events: u64,
-    /// When all was done, and the calls of each node since it should be balanced.
-    quiet: Option<(Millis, BTreeMap<(usize, &'static str), u64>)>,
+    /// From when on the fleet should be quiet; known once all is done.
+    pub(crate) quiet: Option<Quiet>,
 }
 
 impl World {
@@ -131,7 +125,8 @@ impl World {
         }
         out.put(40);
         let past = out.now - CREATED;
-        out.now = CREATED + if out.dice.chance(20) { RETENTION + out.dice.below(past + 1) - CHAOS / 2 } else { 2 * past + 60_000 };
+        out.now = CREATED
+            + if out.dice.chance(20) { RETENTION + out.dice.below(past + 1) - CHAOS / 2 } else { 2 * past + 60_000 };
         out.trace.started = out.now;
         let takes_over = self.initial == InitialPosition::TrimHorizon && out.dice.chance(30);
         out.plan_chaos();
@@ -153,8 +148,9 @@ impl World {
             if let Some(violation) = self.out.audit.violation() {
                 return Err(violation.to_owned());
             }
-            if self.quiet.as_ref().is_some_and(|(from, _)| when >= from + QUIET) {
-                return self.check_quiet().map(|()| self.report(started));
+            if self.quiet.as_ref().is_some_and(|quiet| quiet.is_over(when)) {
+                self.check_quiet()?;
+                return Ok(self.report(started));
             }
             if self.quiet.is_none() && when >= started + CHAOS + DONE_WITHIN {
                 let missing = self.out.audit.unfinished(when, &self.out.table);
@@ -199,12 +195,13 @@ impl World {
 
     /// Somebody is there to do the work, until it is done.
     fn look(&mut self) {
-        if !self.nodes.iter().any(|node| !node.is_over()) {
+        if self.nodes.iter().all(Node::is_over) {
             self.join(false);
         }
         let now = self.out.now;
-        if self.out.audit.unfinished(now, &self.out.table).is_none() {
-            self.quiet = Some((now + BALANCED_WITHIN * self.failover, BTreeMap::new()));
+        let is_steady = self.nodes.iter().all(|node| node.is_over() || node.is_alive());
+        if is_steady && self.out.audit.unfinished(now, &self.out.table).is_none() {
+            self.quiet = Some(Quiet::after(now, self.failover));
         } else {
             self.out.queue.push(now + LOOK, Item::Look);
         }
@@ -270,132 +267,6 @@ impl World {
             patience: 5_000 + dice.below(60_000),
             is_batch_task: dice.chance(50),
             flaw: self.flaw,
-        }
-    }
-
-    /// A call reaches its service.
-    fn arrive(&mut self, caller: Caller, call: Call, fate: Fate) {
-        self.count_when_quiet(caller.node, &call);
-        let back = |world: &mut Self, answer| {
-            let when = world.out.now + world.out.network.delay(&mut world.out.dice);
-            world.out.queue.push(when, Item::Answer(caller, answer));
-        };
-        let kind = shardmill_core::service::ErrorKind::Unavailable;
-        match fate {
-            Fate::Refused(kind) => back(self, call.failed(kind)),
-            Fate::Served => {
-                let answer = self.serve(caller, call, false);
-                back(self, answer);
-            }
-            Fate::Torn => {
-                let answer = self.serve(caller, call, true);
-                back(self, answer);
-            }
-            Fate::Lost => {
-                self.serve(caller, call.clone(), false);
-                back(self, call.failed(kind));
-            }
-            Fate::Unheard => drop(self.serve(caller, call, false)),
-            Fate::Late => {
-                let when = self.out.now + Network::late(&mut self.out.dice);
-                self.out.queue.push(when, Item::Arrive(caller, call.clone(), Fate::Unheard));
-                back(self, call.failed(kind));
-            }
-            Fate::Twice => {
-                self.serve(caller, call.clone(), false);
-                let when = self.out.now + self.out.dice.below(500);
-                self.out.queue.push(when, Item::Arrive(caller, call, Fate::Served));
-            }
-        }
-    }
-
-    fn serve(&mut self, from: Caller, call: Call, is_torn: bool) -> Answer {
-        let Self { out, nodes, initial, flaw, .. } = self;
-        let now = out.now;
-        if let Some(shard) = is_latest(&call)
-            && out.table.rows.get(shard).is_some_and(|row| row.checkpoint == Checkpoint::Latest)
-        {
-            out.audit.truth.begins_here(shard);
-        }
-        match call {
-            Call::Scan => Answer::Leases(leases::Event::Scanned(Ok(out.table.scan(now, &mut out.dice)))),
-            Call::List(filter) => {
-                if *initial == InitialPosition::Latest {
-                    out.audit.forget_the_unread(&out.table);
-                }
-                let torn = if is_torn { out.dice.index(out.audit.truth.shards.len()) } else { 0 };
-                Answer::Leases(leases::Event::Listed(out.kinesis.list_torn(now, filter, torn)))
-            }
-            Call::Write(write) => {
-                let over = |life: usize| nodes[life].is_over();
-                let mut carried_out = (*write).clone();
-                if *flaw == Some(Flaw::WritesUnconditionally) {
-                    out.table.forge(&mut carried_out);
-                }
-                let name = &nodes[from.node].name;
-                let result = Ok(out.audit.write(now, &mut out.table, from.node, name, over, &carried_out));
-                Answer::Leases(leases::Event::Written { write: *write, result })
-            }
-            Call::Iterator(shard, position) => {
-                Answer::Poll(reader::Event::Iterator(out.kinesis.iterator(now, &shard, &position)))
-            }
-            Call::Records { iterator, limit } => {
-                Answer::Poll(reader::Event::Fetched(out.kinesis.records(now, &iterator, limit)))
-            }
-            Call::Subscribe(shard, position) => match out.kinesis.subscribe(now, &shard, &position) {
-                Ok(subscription) => Answer::Subscribed(Box::new(subscription)),
-                Err(error) => Answer::FanOut(fanout::Event::Subscribed(Err(error))),
-            },
-            Call::FindConsumer => Answer::FanOut(fanout::Event::Consumer(out.kinesis.consumer_exists(now))),
-        }
-    }
-
-    fn count_when_quiet(&mut self, node: usize, call: &Call) {
-        let Some((from, calls)) = self.quiet.as_mut().filter(|(from, _)| self.out.now >= *from) else { return };
-        let _ = from;
-        let kind = match call {
-            Call::Scan => "scan",
-            Call::List(ShardFilter::All) => "list",
-            Call::Write(write) => match write.as_ref() {
-                Write::Delete { .. } => "delete",
-                Write::Renew { .. } => "renew",
-                other => {
-                    return self.out.audit.require(false, || format!("{other:?} in a quiet fleet"));
-                }
-            },
-            _ => return,
-        };
-        *calls.entry((node, kind)).or_default() += 1;
-    }
-
-    /// Once all is done and balanced, workers only renew and look at the table at the protocol's pace.
-    fn check_quiet(&mut self) -> Result<(), String> {
-        let Some((_, calls)) = self.quiet.take() else { return Ok(()) };
-        let held = |name: &str| {
-            let rows = self.out.table.rows.values();
-            rows.filter(|row| row.checkpoint != Checkpoint::ShardEnd && row.owner.as_deref() == Some(name)).count()
-        };
-        let minute_of = |interval: Millis| QUIET / interval + 2;
-        for ((node, kind), count) in calls {
-            let held = held(&self.nodes[node].name) as u64;
-            let most = match kind {
-                "scan" => minute_of(2 * self.failover),
-                // Children that nothing was written to keep their parents' rows, of which the leader asks the stream.
-                "list" => 2,
-                // A generation of finished shards a look.
-                "delete" => 20,
-                _ => held * minute_of(self.failover / 3 - 25),
-            };
-            if count > most {
-                return Err(format!("{count} {kind} calls a minute of a worker that holds {held} leases"));
-            }
-        }
-        let alive = self.nodes.iter().filter(|node| node.is_alive());
-        let loads: Vec<usize> = alive.map(|node| held(&node.name)).collect();
-        let (least, most) = (loads.iter().min(), loads.iter().max());
-        match most.zip(least) {
-            Some((most, least)) if most - least > 1 => Err(format!("out of balance: {loads:?}")),
-            _ => Ok(()),
         }
     }
 }

@@ -40,14 +40,15 @@ impl Table {
         let mut old = std::mem::take(&mut self.rows);
         for lease in leases {
             let known = old.remove(&lease.key);
-            if let Some(row) = known.as_ref()
-                && row.is_newer_than_scan(asked_at)
-                && row.lease.counter > lease.counter
-            {
-                self.rows.extend(known.map(|row| (lease.key, row)));
-                continue;
-            }
-            self.rows.insert(lease.key.clone(), Row::seen(now, known.as_ref(), lease));
+            let is_newer = |row: &Row| row.is_newer_than_scan(asked_at) && row.lease.counter > lease.counter;
+            let row = match known {
+                Some(mut row) if is_newer(&row) => {
+                    row.lease.hash_range = row.lease.hash_range.or(lease.hash_range);
+                    row
+                }
+                known => Row::seen(now, known.as_ref(), lease),
+            };
+            self.rows.insert(row.lease.key.clone(), row);
         }
         let unseen = old.into_iter().filter(|(_, row)| row.is_newer_than_scan(asked_at));
         self.rows.extend(unseen);
@@ -63,9 +64,10 @@ impl Table {
         &self.unreadable
     }
 
-    /// What an answered write told of a row.
-    pub(super) fn learn(&mut self, now: Millis, lease: Lease) {
+    /// What an answered write told of a row. Who took the lease before its hash range was written does not know that.
+    pub(super) fn learn(&mut self, now: Millis, mut lease: Lease) {
         let known = self.rows.get(&lease.key);
+        lease.hash_range = lease.hash_range.or_else(|| known?.lease.hash_range.clone());
         self.rows.insert(lease.key.clone(), Row::seen(now, known, lease));
     }
 
@@ -186,5 +188,37 @@ impl Row {
         };
         let resumed = *owner == settings.worker && self.lease.checkpoint_owner.is_none();
         resumed || self.is_unchanged_for(now, settings.failover)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::HashRange;
+
+    fn lease(counter: u64, hash_range: Option<HashRange>) -> Lease {
+        Lease {
+            key: "s00".to_owned(),
+            owner: Some("me".to_owned()),
+            counter,
+            owner_switches: 0,
+            checkpoint: Checkpoint::TrimHorizon,
+            parents: Vec::new(),
+            children: Vec::new(),
+            hash_range,
+            checkpoint_owner: None,
+        }
+    }
+
+    /// Otherwise the leader would list the shards and write it again and again, and could see no hole.
+    #[test]
+    fn a_hash_range_that_was_written_meanwhile_is_not_forgotten_with_the_next_renewal() {
+        let range = HashRange { start: 0, end: u128::MAX };
+        let mut table = Table::default();
+        table.learn(100, lease(8, None));
+        table.replace(120, 110, vec![lease(7, Some(range.clone()))]);
+        assert_eq!(table.get("s00"), Some(&lease(8, Some(range.clone()))), "the scan is older, but knows more");
+        table.learn(130, lease(9, None));
+        assert_eq!(table.get("s00"), Some(&lease(9, Some(range))));
     }
 }

@@ -35,6 +35,7 @@ pub(crate) struct ShardTruth {
     pub(crate) parents: Vec<usize>,
     pub(crate) children: Vec<usize>,
     pub(crate) open: bool,
+    closed_at: Millis,
     pub(crate) records: Vec<RecordId>,
     /// Records before this one need not be read: they are older than the initial position.
     base: usize,
@@ -55,10 +56,13 @@ pub(crate) struct Truth {
 
 impl Truth {
     /// Takes in the shards as they are now.
-    pub(crate) fn resharded(&mut self, shards: &[Shard]) {
+    pub(crate) fn resharded(&mut self, now: Millis, shards: &[Shard]) {
         for shard in shards {
             if let Some(&known) = self.by_id.get(&shard.id) {
-                self.shards[known].open = shard.open;
+                let known = &mut self.shards[known];
+                if known.open && !shard.open {
+                    (known.open, known.closed_at) = (false, now);
+                }
                 continue;
             }
             let index = self.shards.len();
@@ -70,6 +74,7 @@ impl Truth {
                 parents,
                 children: Vec::new(),
                 open: shard.open,
+                closed_at: 0,
                 records: Vec::new(),
                 base: 0,
                 seen: 0,
@@ -96,10 +101,6 @@ impl Truth {
         self.by_id[shard]
     }
 
-    pub(crate) fn shard(&self, shard: &str) -> &ShardTruth {
-        &self.shards[self.by_id[shard]]
-    }
-
     /// The checkpoint that covers the first `count` records.
     pub(crate) fn checkpoint(&self, shard: usize, count: usize) -> Checkpoint {
         let last = count.checked_sub(1).map(|last| self.shards[shard].records[last]);
@@ -124,6 +125,11 @@ impl Truth {
             None => true,
             Some(last) => last < *base || self.records[records[last]].arrival + RETENTION <= now,
         }
+    }
+
+    /// Whether the stream does not know a shard any more.
+    pub(crate) fn is_forgotten(&self, now: Millis, shard: usize) -> bool {
+        !self.shards[shard].open && self.shards[shard].closed_at + RETENTION <= now
     }
 
     /// Readers of the shard begin with what comes next.

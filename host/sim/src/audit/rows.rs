@@ -61,8 +61,11 @@ impl Audit {
         let key = &row.key;
         self.require(row.checkpoint == Checkpoint::ShardEnd, || format!("{key} is deleted before its end"));
         let shard = self.truth.index(key);
-        let forgotten = self.truth.is_excused(now, shard, self.truth.shards[shard].records.len());
-        for child in self.truth.shard(key).children.clone() {
+        let forgotten = self.truth.is_forgotten(now, shard);
+        for child in self.truth.shards[shard].children.clone() {
+            if self.truth.is_forgotten(now, child) {
+                continue;
+            }
             let child = self.truth.shards[child].id.clone();
             let begun = table.rows.get(&child).map(|row| row.checkpoint > Checkpoint::TrimHorizon);
             let is_needed = match begun {
@@ -88,8 +91,9 @@ impl Audit {
         }
         self.require(!self.truth.shards[shard].open, || format!("{key} is sealed while it is open"));
         for child in self.truth.shards[shard].children.clone() {
+            let forgotten = self.truth.is_forgotten(now, child);
             let child = self.truth.shards[child].id.clone();
-            let known = table.rows.contains_key(&child) || self.finished.contains(&child);
+            let known = forgotten || table.rows.contains_key(&child) || self.finished.contains(&child);
             self.require(known, || format!("{key} is sealed, but its child {child} has no row"));
         }
     }

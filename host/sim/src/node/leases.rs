@@ -10,6 +10,7 @@ use crate::audit::Rate;
 use crate::network::Call;
 use crate::outside::Outside;
 use crate::queue::Part;
+use crate::world::Flaw;
 
 /// Writes on their way at a time, as in the host.
 const WRITES_MAX: usize = 20;
@@ -85,7 +86,12 @@ impl Node {
         match action {
             Action::Scan => drop(self.call_table(out, Call::Scan)),
             Action::List(filter) => drop(self.call_table(out, Call::List(filter))),
-            Action::Write(write) => self.leases.waiting.push_back(write),
+            Action::Write(write) => {
+                if matches!((&write, self.settings.flaw), (Write::Renew { .. }, Some(Flaw::ScansTooOften))) {
+                    self.call_table(out, Call::Scan);
+                }
+                self.leases.waiting.push_back(write);
+            }
             told => {
                 self.leases.over |= told == Action::Stopped;
                 if let Action::Start { key, checkpoint, .. } = &told {

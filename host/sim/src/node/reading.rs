@@ -285,7 +285,8 @@ fn look_at_subscription(out: &mut Outside, reader: &mut ShardReader) {
     let (Some(since), Some((subscription, made))) = (reader.taking, &mut reader.subscription) else {
         return;
     };
-    let broken = || ServiceError { kind: ErrorKind::Unavailable, operation: "SubscribeToShard", message: String::new() };
+    let broken =
+        || ServiceError { kind: ErrorKind::Unavailable, operation: "SubscribeToShard", message: String::new() };
     let event = match out.dice.below(if out.network.fault_percent > 0 { 100 } else { 1 }) {
         99 => Err(broken()),
         // Nothing comes any more, and nobody says so.
@@ -305,7 +306,9 @@ fn look_at_subscription(out: &mut Outside, reader: &mut ShardReader) {
 /// What a starting position says about what need not be read.
 pub(crate) fn is_latest(call: &Call) -> Option<&ShardId> {
     match call {
-        Call::Iterator(shard, StartingPosition::Latest) | Call::Subscribe(shard, StartingPosition::Latest) => Some(shard),
+        Call::Iterator(shard, StartingPosition::Latest) | Call::Subscribe(shard, StartingPosition::Latest) => {
+            Some(shard)
+        }
         _ => None,
     }
 }

@@ -126,7 +126,7 @@ impl Node {
             Told::Start { key, epoch, checkpoint, hash_range } => self.assign(out, key, epoch, checkpoint, hash_range),
             Told::Revoke { key, epoch } => {
                 if let Some(source) = self.stop_reading(&key) {
-                    out.audit.released(self.id, source, epoch);
+                    out.audit.let_go(self.id, source, epoch);
                     self.tell_task(out, Event::Revoked { source, epoch });
                 }
             }
@@ -142,7 +142,7 @@ impl Node {
                 let is_sealed = out.table.rows.get(&key).is_none_or(|_| out.table.is_at_end(&key));
                 out.audit.require(is_sealed, || format!("{key} is called sealed"));
                 if let Some(source) = self.stop_reading(&key) {
-                    out.audit.released(self.id, source, epoch);
+                    out.audit.let_go(self.id, source, epoch);
                     self.tell_task(out, Event::Sealed { source, epoch });
                 }
             }

@@ -102,13 +102,9 @@ impl Node {
         if let Some(reader) = event.is_some().then(|| self.task.blocked.pop_front()).flatten() {
             self.hop(out, Part::Reader(reader));
         }
-        if let Some(Event::Assigned { source, epoch, checkpoint }) = &event {
-            // Here and not where it was told, because what is called until then is of the lease before.
-            let shard = self.supervisor.shard(*source);
-            out.audit.assigned(self.id, *source, shard, *epoch, checkpoint);
-        }
-        if event.is_some() {
-            return event;
+        if let Some(event) = event {
+            self.show(out, &event);
+            return Some(event);
         }
         let wake_at = self.task.run_loop.wake_at();
         if self.clock.local(out.now) >= wake_at {
@@ -116,6 +112,20 @@ impl Node {
         }
         self.wake_at(out, Part::Task, wake_at);
         None
+    }
+
+    /// Shows the audit which shards the task has. Here and not where it was told, because what is called until then is of
+    /// the lease before.
+    fn show(&self, out: &mut Outside, event: &Event) {
+        match event {
+            Event::Assigned { source, epoch, checkpoint } => {
+                out.audit.assigned(self.id, *source, self.supervisor.shard(*source), *epoch, checkpoint);
+            }
+            Event::Revoked { source, epoch } | Event::Sealed { source, epoch } => {
+                out.audit.released(self.id, *source, *epoch);
+            }
+            _ => {}
+        }
     }
 
     /// Begins an action; whether it takes time, or ends the thread.
@@ -185,7 +195,9 @@ impl Node {
             None if !is_batch && out.dice.chance(10) => {
                 Returned { processed: 1 + out.dice.index(records.len()), ..Returned::default() }
             }
-            None => Returned { processed: records.len(), commit: out.task.commits(&mut out.dice), ..Returned::default() },
+            None => {
+                Returned { processed: records.len(), commit: out.task.commits(&mut out.dice), ..Returned::default() }
+            }
         };
         let done = &records[..returned.processed];
         out.audit.processed(out.now, self.id, source, done);
