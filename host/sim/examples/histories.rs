@@ -4,6 +4,9 @@
 
 use std::time::Instant;
 
+/// More failures tell nothing new.
+const FAILURES_MAX: u64 = 20;
+
 fn main() {
     let mut numbers = std::env::args().skip(1).map(|text| text.parse::<u64>().expect("the first and the last seed"));
     let (first, end) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(1_000));
@@ -20,6 +23,9 @@ fn main() {
             Err(what) => {
                 failed += 1;
                 println!("seed {seed}: {}", what.lines().last().unwrap_or_default());
+                if failed == FAILURES_MAX {
+                    return;
+                }
             }
         }
     }

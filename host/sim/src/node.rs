@@ -10,7 +10,7 @@ mod task;
 use std::collections::BTreeMap;
 
 use shardmill_core::leases::{self as machine, Millis};
-use shardmill_core::{fanout, reader, run_loop};
+use shardmill_core::{reader, run_loop};
 
 use crate::clock::Clock;
 use crate::network::{Answer, Call, Fate, Network};
@@ -40,8 +40,8 @@ pub(crate) enum Life {
 pub(crate) struct Settings {
     pub(crate) leases: machine::Settings,
     pub(crate) reader: reader::Settings,
-    /// Read by fan-out.
-    pub(crate) fan_out: Option<fanout::Settings>,
+    /// Shards are read by fan-out.
+    pub(crate) is_fan_out: bool,
     pub(crate) run_loop: run_loop::Settings,
     /// Time for a graceful stop.
     pub(crate) patience: Millis,

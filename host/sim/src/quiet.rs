@@ -12,6 +12,8 @@ use crate::world::World;
 
 /// Failover times within which everybody has a fair share, at one stolen lease a cycle.
 const BALANCED_WITHIN: Millis = 40;
+/// The table is read so often at most.
+const LOOK_MIN: Millis = 800;
 /// For so long calls are counted.
 const MEASURED: Millis = 60_000;
 
@@ -61,7 +63,7 @@ impl World {
         for ((node, kind), count) in calls {
             let held = held(&self.nodes[node].name) as u64;
             let most = match kind {
-                "scan" => minute_of(2 * self.failover),
+                "scan" => minute_of(LOOK_MIN),
                 // Children that nothing was written to keep their parents' rows, of which the leader asks the stream.
                 "list" => 2,
                 // A generation of finished shards a look.

@@ -1,6 +1,6 @@
 //! Calls at the services: what becomes of each by its fate, and what the services answer.
 
-use shardmill_core::position::{Checkpoint, InitialPosition};
+use shardmill_core::position::InitialPosition;
 use shardmill_core::service::ErrorKind;
 use shardmill_core::{fanout, leases, reader};
 
@@ -49,9 +49,7 @@ impl World {
     fn serve(&mut self, from: Caller, call: Call, is_torn: bool) -> Answer {
         let Self { out, nodes, initial, flaw, .. } = self;
         let now = out.now;
-        if let Some(shard) = is_latest(&call)
-            && out.table.rows.get(shard).is_some_and(|row| row.checkpoint == Checkpoint::Latest)
-        {
+        if let Some(shard) = is_latest(&call) {
             out.audit.truth.begins_here(shard);
         }
         match call {

@@ -83,6 +83,7 @@ impl LeaseTable {
             children: Vec::new(),
             hash_range: dice.chance(70).then_some(shard.hash_range),
             checkpoint_owner: None,
+            latest_since: None,
         };
         self.rows.insert(shard.id, lease);
     }
@@ -127,11 +128,13 @@ fn written(before: Option<&Lease>, write: &Write) -> Option<Option<Lease>> {
             row.owner_switches += u64::from(seen.owner.as_ref().is_some_and(|owner| owner != worker));
             row.owner = Some(worker.clone());
             row.checkpoint_owner = None;
+            row.latest_since = row.latest_since.or(seen.latest_since);
         }
         Write::Evict { .. } => row.owner = None,
         Write::Checkpoint { checkpoint, .. } => {
             row.checkpoint = checkpoint.clone();
             row.owner_switches = 0;
+            row.latest_since = None;
         }
         Write::Children { children, .. } => row.children.clone_from(children),
         Write::HashRange { range, .. } => row.hash_range = Some(range.clone()),

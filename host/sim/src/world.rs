@@ -1,9 +1,9 @@
 //! One history: the services, the nodes, and everything that happens to them in the order of time.
 
 use shardmill_core::leases::{self, Cleanup, Millis};
-use shardmill_core::position::InitialPosition;
+use shardmill_core::position::{InitialPosition, Latest};
+use shardmill_core::reader;
 use shardmill_core::run_loop::{self, Retry};
-use shardmill_core::{fanout, reader};
 
 use crate::audit::Audit;
 use crate::chaos::CHAOS;
@@ -228,8 +228,6 @@ impl World {
     fn settings(&mut self, worker: String) -> Settings {
         let dice = &mut self.out.dice;
         let initial_position = self.initial;
-        let max_unprocessed_records = [5, 200][dice.index(2)];
-        let max_unprocessed_bytes = 1 << 20;
         let steals = 1 + dice.index(3);
         Settings {
             leases: leases::Settings {
@@ -248,16 +246,14 @@ impl World {
             },
             reader: reader::Settings {
                 initial_position,
+                latest: Latest::Next,
                 max_records: [3, 100][dice.index(2)],
                 idle: [1_000, 5_000][dice.index(2)],
-                max_unprocessed_bytes,
-                max_unprocessed_records,
+                max_unprocessed_bytes: 1 << 20,
+                max_unprocessed_records: [5, 200][dice.index(2)],
+                seed: 0,
             },
-            fan_out: dice.chance(30).then_some(fanout::Settings {
-                initial_position,
-                max_unprocessed_bytes,
-                max_unprocessed_records,
-            }),
+            is_fan_out: dice.chance(30),
             run_loop: run_loop::Settings {
                 call_max_records: 1 + dice.index(40),
                 call_max_bytes: 1 << 16,

@@ -207,6 +207,7 @@ mod tests {
             children: Vec::new(),
             hash_range,
             checkpoint_owner: None,
+            latest_since: None,
         }
     }
 

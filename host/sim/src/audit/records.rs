@@ -39,6 +39,7 @@ pub(crate) struct ShardTruth {
     pub(crate) records: Vec<RecordId>,
     /// Records before this one need not be read: they are older than the initial position.
     base: usize,
+    contacted: bool,
     /// Records before this one were processed by anybody.
     pub(crate) seen: usize,
     /// The outputs of records before this one are durable.
@@ -77,6 +78,7 @@ impl Truth {
                 closed_at: 0,
                 records: Vec::new(),
                 base: 0,
+                contacted: false,
                 seen: 0,
                 durable: 0,
             });
@@ -132,10 +134,17 @@ impl Truth {
         !self.shards[shard].open && self.shards[shard].closed_at + RETENTION <= now
     }
 
-    /// Readers of the shard begin with what comes next.
+    /// A reader asks for what comes next. Whoever does that after the first contact with a shard leaves a gap.
     pub(crate) fn begins_here(&mut self, shard: &str) {
         let shard = &mut self.shards[self.by_id[shard]];
-        shard.base = shard.base.max(shard.records.len());
+        if !shard.contacted {
+            shard.base = shard.base.max(shard.records.len());
+        }
+    }
+
+    /// A reader knows where what comes next begins.
+    pub(crate) fn contacted(&mut self, shard: &str) {
+        self.shards[self.by_id[shard]].contacted = true;
     }
 
     /// The shard was closed before anybody cared for it.

@@ -27,6 +27,9 @@ impl Audit {
             self.deleted(now, table, &before.expect("a row to delete"));
             return outcome;
         };
+        if after.latest_since.is_some() && before.as_ref().is_none_or(|row| row.latest_since.is_none()) {
+            self.truth.begins_here(key);
+        }
         let counts = !matches!(write, Write::Children { .. } | Write::HashRange { .. });
         let grew = before.as_ref().is_none_or(|row| row.counter + u64::from(counts) == after.counter);
         self.require(grew, || format!("the counter of {key} went from {before:?} to {after:?}"));

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use shardmill_core::envelope::Batch;
 use shardmill_core::leases::Millis;
-use shardmill_core::position::{Checkpoint, StartingPosition};
+use shardmill_core::position::{Checkpoint, Latest, StartingPosition};
 use shardmill_core::run_loop::{self, Generation, SourceId};
 use shardmill_core::service::{ErrorKind, ServiceError};
 use shardmill_core::shard::{ChildShard, HashRange, ShardId};
@@ -25,7 +25,7 @@ const HEARTBEAT: Millis = 5_000;
 /// How often a subscription is looked at.
 const LOOK: Millis = 450;
 
-enum Machine {
+pub(super) enum Machine {
     Polling(reader::Reader),
     FanOut(fanout::Reader),
 }
@@ -53,6 +53,8 @@ pub(super) struct ShardReader {
     todo: VecDeque<Act>,
     /// The call under way.
     call: Option<u64>,
+    /// It asked for what comes next.
+    asked_latest: bool,
     /// Since when an event is awaited.
     taking: Option<Millis>,
     subscription: Option<(Subscription, Millis)>,
@@ -61,19 +63,28 @@ pub(super) struct ShardReader {
     pub(super) due: Millis,
 }
 
-impl ShardReader {
-    pub(super) fn new(
-        settings: &Settings,
-        shard: ShardId,
-        source: SourceId,
-        generation: Generation,
+impl Settings {
+    /// The machine of a new reading.
+    pub(super) fn reader(
+        &self,
+        latest: Latest,
+        seed: u64,
         from: &Checkpoint,
         hash_range: Option<HashRange>,
-    ) -> Self {
-        let machine = match settings.fan_out {
-            Some(fan_out) => Machine::FanOut(fanout::Reader::new(fan_out, from, hash_range)),
-            None => Machine::Polling(reader::Reader::new(settings.reader, from, hash_range)),
-        };
+    ) -> Machine {
+        let polling = reader::Settings { latest, seed, ..self.reader };
+        let reader::Settings { initial_position, max_unprocessed_bytes, max_unprocessed_records, .. } = polling;
+        let fan_out =
+            fanout::Settings { initial_position, latest, max_unprocessed_bytes, max_unprocessed_records, seed };
+        match self.is_fan_out {
+            true => Machine::FanOut(fanout::Reader::new(fan_out, from, hash_range)),
+            false => Machine::Polling(reader::Reader::new(polling, from, hash_range)),
+        }
+    }
+}
+
+impl ShardReader {
+    pub(super) fn new(machine: Machine, shard: ShardId, source: SourceId, generation: Generation) -> Self {
         Self {
             machine,
             shard,
@@ -81,6 +92,7 @@ impl ShardReader {
             generation,
             todo: VecDeque::new(),
             call: None,
+            asked_latest: false,
             taking: None,
             subscription: None,
             answer: None,
@@ -176,6 +188,10 @@ impl Node {
     pub(super) fn reader_answered(&mut self, out: &mut Outside, id: u64, call: u64, answer: Answer) {
         let Some(reader) = self.readers.get_mut(&id).filter(|reader| reader.call == Some(call)) else { return };
         reader.call = None;
+        let accepted = matches!(answer, Answer::Poll(reader::Event::Iterator(Ok(_))) | Answer::Subscribed(_));
+        if accepted && reader.asked_latest {
+            out.audit.truth.contacted(&reader.shard);
+        }
         reader.answer = Some(match answer {
             Answer::Subscribed(subscription) => {
                 reader.subscription = Some((*subscription, out.now));
@@ -264,6 +280,7 @@ impl Node {
             Call::Subscribe(..) => reader.subscription = None,
             _ => {}
         }
+        reader.asked_latest = is_latest(&call).is_some();
         reader.call = Some(self.call(out, Part::Reader(id), call));
     }
 
@@ -303,7 +320,7 @@ fn look_at_subscription(out: &mut Outside, reader: &mut ShardReader) {
     reader.answer = Some(Answer::FanOut(fanout::Event::Delivered(event)));
 }
 
-/// What a starting position says about what need not be read.
+/// The shard of which a call asks for what comes next.
 pub(crate) fn is_latest(call: &Call) -> Option<&ShardId> {
     match call {
         Call::Iterator(shard, StartingPosition::Latest) | Call::Subscribe(shard, StartingPosition::Latest) => {

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use shardmill_core::leases::{self, Epoch, Millis};
-use shardmill_core::position::Checkpoint;
+use shardmill_core::position::{Checkpoint, Latest};
 use shardmill_core::run_loop::{self, Event, Generation, SourceId};
 use shardmill_core::service::ServiceError;
 use shardmill_core::shard::{HashRange, ShardId};
@@ -18,6 +18,7 @@ use crate::queue::Part;
 struct SourceState {
     shard: ShardId,
     hash_range: Option<HashRange>,
+    latest: Latest,
     reading: Option<(Generation, u64)>,
 }
 
@@ -123,8 +124,12 @@ impl Node {
     fn told(&mut self, out: &mut Outside, action: leases::Action) {
         use leases::Action as Told;
         match action {
-            Told::Start { key, epoch, checkpoint, hash_range } => self.assign(out, key, epoch, checkpoint, hash_range),
-            Told::Revoke { key, epoch } => {
+            Told::Start { key, epoch, checkpoint, hash_range, latest } => {
+                let source = self.assign(out, key, epoch, checkpoint);
+                let state = &mut self.supervisor.sources[source as usize];
+                (state.hash_range, state.latest) = (hash_range, latest);
+            }
+            Told::Revoke { key, epoch, .. } => {
                 if let Some(source) = self.stop_reading(&key) {
                     out.audit.let_go(self.id, source, epoch);
                     self.tell_task(out, Event::Revoked { source, epoch });
@@ -155,22 +160,15 @@ impl Node {
         }
     }
 
-    fn assign(
-        &mut self,
-        out: &mut Outside,
-        shard: ShardId,
-        epoch: Epoch,
-        checkpoint: Checkpoint,
-        hash_range: Option<HashRange>,
-    ) {
+    fn assign(&mut self, out: &mut Outside, shard: ShardId, epoch: Epoch, checkpoint: Checkpoint) -> SourceId {
         let Supervisor { sources, by_shard, .. } = &mut self.supervisor;
         let next = SourceId::try_from(sources.len()).expect("a history has few shards");
         let source = *by_shard.entry(shard.clone()).or_insert(next);
         if source == next {
-            sources.push(SourceState { shard: shard.clone(), hash_range: None, reading: None });
+            sources.push(SourceState { shard, hash_range: None, latest: Latest::Next, reading: None });
         }
-        sources[source as usize].hash_range = hash_range;
         self.tell_task(out, Event::Assigned { source, epoch, checkpoint });
+        source
     }
 
     fn tell_task(&mut self, out: &mut Outside, event: Event) {
@@ -225,8 +223,10 @@ impl Node {
         let state = &mut self.supervisor.sources[source as usize];
         self.readers_started += 1;
         let id = self.readers_started;
-        let reader =
-            ShardReader::new(&self.settings, state.shard.clone(), source, generation, from, state.hash_range.clone());
+        let latest = state.latest.for_reading(self.clock.local(out.now));
+        let hash_range = state.hash_range.clone();
+        let machine = self.settings.reader(latest, out.dice.below(u64::MAX), from, hash_range);
+        let reader = ShardReader::new(machine, state.shard.clone(), source, generation);
         self.readers.insert(id, reader);
         if let Some((_, old)) = state.reading.replace((generation, id)) {
             self.readers.remove(&old);
