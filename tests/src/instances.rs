@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use shardmill_core::envelope::{Batch, BatchBuilder, Envelope};
 use shardmill_runtime::{
-    Done, Engine, Failed, Instance, Limits, LogLine, LogSink, Module, OutputStreams, Outputs, Source, TaskSpec,
+    Done, Engine, Failed, Grants, Instance, Limits, LogLine, LogSink, Module, OutputStreams, Outputs, Source, TaskSpec,
 };
 
 use crate::guests;
@@ -32,7 +32,9 @@ pub fn spec(log: &Arc<Lines>, config: &[(&str, &str)]) -> TaskSpec {
         outputs: Arc::new(OutputStreams::new(["console".into(), "out".into()])),
         config: config.iter().map(|&(key, value)| (key.into(), value.into())).collect(),
         limits: Limits::default(),
+        grants: Grants::default(),
         log: Arc::<Lines>::clone(log),
+        hits: Arc::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use shardmill_aws::{
 use shardmill_core::config::{self, Access, BillingMode, Consumer, Input, Job, Retrieval};
 use shardmill_core::position::Latest;
 use shardmill_core::{fanout, leases, reader, run_loop};
-use shardmill_runtime::{Limits, OutputStreams, TaskSpec, TracingLog};
+use shardmill_runtime::{Directory, Grants, Limits, OutputStreams, TaskSpec, TracingLog};
 
 use crate::clock::millis;
 
@@ -202,7 +202,9 @@ pub(crate) fn task_spec(job: &Job) -> TaskSpec {
         outputs: Arc::new(OutputStreams::new(job.outputs.keys().cloned())),
         config: job.task_config.clone(),
         limits: limits(job),
+        grants: grants(job),
         log: Arc::new(TracingLog),
+        hits: Arc::default(),
     }
 }
 
@@ -217,5 +219,20 @@ pub(crate) fn limits(job: &Job) -> Limits {
         output_max_bytes: job.limits.output_max_bytes,
         output_max_count: job.limits.output_max_count,
         log_max_bytes: job.limits.log_max_bytes,
+        log_max_lines: job.limits.log_max_lines,
+    }
+}
+
+/// What the job's task instance is given.
+fn grants(job: &Job) -> Grants {
+    let config::Grants { env, directories } = &job.grants;
+    let directory = |given: &config::Directory| Directory {
+        host: given.host.clone(),
+        guest: given.guest.clone(),
+        writable: given.writable,
+    };
+    Grants {
+        env: env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
+        directories: directories.iter().map(directory).collect(),
     }
 }

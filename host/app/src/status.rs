@@ -2,11 +2,12 @@
 //! wants to know.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shardmill_core::aggregate;
 use shardmill_core::leases::Millis;
 use shardmill_core::run_loop::{Generation, SourceId};
+use shardmill_runtime::LimitHits;
 
 /// A running job's state, shared between its parts.
 #[derive(Debug, Default)]
@@ -26,6 +27,8 @@ pub struct Snapshot {
     /// Inputs (by index) whose worker reads everything that it may hold.
     pub settled: BTreeSet<usize>,
     pub shards: BTreeMap<SourceId, Shard>,
+    /// How often the task ran into its limits; goes on counting.
+    pub limits: Arc<LimitHits>,
 }
 
 /// One shard that is, or was, read by this process.

@@ -259,7 +259,7 @@ fn failure(error: &CallError) -> CallFailure {
     let class = match error {
         CallError::Task(TaskError::Retry(delay)) => FailureClass::Retry(*delay),
         CallError::Task(TaskError::Reject(_)) => FailureClass::Reject,
-        CallError::Task(TaskError::Fatal(_)) => FailureClass::Fatal,
+        CallError::Task(TaskError::Fatal(_)) | CallError::Grant(_) => FailureClass::Fatal,
         CallError::Task(TaskError::Other(_)) | CallError::InvalidResult(_) => FailureClass::Other,
         CallError::Trap { .. } | CallError::Ended(_) => FailureClass::Trap,
     };

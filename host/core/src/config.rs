@@ -20,8 +20,9 @@ mod value;
 use std::collections::BTreeMap;
 
 pub use job::{
-    Access, BatchLimits, BillingMode, ClientSettings, Consumer, Credentials, Input, Job, LeaseCleanup, Limits,
-    NewTable, Output, Proxy, ProxyLogin, Retrieval, Retry, RetryBudget, RetryMode, Role, StaticCredentials, Wire,
+    Access, BatchLimits, BillingMode, ClientSettings, Consumer, Credentials, Directory, Grants, Input, Job,
+    LeaseCleanup, Limits, NewTable, Output, Proxy, ProxyLogin, Retrieval, Retry, RetryBudget, RetryMode, Role,
+    StaticCredentials, Wire,
 };
 pub use problem::{Code, Errors, Notice, Origin, Problem};
 pub use reference::reference_markdown;
@@ -41,7 +42,7 @@ pub struct Loaded {
 }
 
 /// Loads a configuration. Of two sources that set one key the later in `sources` wins; of `env` only the
-/// `AWS_ENDPOINT_URL*` variables are read, for what no key sets. `lenient` turns unknown keys into notices.
+/// `AWS_ENDPOINT_URL*` variables are read, for what no key sets, and those that the task is granted. `lenient` turns unknown keys into notices.
 ///
 /// # Errors
 /// All problems of all sources at once.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use shardmill_core::envelope::{Batch, BatchBuilder, Envelope};
-use shardmill_runtime::{Engine, Instance, Limits, OutputStreams, Outputs, Source, TaskSpec, TracingLog};
+use shardmill_runtime::{Engine, Grants, Instance, Limits, OutputStreams, Outputs, Source, TaskSpec, TracingLog};
 
 #[path = "../../../tests/src/guests.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use more of it")]
@@ -93,7 +93,9 @@ fn spec() -> TaskSpec {
         outputs: Arc::new(OutputStreams::new(["console".into()])),
         config: BTreeMap::new(),
         limits: Limits::default(),
+        grants: Grants::default(),
         log: Arc::new(TracingLog),
+        hits: Arc::default(),
     }
 }
 

@@ -33,6 +33,8 @@ pub enum TrapReason {
     Timeout,
     /// More memory than [`Limits::memory_max_bytes`](crate::Limits::memory_max_bytes).
     Memory,
+    /// More table elements than any sensible task has.
+    Tables,
     /// Recursion deeper than the stack.
     Stack,
     /// `unreachable`: what panics, aborts and uncaught exceptions end in.
@@ -55,6 +57,9 @@ pub enum CallError {
         /// Cause, the end of what the task wrote to standard error, and the backtrace, on several lines.
         message: String,
     },
+    /// What the job grants is not there to be given.
+    #[error("{0} (task.grant.dir)")]
+    Grant(String),
     /// The task returned something that has no meaning.
     #[error("the task returned an invalid result: {0}")]
     InvalidResult(String),
@@ -76,6 +81,7 @@ impl std::fmt::Display for TrapReason {
         f.write_str(match self {
             Self::Timeout => "time-out",
             Self::Memory => "memory limit",
+            Self::Tables => "table limit",
             Self::Stack => "stack overflow",
             Self::Unreachable => "unreachable",
             Self::HostcallLimit => "host call limit",
@@ -115,8 +121,11 @@ pub(crate) fn trap(error: &wasmtime::Error, timeout: Duration, stderr: &str) -> 
 }
 
 fn reason(error: &wasmtime::Error) -> TrapReason {
-    if error.is::<MemoryLimitReached>() || error.is::<TableLimitReached>() {
+    if error.is::<MemoryLimitReached>() {
         return TrapReason::Memory;
+    }
+    if error.is::<TableLimitReached>() {
+        return TrapReason::Tables;
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => TrapReason::Timeout,

@@ -12,7 +12,7 @@ use crate::bindings::exports::shardmill::task::{batch_processor, lifecycle, proc
 use crate::bindings::shardmill::task::types;
 use crate::engine::ticks;
 use crate::error::{self, CallError, TaskError, TrapReason};
-use crate::limits::Limits;
+use crate::limits::{Limit, LimitHits, Limits};
 use crate::module::{Module, Processor};
 use crate::outputs::Outputs;
 use crate::state::{Call, Source, State, TaskSpec};
@@ -72,12 +72,13 @@ impl Instance {
     pub fn new(module: &Module, spec: &TaskSpec) -> Result<Self, CallError> {
         let module = module.inner();
         let limits = spec.limits.clone();
-        let state = State::new(spec, module.id.to_string());
+        let state = State::new(spec, module.id.to_string())?;
         let mut store = Store::new(module.instance.engine(), state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(limits.hostcall_bytes());
         store.set_max_component_handles(MAX_HANDLES);
         begin(&mut store, limits.init_timeout, None);
+        let hits = Arc::clone(&spec.hits);
         let linked = module.instance.instantiate(&mut store).and_then(|instance| {
             let processor = match &module.processor {
                 Processor::Task(indices) => Guest::Task(indices.load(&mut store, &instance)?),
@@ -89,8 +90,11 @@ impl Instance {
         });
         let journal = &store.data().journal;
         journal.end();
-        let (processor, lifecycle, windowing) =
-            linked.map_err(|error| error::trap(&error, limits.init_timeout, &journal.stderr_tail()))?;
+        let (processor, lifecycle, windowing) = linked.map_err(|error| {
+            let error = error::trap(&error, limits.init_timeout, &journal.stderr_tail());
+            count(&hits, &error, Limit::InitTime);
+            error
+        })?;
         Ok(Self { store, processor, lifecycle, windowing, limits, ended: None })
     }
 
@@ -116,7 +120,7 @@ impl Instance {
     /// Calls `init`, if the task has it. It cannot send.
     pub fn init(&mut self) -> Result<(), CallError> {
         let Some(guest) = self.lifecycle.clone() else { return Ok(()) };
-        self.call(self.limits.init_timeout, None, |store| guest.call_init(store))?
+        self.call(Limit::InitTime, None, |store| guest.call_init(store))?
             .map_err(|reason| CallError::Task(TaskError::Fatal(format!("init: {reason}"))))
     }
 
@@ -156,9 +160,8 @@ impl Instance {
     /// Calls `window` for the window from `start_ms` to before `end_ms` (Unix time), if the task has it.
     pub fn window(&mut self, start_ms: u64, end_ms: u64, out: &mut Outputs) -> Result<Done, CallError> {
         let Some(guest) = self.windowing.clone() else { return Ok(Done::default()) };
-        let timeout = self.limits.call_timeout;
         self.lending(out, |instance| {
-            instance.atomic(timeout, None, |store| {
+            instance.atomic(None, |store| {
                 Ok(guest.call_window(store, start_ms, end_ms)?.map_err(|error| CallError::Task(error.into())))
             })
         })
@@ -167,9 +170,8 @@ impl Instance {
     /// Calls `before-stop`, if the task has it: the last call of an instance that stops in good order.
     pub fn before_stop(&mut self, out: &mut Outputs) -> Result<Done, CallError> {
         let Some(guest) = self.lifecycle.clone() else { return Ok(Done::default()) };
-        let timeout = self.limits.call_timeout;
         self.lending(out, |instance| {
-            instance.atomic(timeout, None, |store| {
+            instance.atomic(None, |store| {
                 let answer = guest.call_before_stop(store)?;
                 Ok(answer.map_err(|reason| CallError::Task(TaskError::Other(format!("before-stop: {reason}")))))
             })
@@ -183,9 +185,8 @@ impl Instance {
         batch: &Batch,
         range: Range<usize>,
     ) -> Result<Done, Failed> {
-        let timeout = self.limits.call_timeout;
         for (processed, envelope) in batch.envelopes(range.clone()).enumerate() {
-            let call = self.atomic(timeout, Some((source, envelope)), |store| {
+            let call = self.atomic(Some((source, envelope)), |store| {
                 Ok(guest.call_process(store, lowered(source, envelope))?.map_err(|error| CallError::Task(error.into())))
             });
             match call {
@@ -206,12 +207,11 @@ impl Instance {
         batch: &Batch,
         range: Range<usize>,
     ) -> Result<Done, Failed> {
-        let timeout = self.limits.call_timeout;
         let count = range.len();
         let first = batch.envelope(range.start);
         let mut culprit = (count == 1).then_some(0);
         let views: Vec<_> = batch.envelopes(range).map(|envelope| lowered(source, envelope)).collect();
-        let call = self.atomic(timeout, Some((source, first)), |store| {
+        let call = self.atomic(Some((source, first)), |store| {
             let Err(types::BatchError { index, error }) = guest.call_process_batch(store, &views)? else {
                 return Ok(Ok(()));
             };
@@ -240,7 +240,6 @@ impl Instance {
     /// One call whose messages and requests take effect only if it returns ok.
     fn atomic(
         &mut self,
-        timeout: Duration,
         at: At<'_>,
         guest: impl FnOnce(&mut Store<State>) -> wasmtime::Result<Result<(), CallError>>,
     ) -> Result<Done, CallError> {
@@ -249,7 +248,7 @@ impl Instance {
         call.mark = Some(mark);
         call.commit = false;
         call.shutdown = None;
-        let answer = self.call(timeout, at, guest).flatten();
+        let answer = self.call(Limit::CallTime, at, guest).flatten();
         let Call { outputs, mark: sending, commit, shutdown, .. } = &mut self.store.data_mut().call;
         *sending = None;
         match answer {
@@ -261,19 +260,20 @@ impl Instance {
         }
     }
 
-    /// One call within its time; a trap ends the instance.
+    /// One call within its time, that of `init` or of any other; a trap ends the instance.
     fn call<R>(
         &mut self,
-        timeout: Duration,
+        time: Limit,
         at: At<'_>,
         guest: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
     ) -> Result<R, CallError> {
         if let Some(reason) = self.ended {
             return Err(CallError::Ended(reason));
         }
+        let timeout = if time == Limit::InitTime { self.limits.init_timeout } else { self.limits.call_timeout };
         begin(&mut self.store, timeout, at);
         let answer = guest(&mut self.store);
-        let State { journal, call, .. } = self.store.data();
+        let State { journal, call, spec, .. } = self.store.data();
         journal.end();
         let answer = match call.gives_up_at {
             Some(at) if Instant::now() >= at => Err(wasmtime::Trap::Interrupt.into()),
@@ -281,9 +281,23 @@ impl Instance {
         };
         answer.map_err(|error| {
             let error = error::trap(&error, timeout, &journal.stderr_tail());
+            count(&spec.hits, &error, time);
             self.ended = if let CallError::Trap { reason, .. } = &error { Some(*reason) } else { None };
             error
         })
+    }
+}
+
+/// Counts the limit that a call ended by; `time` is the one of its time.
+fn count(hits: &LimitHits, error: &CallError, time: Limit) {
+    let CallError::Trap { reason, .. } = error else { return };
+    match reason {
+        TrapReason::Timeout => hits.count(time),
+        TrapReason::Memory => hits.count(Limit::Memory),
+        TrapReason::Tables => hits.count(Limit::Tables),
+        TrapReason::Stack => hits.count(Limit::Stack),
+        TrapReason::HostcallLimit => hits.count(Limit::HostCall),
+        TrapReason::Unreachable | TrapReason::Other => {}
     }
 }
 

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::Level;
 
-use crate::state::Source;
+use crate::limits::{Hits, Limit, Limits};
+use crate::state::{Source, TaskSpec};
 
 /// Bytes of one line of standard output or error; what is longer continues on the next line.
 const MAX_LINE_BYTES: usize = 4096;
@@ -86,8 +87,12 @@ struct Inner {
     /// Kept to be used again: a position is copied once a call.
     sequence: String,
     max_bytes: usize,
-    left: usize,
+    max_lines: usize,
+    bytes_left: usize,
+    lines_left: usize,
     dropped: usize,
+    dropped_lines: usize,
+    hits: Hits,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     stderr_tail: VecDeque<u8>,
@@ -99,15 +104,20 @@ struct Position {
 }
 
 impl Journal {
-    pub(crate) fn new(sink: Arc<dyn LogSink>, task: String, max_bytes: usize) -> Self {
+    pub(crate) fn new(spec: &TaskSpec) -> Self {
+        let Limits { log_max_bytes: max_bytes, log_max_lines: max_lines, .. } = spec.limits;
         Self(Arc::new(Mutex::new(Inner {
-            sink,
-            task,
+            sink: Arc::clone(&spec.log),
+            task: spec.task_name.clone(),
             position: None,
             sequence: String::new(),
             max_bytes,
-            left: max_bytes,
+            max_lines,
+            bytes_left: max_bytes,
+            lines_left: max_lines,
             dropped: 0,
+            dropped_lines: 0,
+            hits: Arc::clone(&spec.hits),
             stdout: Vec::new(),
             stderr: Vec::new(),
             stderr_tail: VecDeque::new(),
@@ -117,7 +127,8 @@ impl Journal {
     /// A call begins, at a position if it is one for envelopes.
     pub(crate) fn begin(&self, at: Option<(&Arc<Source>, &str, u32)>) {
         let mut inner = self.lock();
-        inner.left = inner.max_bytes;
+        inner.bytes_left = inner.max_bytes;
+        inner.lines_left = inner.max_lines;
         inner.stderr_tail.clear();
         inner.sequence.clear();
         inner.position = at.map(|(source, sequence, sub_sequence)| {
@@ -135,12 +146,16 @@ impl Journal {
                 inner.emit_bytes(stream, &rest);
             }
         }
-        let dropped = std::mem::take(&mut inner.dropped);
-        if dropped > 0 {
+        let (bytes, lines) = (std::mem::take(&mut inner.dropped), std::mem::take(&mut inner.dropped_lines));
+        if bytes > 0 {
             let max = inner.max_bytes;
-            let note =
-                format!("{dropped} bytes of log were dropped: one call may log {max} bytes (task.log.max.bytes)");
-            inner.emit(Level::WARN, LogStream::Host, &note);
+            let note = format!("{bytes} bytes of log were dropped: one call may log {max} bytes (task.log.max.bytes)");
+            inner.note(Limit::LogBytes, &note);
+        }
+        if lines > 0 {
+            let max = inner.max_lines;
+            let note = format!("{lines} lines of log were dropped: one call may log {max} lines (task.log.max.lines)");
+            inner.note(Limit::LogLines, &note);
         }
     }
 
@@ -155,7 +170,7 @@ impl Journal {
         let taken = inner.take(message.len());
         let cut = message.floor_char_boundary(taken);
         if cut > 0 || message.is_empty() {
-            inner.emit(level, LogStream::Log, &message[..cut]);
+            inner.line(level, LogStream::Log, &message[..cut]);
         }
     }
 
@@ -183,8 +198,8 @@ impl Journal {
 impl Inner {
     /// How many of `wanted` bytes this call may still log; counts the rest as dropped.
     fn take(&mut self, wanted: usize) -> usize {
-        let taken = wanted.min(self.left);
-        self.left -= taken;
+        let taken = wanted.min(self.bytes_left);
+        self.bytes_left -= taken;
         self.dropped += wanted - taken;
         taken
     }
@@ -204,10 +219,25 @@ impl Inner {
         if stream == LogStream::Stderr { &mut self.stderr } else { &mut self.stdout }
     }
 
-    fn emit_bytes(&self, stream: LogStream, line: &[u8]) {
+    fn emit_bytes(&mut self, stream: LogStream, line: &[u8]) {
         let level = if stream == LogStream::Stderr { Level::WARN } else { Level::INFO };
         let text = String::from_utf8_lossy(line);
-        self.emit(level, stream, text.trim_end_matches(['\n', '\r']));
+        self.line(level, stream, text.trim_end_matches(['\n', '\r']));
+    }
+
+    /// A line of the task's, if it may still log one.
+    fn line(&mut self, level: Level, stream: LogStream, message: &str) {
+        if self.lines_left == 0 {
+            self.dropped_lines += 1;
+            return;
+        }
+        self.lines_left -= 1;
+        self.emit(level, stream, message);
+    }
+
+    fn note(&self, limit: Limit, note: &str) {
+        self.hits.count(limit);
+        self.emit(Level::WARN, LogStream::Host, note);
     }
 
     fn emit(&self, level: Level, stream: LogStream, message: &str) {

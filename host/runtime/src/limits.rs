@@ -1,6 +1,8 @@
 //! The bounds of what a task may use. Owns their values and the enforcement of memory; the other bounds are enforced
 //! where the thing happens.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
@@ -29,7 +31,79 @@ pub struct Limits {
     pub output_max_count: usize,
     /// Bytes that one call may write to the log, standard output and standard error together.
     pub log_max_bytes: usize,
+    /// Lines of the same.
+    pub log_max_lines: usize,
 }
+
+/// What a task can run into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Limit {
+    CallTime,
+    InitTime,
+    Memory,
+    Tables,
+    Stack,
+    HostCall,
+    OutputBytes,
+    OutputCount,
+    LogBytes,
+    LogLines,
+}
+
+impl Limit {
+    pub const ALL: [Self; 10] = [
+        Self::CallTime,
+        Self::InitTime,
+        Self::Memory,
+        Self::Tables,
+        Self::Stack,
+        Self::HostCall,
+        Self::OutputBytes,
+        Self::OutputCount,
+        Self::LogBytes,
+        Self::LogLines,
+    ];
+
+    /// For metrics and machines.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CallTime => "call-time",
+            Self::InitTime => "init-time",
+            Self::Memory => "memory",
+            Self::Tables => "tables",
+            Self::Stack => "stack",
+            Self::HostCall => "host-call",
+            Self::OutputBytes => "output-bytes",
+            Self::OutputCount => "output-count",
+            Self::LogBytes => "log-bytes",
+            Self::LogLines => "log-lines",
+        }
+    }
+}
+
+/// How often the instances of a job ran into each limit: calls, or for outputs refused messages.
+#[derive(Debug, Default)]
+pub struct LimitHits([AtomicU64; Limit::ALL.len()]);
+
+impl LimitHits {
+    pub(crate) fn count(&self, limit: Limit) {
+        self.0[limit as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn of(&self, limit: Limit) -> u64 {
+        self.0[limit as usize].load(Ordering::Relaxed)
+    }
+
+    /// Those limits that were hit.
+    pub fn hit(&self) -> impl Iterator<Item = (Limit, u64)> {
+        Limit::ALL.into_iter().map(|limit| (limit, self.of(limit))).filter(|(_, count)| *count > 0)
+    }
+}
+
+/// A task's [`LimitHits`].
+pub(crate) type Hits = Arc<LimitHits>;
 
 impl Default for Limits {
     /// Room for an interpreter (Python's starts at 12 MiB, JavaScript's engines reach 75 MiB) and for a Kinesis record of
@@ -42,6 +116,7 @@ impl Default for Limits {
             output_max_bytes: 32 << 20,
             output_max_count: 100_000,
             log_max_bytes: 64 << 10,
+            log_max_lines: 1000,
         }
     }
 }

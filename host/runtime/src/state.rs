@@ -9,8 +9,10 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::capabilities;
+use crate::error::CallError;
+use crate::grants::Grants;
 use crate::journal::{Journal, LogSink};
-use crate::limits::{Limits, MemoryLimiter};
+use crate::limits::{LimitHits, Limits, MemoryLimiter};
 use crate::outputs::{Mark, OutputStreams, Outputs};
 
 /// Host resources (streams, pollables) that a guest may hold at a time.
@@ -32,7 +34,10 @@ pub struct TaskSpec {
     /// What the task may ask for by `config.get`.
     pub config: BTreeMap<String, String>,
     pub limits: Limits,
+    pub grants: Grants,
     pub log: Arc<dyn LogSink>,
+    /// Counts for whoever looks after the job.
+    pub hits: Arc<LimitHits>,
 }
 
 /// Where envelopes come from: Samza's SystemStreamPartition.
@@ -74,20 +79,20 @@ pub(crate) struct Call {
 }
 
 impl State {
-    pub(crate) fn new(spec: &TaskSpec, module_id: String) -> Self {
-        let journal = Journal::new(Arc::clone(&spec.log), spec.task_name.clone(), spec.limits.log_max_bytes);
+    pub(crate) fn new(spec: &TaskSpec, module_id: String) -> Result<Self, CallError> {
+        let journal = Journal::new(spec);
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
-        Self {
+        Ok(Self {
             module_id,
             sources: spec.sources.iter().cloned().map(Arc::new).collect(),
             call: Call::default(),
             memory: MemoryLimiter::new(spec.limits.memory_max_bytes),
-            wasi: capabilities::wasi(&journal),
+            wasi: capabilities::wasi(&journal, &spec.grants).map_err(CallError::Grant)?,
             table,
             journal,
             spec: spec.clone(),
-        }
+        })
     }
 }
 

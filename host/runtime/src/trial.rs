@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::CallError;
+use crate::grants::Grants;
 use crate::instance::Instance;
 use crate::journal::{LogLine, LogSink};
 use crate::module::Module;
@@ -48,7 +49,7 @@ pub struct TrialError {
 /// When it does not start.
 pub fn start(module: &Module, spec: &TaskSpec) -> Result<TrialReport, TrialError> {
     let log = Arc::new(Kept::default());
-    let spec = apart(spec, Arc::<Kept>::clone(&log));
+    let spec = apart(spec, Arc::<Kept>::clone(&log), spec.grants.clone());
     let began = Instant::now();
     let fail = |error| TrialError { error, log: log.lines() };
     let mut instance = Instance::new(module, &spec).map_err(fail)?;
@@ -59,9 +60,10 @@ pub fn start(module: &Module, spec: &TaskSpec) -> Result<TrialReport, TrialError
     Ok(TrialReport { instantiate, init, memory_bytes: instance.memory_bytes(), log: log.lines() })
 }
 
-/// The same task, with a log of its own and output streams that the job does not see.
-fn apart(spec: &TaskSpec, log: Arc<dyn LogSink>) -> TaskSpec {
-    TaskSpec { outputs: Arc::new(spec.outputs.apart()), log, ..spec.clone() }
+/// The same task, with a log and counters of its own and output streams that the job does not see.
+fn apart(spec: &TaskSpec, log: Arc<dyn LogSink>, grants: Grants) -> TaskSpec {
+    let outputs = Arc::new(spec.outputs.apart());
+    TaskSpec { outputs, log, grants, hits: Arc::default(), ..spec.clone() }
 }
 
 fn logged(log: &[String]) -> String {

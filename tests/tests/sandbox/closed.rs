@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use shardmill_core::envelope::{BatchBuilder, Envelope};
-use shardmill_runtime::{Engine, Instance, Module, OutputStreams, Outputs, Source};
+use shardmill_runtime::{Directory, Engine, Grants, Instance, Module, OutputStreams, Outputs, Source, TaskSpec};
 use shardmill_tests::instances::{Lines, load, process, spec, texts};
 
 fn module() -> Module {
@@ -24,6 +24,66 @@ fn there_are_no_files_no_network_no_environment_and_no_input() {
     assert!(network.starts_with("Some("), "{network}");
     assert_eq!(answer("environment"), "0 0");
     assert_eq!(answer("stdin"), r#"Ok("")"#);
+}
+
+/// What a task that is granted this much answers to each order.
+fn granted(grants: Grants, orders: &[String]) -> Vec<String> {
+    let mut outputs = Outputs::default();
+    let spec = TaskSpec { grants, ..spec(&Arc::default(), &[]) };
+    process(&mut Instance::new(&module(), &spec).unwrap(), orders, &mut outputs).unwrap();
+    texts(&outputs)
+}
+
+#[test]
+fn variables_are_given_by_name() {
+    let env = [("GREETING".to_owned(), "hello".to_owned())].into();
+    let orders = ["variable GREETING", "variable PATH", "environment"].map(str::to_owned);
+    assert_eq!(granted(Grants { env, ..Grants::default() }, &orders), [r#"Some("hello")"#, "None", "1 0"]);
+}
+
+#[test]
+fn a_directory_is_given_with_what_is_below_it_and_nothing_else() {
+    let given = tempfile::tempdir().unwrap();
+    let given_path = given.path().join("given");
+    std::fs::create_dir(&given_path).unwrap();
+    std::fs::write(given_path.join("a"), "in it").unwrap();
+    std::fs::write(given.path().join("secret"), "beside it").unwrap();
+    std::os::unix::fs::symlink("../secret", given_path.join("link")).unwrap();
+    let answers = |writable| {
+        let directory = Directory { host: given_path.clone(), guest: "/in".into(), writable };
+        let orders =
+            ["read /in/a", "write /in/b", "read /in/../secret", "read /in/link", "read /etc/passwd", "write /in/a"];
+        granted(Grants { directories: vec![directory], ..Grants::default() }, &orders.map(str::to_owned))
+    };
+    let read_only = answers(false);
+    assert_eq!(read_only[0], r#"Ok("in it")"#);
+    assert!(read_only[1..].iter().all(|answer| answer.starts_with("Err(")), "{read_only:?}");
+    let writable = answers(true);
+    assert_eq!(
+        (writable[0].as_str(), writable[1].as_str(), writable[5].as_str()),
+        (r#"Ok("in it")"#, "Ok(())", "Ok(())")
+    );
+    assert!(writable[2..5].iter().all(|answer| answer.starts_with("Err(")), "{writable:?}");
+    assert_eq!(std::fs::read_to_string(given.path().join("secret")).unwrap(), "beside it");
+}
+
+#[test]
+fn a_directory_that_is_not_there_keeps_the_task_from_starting() {
+    let directory = Directory { host: "/nowhere".into(), guest: "/in".into(), writable: false };
+    let grants = Grants { directories: vec![directory], ..Grants::default() };
+    let Err(error) = Instance::new(&module(), &TaskSpec { grants, ..spec(&Arc::default(), &[]) }) else {
+        panic!("it cannot start")
+    };
+    let said = error.to_string();
+    assert!(said.starts_with("cannot open the directory /nowhere: ") && said.ends_with("(task.grant.dir)"), "{said}");
+    assert!(!error.is_trap());
+}
+
+#[test]
+fn values_of_variables_are_not_shown() {
+    let grants = Grants { env: [("TOKEN".to_owned(), "hunter2".to_owned())].into(), ..Grants::default() };
+    let shown = format!("{grants:?}");
+    assert!(shown.contains("TOKEN") && !shown.contains("hunter2"), "{shown}");
 }
 
 #[test]

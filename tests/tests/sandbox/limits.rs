@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shardmill_runtime::{CallError, Engine, Instance, Limits, Module, Outputs, TaskError, TaskSpec, TrapReason};
+use shardmill_runtime::{CallError, Engine, Instance, Limit, Limits, Module, Outputs, TaskError, TaskSpec, TrapReason};
 use shardmill_tests::instances::{Lines, load, process, spec, texts};
 
 use shardmill_tests::wat;
@@ -18,6 +18,7 @@ fn limited(log: &Arc<Lines>, config: &[(&str, &str)]) -> TaskSpec {
             output_max_bytes: 1 << 20,
             output_max_count: 1000,
             log_max_bytes: 10_000,
+            log_max_lines: 10_000,
         },
         ..spec(log, config)
     }
@@ -196,6 +197,67 @@ fn a_log_flood_is_cut_with_a_note() {
         assert!((8_000..=10_000).contains(&bytes), "{bytes} bytes got through");
         assert!(rest[0].starts_with(&format!("WARN Host {at} ")) && rest[0].contains("bytes of log were dropped"));
         assert_eq!(rest[1], "ERROR Log Task-0 shardId-000000000000/2 after", "the next call may log again");
+    }
+}
+
+#[test]
+fn lines_of_log_are_counted_too() {
+    let log = Arc::new(Lines::default());
+    let mut spec = limited(&log, &[]);
+    spec.limits.log_max_lines = 2;
+    let mut instance = Instance::new(&hostile(), &spec).unwrap();
+    process(&mut instance, ["print 1\n2\n3\n4", "print 5"], &mut Outputs::default()).unwrap();
+    let at = |call| format!("Task-0 shardId-000000000000/{call}");
+    assert_eq!(
+        log.taken(),
+        [
+            format!("INFO Stdout {} 1", at(1)),
+            format!("INFO Stdout {} 2", at(1)),
+            format!("WARN Host {} 2 lines of log were dropped: one call may log 2 lines (task.log.max.lines)", at(1)),
+            format!("INFO Stdout {} 5", at(2)),
+        ]
+    );
+    assert_eq!(spec.hits.hit().collect::<Vec<_>>(), [(Limit::LogLines, 1)]);
+}
+
+#[test]
+fn every_limit_that_is_hit_is_counted() {
+    let module = hostile();
+    let mut spec = limited(&Arc::default(), &[]);
+    spec.limits.log_max_bytes = 10;
+    let orders = [
+        ("spin", Limit::CallTime),
+        ("sleep", Limit::CallTime),
+        ("memory-bomb", Limit::Memory),
+        ("line-flood 10000000", Limit::HostCall),
+        ("count-flood", Limit::OutputCount),
+        ("bytes-flood 100000", Limit::OutputBytes),
+        ("giant-flood 1048577", Limit::OutputBytes),
+        ("log longer than ten bytes", Limit::LogBytes),
+    ];
+    for (order, limit) in orders {
+        spec.hits = Arc::default();
+        let mut instance = Instance::new(&module, &spec).unwrap();
+        drop(process(&mut instance, [order], &mut Outputs::default()));
+        assert_eq!(spec.hits.hit().collect::<Vec<_>>(), [(limit, 1)], "{order}");
+    }
+    spec.hits = Arc::default();
+    spec.config = [("init".to_owned(), "spin".to_owned())].into();
+    Instance::new(&module, &spec).unwrap().init().unwrap_err();
+    assert_eq!(spec.hits.of(Limit::InitTime), 1);
+
+    let engine = Engine::new().unwrap();
+    for (parts, limit) in [
+        ("(func $f (result i32) (call $f))", Limit::Stack),
+        (
+            "(table $t 1 funcref) (func $f (result i32) (table.grow $t (ref.null func) (i32.const 2000000)))",
+            Limit::Tables,
+        ),
+    ] {
+        spec.hits = Arc::default();
+        let module = engine.load("x", &wat::task("(call $f)", parts)).unwrap();
+        process(&mut Instance::new(&module, &spec).unwrap(), ["a"], &mut Outputs::default()).unwrap_err();
+        assert_eq!(spec.hits.hit().collect::<Vec<_>>(), [(limit, 1)]);
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use shardmill_aws::{Kinesis, LeaseTable};
 use shardmill_core::config::{Input, Job};
 use shardmill_core::run_loop::{Action, Event, RunLoop};
-use shardmill_runtime::Module;
+use shardmill_runtime::{Module, TaskSpec};
 use tokio::sync::mpsc;
 use tracing::info;
 
@@ -60,7 +60,7 @@ pub(super) type TaskChannels = (mpsc::UnboundedSender<Control>, mpsc::Sender<Eve
 
 /// Builds the task instance and starts its thread.
 pub(super) fn task(job: &Job, module: Module, clock: Clock, status: &Arc<Status>) -> Result<TaskChannels> {
-    let spec = settings::task_spec(job);
+    let spec = TaskSpec { hits: status.snapshot().limits, ..settings::task_spec(job) };
     let instance = instantiate(&module, &spec).with_context(|| format!("task {} did not start", module.id()))?;
     let (requests, requested) = mpsc::unbounded_channel();
     let task = TaskThread {

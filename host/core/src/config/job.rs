@@ -26,6 +26,7 @@ pub struct Job {
     /// Time between windows; `None`: no windows.
     pub window: Option<Duration>,
     pub limits: Limits,
+    pub grants: Grants,
     pub batch: BatchLimits,
     pub retry: Retry,
     /// How long a graceful stop may take before it is cut short.
@@ -274,6 +275,25 @@ pub struct Limits {
     pub output_max_count: usize,
     /// Log text of one call; what is over is cut and counted.
     pub log_max_bytes: usize,
+    /// Log lines of one call.
+    pub log_max_lines: usize,
+}
+
+/// What the task is given of the machine, beyond its records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// Environment variables. Their values are where people keep secrets.
+    pub env: BTreeMap<String, Secret>,
+    pub directories: Vec<Directory>,
+}
+
+/// A directory that the task may open files in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directory {
+    pub host: PathBuf,
+    /// Where the task finds it.
+    pub guest: String,
+    pub writable: bool,
 }
 
 /// How much one `process-batch` call is given; a single record may be larger than `max_bytes`.

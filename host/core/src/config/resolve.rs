@@ -4,6 +4,7 @@
 
 mod access;
 mod client;
+mod grants;
 mod identity;
 mod input;
 mod position;
@@ -51,6 +52,7 @@ pub(super) fn job(
         commit: settings.maybe_millis("task.commit.ms"),
         window: settings.maybe_millis("task.window.ms"),
         limits: limits(&mut settings),
+        grants: grants::read(&mut settings),
         batch: BatchLimits {
             max_records: settings.size("task.batch.max.records"),
             max_bytes: settings.size("task.batch.max.bytes"),
@@ -75,6 +77,7 @@ fn limits(settings: &mut Settings<'_>) -> Limits {
         output_max_bytes: settings.size("task.output.max.bytes"),
         output_max_count: settings.size("task.output.max.count"),
         log_max_bytes: settings.size("task.log.max.bytes"),
+        log_max_lines: settings.size("task.log.max.lines"),
     }
 }
 

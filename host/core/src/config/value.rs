@@ -1,8 +1,10 @@
 //! Value types: how the text of each kind of key is read, and what is said when it cannot be. It must not know any key.
 
 use std::net::Ipv6Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::job::Directory;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -44,6 +46,8 @@ pub(super) enum Kind {
     SessionName,
     /// Names with commas between.
     List,
+    /// Directories with commas between, each `/host/path[::/guest/path][:ro|:rw]`.
+    Directories,
     /// Anything: the value is not looked at.
     Any,
 }
@@ -84,6 +88,7 @@ impl Kind {
             Self::RoleArn => is_arn(word, "iam", "role/"),
             Self::SessionName => is_session_name(word),
             Self::List => !list(word).is_empty(),
+            Self::Directories => !list(word).is_empty() && list(word).into_iter().all(|it| directory(it).is_some()),
         };
         if good { Ok(()) } else { Err(Mismatch { expected: self.expected(), hint: self.hint(text) }) }
     }
@@ -105,6 +110,7 @@ impl Kind {
             Self::Host => "host".to_owned(),
             Self::HostPatterns => "hosts with `|` between".to_owned(),
             Self::List => "list".to_owned(),
+            Self::Directories => "directories".to_owned(),
         }
     }
 
@@ -130,6 +136,7 @@ impl Kind {
             Self::RoleArn => "arn:aws:iam::ACCOUNT:role/NAME".to_owned(),
             Self::SessionName => "2 to 64 letters, digits and `_+=,.@-`".to_owned(),
             Self::List => "one or more names with commas between".to_owned(),
+            Self::Directories => "/path[::/path/in/the/task][:ro|:rw], several with commas between".to_owned(),
         }
     }
 
@@ -173,6 +180,20 @@ pub(super) fn millis(n: i64) -> Option<Duration> {
 /// Names between commas; blanks around them and empty places do not count.
 pub(super) fn list(text: &str) -> Vec<&str> {
     text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect()
+}
+
+/// A directory as it is granted: `/host/path[::/guest/path][:ro|:rw]`. Without more it has the same path for the task, and
+/// is read-only.
+pub(super) fn directory(text: &str) -> Option<Directory> {
+    let (paths, writable) = match text.strip_suffix(":rw") {
+        Some(paths) => (paths, true),
+        None => (text.strip_suffix(":ro").unwrap_or(text), false),
+    };
+    let (host, guest) = paths.split_once("::").unwrap_or((paths, paths));
+    let is_path =
+        |path: &str| path.starts_with('/') && !path.contains(':') && !path.split('/').any(|part| part == "..");
+    let granted = || Directory { host: PathBuf::from(host), guest: guest.to_owned(), writable };
+    (is_path(host) && is_path(guest)).then(granted)
 }
 
 /// Hosts between bars, as in Java's `http.nonProxyHosts`.
@@ -249,7 +270,7 @@ fn with_unit(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, timestamp};
+    use super::{Kind, directory, timestamp};
 
     fn hint(kind: Kind, text: &str) -> Option<String> {
         kind.check(text).err().and_then(|mismatch| mismatch.hint)
@@ -264,6 +285,14 @@ mod tests {
         for bad in ["", "yesterday", "-1", "2023-11-14", "1.5", "1969-12-31T23:59:59Z"] {
             assert_eq!(timestamp(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_directory_is_read_only_and_in_its_own_place_unless_it_says_otherwise() {
+        let granted = |text| directory(text).map(|it| (it.host.display().to_string(), it.guest, it.writable));
+        assert_eq!(granted("/a/b"), Some(("/a/b".into(), "/a/b".into(), false)));
+        assert_eq!(granted("/a::/b:rw"), Some(("/a".into(), "/b".into(), true)));
+        assert_eq!(granted("/a:ro"), Some(("/a".into(), "/a".into(), false)));
     }
 
     #[test]
@@ -310,6 +339,8 @@ mod tests {
             ),
             (Kind::SessionName, ["orders-1", "a=b@c"], ["x", "a b"]),
             (Kind::HeaderValue, ["orders/7 (team)", "a"], ["a\nb", "ü"]),
+            (Kind::Directories, ["/a", "/a::/b:rw, /c:ro"], ["a", "/a:/b"]),
+            (Kind::Directories, ["/a:rw", "/a::/b"], ["/a::b", "/a/../b"]),
             (Kind::HostPatterns, ["localhost|*.internal", "10.*|[::1]"], ["localhost,127.*", "|"]),
         ] {
             for text in good {

@@ -5,6 +5,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, WasmList, WasmStr};
 
 use crate::bindings::shardmill::task::collector::SendError;
+use crate::limits::Limit;
 use crate::outputs::{Outputs, Unresolved};
 use crate::state::State;
 
@@ -49,17 +50,24 @@ fn send(
         return Ok(Err(SendError::UnknownOutput));
     }
     let max = spec.limits.output_max_bytes;
+    let refused = |limit, error| {
+        spec.hits.count(limit);
+        Ok(Err(error))
+    };
     if message.len() > max {
-        return Ok(Err(SendError::TooLarge));
+        return refused(Limit::OutputBytes, SendError::TooLarge);
     }
     let key = key.as_ref().map(|key| key.to_str(cx)).transpose()?;
     let bytes = key.as_ref().map_or(0, |key| key.len()) + message.len();
     if bytes > max {
-        return Ok(Err(SendError::TooLarge));
+        return refused(Limit::OutputBytes, SendError::TooLarge);
     }
     let sent = outputs.since(mark);
-    if sent.bytes() + bytes > max || sent.messages() >= spec.limits.output_max_count {
-        return Ok(Err(SendError::Limit));
+    if sent.bytes() + bytes > max {
+        return refused(Limit::OutputBytes, SendError::Limit);
+    }
+    if sent.messages() >= spec.limits.output_max_count {
+        return refused(Limit::OutputCount, SendError::Limit);
     }
     outputs.push(output, key.as_deref(), message.as_le_slice(cx));
     Ok(Ok(()))

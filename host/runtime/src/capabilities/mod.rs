@@ -1,4 +1,4 @@
-//! What the sandbox lets a task do: one file for each interface of the contract, and WASI with nothing granted. Owns
+//! What the sandbox lets a task do: one file for each interface of the contract, and WASI with what is granted. Owns
 //! the linker; a capability sees only the store's [`State`].
 
 mod clock;
@@ -10,9 +10,10 @@ mod log;
 mod stdio;
 
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
 use crate::bindings::shardmill::task;
+use crate::grants::{Directory, Grants};
 use crate::journal::{Journal, LogStream};
 use crate::state::State;
 
@@ -22,7 +23,8 @@ const MAX_RANDOM_BYTES: u64 = 1 << 20;
 /// Links everything a component may import.
 ///
 /// All of WASI 0.2 is linked, because compilers import far more than is used; files, network, environment and
-/// arguments are there and empty. What a task gets of it: clocks, random numbers, and its log as standard output.
+/// arguments are there and empty. What a task gets of it: clocks, random numbers, its log as standard output, and the
+/// files and variables that its job grants.
 pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
     clock::link(linker)?;
@@ -36,11 +38,19 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 
 impl task::types::Host for State {}
 
-/// The WASI side of an instance.
-pub(crate) fn wasi(journal: &Journal) -> WasiCtx {
-    WasiCtxBuilder::new()
-        .stdout(stdio::Stdio::new(journal.clone(), LogStream::Stdout))
+/// The WASI side of an instance. Or what is granted and is not there.
+pub(crate) fn wasi(journal: &Journal, grants: &Grants) -> Result<WasiCtx, String> {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.stdout(stdio::Stdio::new(journal.clone(), LogStream::Stdout))
         .stderr(stdio::Stdio::new(journal.clone(), LogStream::Stderr))
-        .max_random_size(MAX_RANDOM_BYTES)
-        .build()
+        .max_random_size(MAX_RANDOM_BYTES);
+    for (name, value) in &grants.env {
+        wasi.env(name, value);
+    }
+    for Directory { host, guest, writable } in &grants.directories {
+        let access = if *writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+        wasi.preopened_dir(host, guest, access)
+            .map_err(|error| format!("cannot open the directory {}: {error:#}", host.display()))?;
+    }
+    Ok(wasi.build())
 }

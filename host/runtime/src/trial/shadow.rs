@@ -159,6 +159,7 @@ impl Observed {
             CallError::Task(TaskError::Fatal(_)) => "fatal".to_owned(),
             CallError::Task(TaskError::Other(_)) => "other".to_owned(),
             CallError::InvalidResult(_) => "invalid".to_owned(),
+            CallError::Grant(_) => "grant".to_owned(),
             CallError::Trap { reason, .. } | CallError::Ended(reason) => reason.to_string(),
         };
         *self.failed.entry(class).or_default() += envelopes;
@@ -186,7 +187,8 @@ struct Replay<'a> {
 }
 
 fn observe(module: &Module, spec: &TaskSpec, recent: &[Recent]) -> Observed {
-    let spec = apart(spec, Arc::new(Silent));
+    // What the records wrote to, they have written to already.
+    let spec = apart(spec, Arc::new(Silent), spec.grants.read_only());
     let began = Instant::now();
     let instance = match started(module, &spec) {
         Ok(instance) => instance,

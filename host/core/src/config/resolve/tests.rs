@@ -20,6 +20,7 @@ fn sample(key: &Key) -> &'static str {
         "aws.wire.protocol" => "json",
         "aws.kcl.RetrievalMode" => "FANOUT",
         "aws.kcl.ConsumerArn" => "arn:aws:kinesis:eu-central-1:123456789012:stream/x/consumer/c:1",
+        "task.grant.dir" => "/data::/in:rw",
         "aws.region" | "aws.kcl.RegionName" => "eu-central-1",
         "aws.clientConfig.RetryMode" => "ADAPTIVE",
         _ => match key.kind {
@@ -52,7 +53,9 @@ fn place(key: &Key) -> String {
 fn resolved(settings: &BTreeMap<String, String>) -> BTreeSet<String> {
     let text = settings.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
     let source = Source::File { name: "all.properties".to_owned(), text };
-    let loaded = load(&[source], &BTreeMap::new(), false);
+    // What `task.grant.env` names.
+    let env = BTreeMap::from([("text".to_owned(), "value".to_owned())]);
+    let loaded = load(&[source], &env, false);
     let loaded = loaded.unwrap_or_else(|errors| panic!("{}", render_problems(&errors)));
     loaded.resolved.into_iter().map(|resolved| resolved.key).collect()
 }

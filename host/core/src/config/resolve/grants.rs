@@ -1,0 +1,26 @@
+//! `task.grant.*`: what the task is given of the machine. The values of environment variables are looked up here, so
+//! that one that is missing is told before anything starts.
+
+use super::Settings;
+use crate::config::Secret;
+use crate::config::job::Grants;
+use crate::config::problem::{Code, Problem};
+use crate::config::value;
+
+pub(super) fn read(settings: &mut Settings<'_>) -> Grants {
+    let mut grants = Grants::default();
+    let names = settings.text("task.grant.env").unwrap_or_default();
+    for name in value::list(&names) {
+        match settings.env.get(name) {
+            Some(value) => drop(grants.env.insert(name.to_owned(), Secret::new(value))),
+            None => {
+                let message = format!("the environment variable `{name}` is granted and not set");
+                let problem = Problem::new(Code::MissingKey, message).hint("set it where the host is started");
+                settings.blame(problem, "task.grant.env");
+            }
+        }
+    }
+    let directories = settings.text("task.grant.dir").unwrap_or_default();
+    grants.directories = value::list(&directories).into_iter().filter_map(value::directory).collect();
+    grants
+}

@@ -1,0 +1,38 @@
+//! What a task is given beyond its records. Nothing, unless the job's configuration says so.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+/// The parts of this machine that a task may see.
+#[derive(Clone, Default)]
+pub struct Grants {
+    /// Environment variables, with their values.
+    pub env: BTreeMap<String, String>,
+    pub directories: Vec<Directory>,
+}
+
+/// A directory that a task may open files in, with all that is below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    pub host: PathBuf,
+    /// Where the task finds it.
+    pub guest: String,
+    pub writable: bool,
+}
+
+impl Grants {
+    /// The same with nothing to write to.
+    pub(crate) fn read_only(&self) -> Self {
+        let read_only = |directory: &Directory| Directory { writable: false, ..directory.clone() };
+        Self { env: self.env.clone(), directories: self.directories.iter().map(read_only).collect() }
+    }
+}
+
+impl fmt::Debug for Grants {
+    /// Values of variables are not shown: they are where secrets are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.env.keys().collect();
+        f.debug_struct("Grants").field("env", &names).field("directories", &self.directories).finish()
+    }
+}
