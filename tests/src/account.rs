@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use shardmill_aws::{ClientSettings, LeaseTable, StaticCredentials};
 use shardmill_core::leases::Lease;
-use shardmill_local::{Faults, Kinesis, LocalBackend, Options, Record};
+use shardmill_local::{Faults, Journal, Kinesis, LocalBackend, Options, Record};
 use tempfile::TempDir;
 
 use crate::properties::Properties;
@@ -46,6 +46,18 @@ impl Account {
     #[must_use]
     pub fn faults(&self) -> &Faults {
         self.backend.faults()
+    }
+
+    /// The calls of these operations from now on, of both services.
+    #[must_use]
+    pub fn journal(&self, operations: &[&str]) -> Journal {
+        self.backend.journal(operations)
+    }
+
+    /// Where Kinesis and DynamoDB are, in this order.
+    #[must_use]
+    pub fn endpoints(&self) -> [String; 2] {
+        [self.backend.kinesis_endpoint(), self.backend.dynamodb_endpoint()]
     }
 
     /// A stream with records in it is a truth to compare outputs with.

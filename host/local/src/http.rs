@@ -26,7 +26,7 @@ use crate::kinesis::Kinesis;
 use crate::model::{Error, ErrorKind};
 use crate::ops::{self, Reply};
 use crate::protocol::{Protocol, event_stream, records};
-use accept::{REQUEST_MAX, accept, caller, header, operation};
+use accept::{REQUEST_MAX, accept, header, operation, signer};
 use body::ReplyBody;
 use subscription::Events;
 
@@ -92,7 +92,7 @@ async fn handle(front: Arc<Front>, request: Request<Incoming>) -> Result<Respons
         let reply = front.run(protocol, operation, &body);
         return Ok(front.answer(protocol, reply, None));
     }
-    let call = front.describe(protocol, operation, caller(&head.headers), body);
+    let call = front.describe(protocol, operation, signer(&head.headers), body);
     front.serve(protocol, call).await
 }
 
@@ -106,9 +106,10 @@ impl Front {
         protocol.decode(body).and_then(|params| ops::run(self.kinesis.model(), now, operation, &params))
     }
 
-    fn describe(&self, protocol: Protocol, operation: &str, caller: &str, body: Bytes) -> Call {
+    fn describe(&self, protocol: Protocol, operation: &str, signer: (&str, &str), body: Bytes) -> Call {
         let (resource, shard) = protocol.decode(&body).map(|params| ops::target(&params)).unwrap_or_default();
-        Call { caller: caller.to_owned(), operation: operation.to_owned(), resource, shard, body }
+        let (caller, region) = (signer.0.to_owned(), signer.1.to_owned());
+        Call { caller, region, operation: operation.to_owned(), resource, shard, body }
     }
 
     async fn serve(self: Arc<Self>, protocol: Protocol, call: Call) -> Result<Response<ReplyBody>, Cut> {

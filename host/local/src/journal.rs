@@ -10,6 +10,8 @@ use bytes::Bytes;
 pub struct Call {
     /// The access key that signed it, which tells clients apart that have one each; empty without a signature.
     pub caller: String,
+    /// The region that it is signed for; empty without a signature.
+    pub region: String,
     /// Such as `UpdateItem`.
     pub operation: String,
     /// Name of the stream or table, as far as the request says.

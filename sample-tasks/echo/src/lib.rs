@@ -1,4 +1,5 @@
-//! Sends every message on, with its key, after the place that it came from: `shard sequence message`.
+//! Sends every message on, with its key, after the place that it came from: `shard sequence message`. With `name.stream`
+//! set to true it is `system.stream/shard sequence message`.
 //!
 //! A message may end in an order, after a `!`: `retry`, `other`, `reject`, `fatal`, `trap`, `spin`, `flood`, `sleep` or `commit`,
 //! and a number. `sleep` and `commit` are obeyed always (the number is milliseconds of sleep), the others while fewer
@@ -34,6 +35,7 @@ export!(Echo);
 
 thread_local! {
     static OUTPUT: Cell<u32> = const { Cell::new(0) };
+    static NAME_STREAM: Cell<bool> = const { Cell::new(false) };
     static PAUSE: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
@@ -41,6 +43,7 @@ impl lifecycle::Guest for Echo {
     fn init() -> Result<(), String> {
         let name = config::get("output").unwrap_or_else(|| "console.echo".to_owned());
         OUTPUT.set(collector::output(&name).map_err(|error| format!("no output `{name}`: {error:?}"))?);
+        NAME_STREAM.set(config::get("name.stream").is_some_and(|is| is == "true"));
         let pause = config::get("pause.ms").unwrap_or_else(|| "0".to_owned());
         PAUSE.set(Duration::from_millis(pause.parse().map_err(|error| format!("pause.ms: {error}"))?));
         Ok(())
@@ -65,7 +68,8 @@ impl processor::Guest for Echo {
 
 fn send(envelope: &Envelope, text: &str) -> Result<(), TaskError> {
     let source = context::source(envelope.source).ok_or_else(|| TaskError::Fatal("an unknown source".into()))?;
-    let message = format!("{} {} {text}", source.partition, envelope.sequence);
+    let stream = if NAME_STREAM.get() { format!("{}.{}/", source.system, source.stream_name) } else { String::new() };
+    let message = format!("{stream}{} {} {text}", source.partition, envelope.sequence);
     collector::send(OUTPUT.get(), envelope.key.as_deref(), message.as_bytes())
         .map_err(|error| TaskError::Other(format!("cannot send: {error:?}")))
 }

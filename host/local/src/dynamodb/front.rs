@@ -19,7 +19,7 @@ use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 
 use crate::faults::{Cut, Faults, Served, serve};
-use crate::http::accept::{REQUEST_MAX, accept, caller, operation};
+use crate::http::accept::{REQUEST_MAX, accept, operation, signer};
 use crate::journal::{Call, Journal};
 use crate::model::ErrorKind;
 
@@ -70,8 +70,10 @@ async fn handle(serving: Arc<Serving>, request: Request<Incoming>) -> Result<Res
     if faults.is_empty() && !journal.wants(operation) {
         return database.clone().carry_out(head, body).await;
     }
+    let (caller, region) = signer(&head.headers);
     let call = Call {
-        caller: caller(&head.headers).to_owned(),
+        caller: caller.to_owned(),
+        region: region.to_owned(),
         operation: operation.to_owned(),
         resource: serde_json::from_slice(&body).ok().and_then(|Named { table }| table),
         shard: None,

@@ -53,10 +53,12 @@ pub(crate) fn operation(headers: &HeaderMap) -> &str {
     header(headers, TARGET).rsplit('.').next().unwrap_or_default()
 }
 
-/// The access key of a signature, which is not verified; empty without one.
-pub(crate) fn caller(headers: &HeaderMap) -> &str {
+/// The access key and the region of a signature, which is not verified; empty without one.
+pub(crate) fn signer(headers: &HeaderMap) -> (&str, &str) {
     let credential = header(headers, AUTHORIZATION.as_str()).split_once("Credential=").map(|(_, scope)| scope);
-    credential.and_then(|scope| scope.split('/').next()).unwrap_or_default()
+    // KEY/DATE/REGION/SERVICE/aws4_request
+    let mut parts = credential.unwrap_or_default().split('/');
+    (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default())
 }
 
 pub(crate) fn header<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
