@@ -7,6 +7,7 @@ mod build;
 mod config;
 mod demo;
 mod help;
+mod hosts;
 mod local;
 mod run;
 mod shell;

@@ -18,8 +18,22 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a job until it is stopped (Ctrl-C or SIGTERM: finish, commit, release the leases)
+    /// Run jobs until they are stopped (Ctrl-C or SIGTERM: finish, commit, release the leases)
     Run(Run),
+    /// Put a module into a task directory in one step
+    Deploy(Deploy),
+    /// List the jobs of the hosts that run a task directory on this machine
+    #[command(after_help = "Example:\n  shardmill ls --tasks tasks --json")]
+    Ls(Ls),
+    /// Show a job and its shards; exit code 1 unless it runs, so that a readiness probe can call it
+    #[command(after_help = "Example:\n  shardmill status orders --tasks tasks")]
+    Status(JobArgs),
+    /// Let a job finish, commit, release its leases and stay down; the host and its other jobs go on
+    #[command(after_help = "Example:\n  shardmill drain orders --tasks tasks")]
+    Drain(JobArgs),
+    /// Let a job run again that was drained or has failed
+    #[command(after_help = "Example:\n  shardmill resume orders --tasks tasks")]
+    Resume(JobArgs),
     /// See it work: a local stream, the word-count task, a result. Needs nothing but a Rust toolchain
     Demo(Demo),
     /// Start the local backend: Kinesis and DynamoDB on this machine
@@ -66,13 +80,15 @@ pub(crate) struct ModuleArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     shardmill run --config-path orders.properties --tasks tasks\n  \
+    shardmill run --config-path host.properties --tasks tasks   (every module in tasks is a job)\n  \
     shardmill run --config-path orders.properties --config task.commit.ms=5000 --local\n  \
     shardmill run --config-path orders.properties --until-caught-up --json\n\n\
     Exit codes: 0 stopped as asked, 1 the job had to stop, 2 wrong usage, 64 bad configuration or module.")]
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
-    /// Where `task.class=NAME` finds NAME.wasm
+    /// Where `task.class=NAME` finds NAME.wasm. Without task.class every NAME.wasm in it, with a NAME.properties if it
+    /// needs one, is a job NAME, also those that come later
     #[arg(long, value_name = "DIR", default_value = "tasks")]
     pub(crate) tasks: PathBuf,
     #[command(flatten)]
@@ -81,6 +97,56 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) until_caught_up: bool,
     /// Print a summary as JSON on standard output at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    shardmill deploy target/wasm32-wasip2/release/orders.wasm --tasks tasks\n  \
+    shardmill deploy new.wasm --name orders --tasks tasks --wait\n\n\
+    Exit codes: 0 done, 1 the module was rejected or does not run in time (with --wait), 64 no such file or directory.")]
+pub(crate) struct Deploy {
+    /// The module: a WebAssembly component
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The job. Default: the file's name without .wasm
+    #[arg(long, value_name = "JOB")]
+    pub(crate) name: Option<String>,
+    /// The task directory
+    #[arg(long, value_name = "DIR", default_value = "tasks")]
+    pub(crate) tasks: PathBuf,
+    /// Wait until the hosts on this machine run it, or say why they do not
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// How long to wait, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub(crate) timeout: u64,
+    /// Print the result as JSON on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// The task directory
+    #[arg(long, value_name = "DIR", default_value = "tasks")]
+    pub(crate) tasks: PathBuf,
+    /// Print JSON on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A job of the hosts of a task directory.
+#[derive(Debug, Args)]
+pub(crate) struct JobArgs {
+    /// The job: its module's name
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+    /// The task directory
+    #[arg(long, value_name = "DIR", default_value = "tasks")]
+    pub(crate) tasks: PathBuf,
+    /// Print JSON on standard output
     #[arg(long)]
     pub(crate) json: bool,
 }

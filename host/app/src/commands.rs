@@ -4,6 +4,8 @@ pub(crate) mod bench;
 pub(crate) mod build;
 pub(crate) mod config;
 pub(crate) mod demo;
+pub(crate) mod deploy;
+pub(crate) mod jobs;
 mod loader;
 pub(crate) mod local;
 mod modules;
@@ -19,7 +21,7 @@ use anyhow::{Context, Result};
 use shardmill::admit::compiler::{self, CompileModule};
 use shardmill_aws::ClientSettings;
 use shardmill_core::config::{
-    Credentials, Errors, Job, Loaded, Notice, Secret, Source, StaticCredentials, render_problems,
+    self as configuration, Credentials, Errors, Loaded, Notice, Secret, Source, StaticCredentials, render_problems,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::warn;
@@ -34,6 +36,11 @@ const EXIT_BAD_INPUT: u8 = 64;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct BadInput(pub String);
+
+/// Told already: only the exit code is left to say.
+#[derive(Debug, thiserror::Error)]
+#[error("not ready")]
+pub(crate) struct NotReady;
 
 /// Logs go to standard error; standard output is for results.
 pub(crate) fn init_log(verbose: u8) {
@@ -59,7 +66,9 @@ pub(crate) fn report(result: Result<()>) -> ExitCode {
         say(&bad.0);
         return ExitCode::from(EXIT_BAD_INPUT);
     }
-    say(&format!("error: {error:#}"));
+    if !error.is::<NotReady>() {
+        say(&format!("error: {error:#}"));
+    }
     ExitCode::FAILURE
 }
 
@@ -115,7 +124,7 @@ impl Signals {
 }
 
 /// Reads the files named.
-pub(crate) fn read_sources(paths: &[impl AsRef<Path>], settings: &[String]) -> Result<Vec<Source>> {
+pub(crate) fn read_sources(paths: &[impl AsRef<Path>]) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     for path in paths {
         let path = path.as_ref();
@@ -123,7 +132,6 @@ pub(crate) fn read_sources(paths: &[impl AsRef<Path>], settings: &[String]) -> R
             .map_err(|error| BadInput(format!("cannot read configuration {}: {error}", path.display())))?;
         sources.push(Source::File { name: path.display().to_string(), text });
     }
-    sources.extend(settings.iter().cloned().map(Source::Override));
     Ok(sources)
 }
 
@@ -132,26 +140,56 @@ pub(crate) fn environment() -> BTreeMap<String, String> {
     std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?))).collect()
 }
 
-/// Loads the configuration of a job that is about to run; tells its notices.
-pub(crate) fn load_job(args: &ConfigArgs) -> Result<Job> {
-    let sources = read_sources(&args.paths, &args.settings)?;
-    let mut env = environment();
-    if args.local {
-        let endpoint = |port| format!("http://127.0.0.1:{port}");
-        env.entry("AWS_ENDPOINT_URL_KINESIS".to_owned()).or_insert_with(|| endpoint(KINESIS_PORT));
-        env.entry("AWS_ENDPOINT_URL_DYNAMODB".to_owned()).or_insert_with(|| endpoint(DYNAMODB_PORT));
+/// What the command line says of the configuration of jobs that are about to run.
+pub(crate) struct JobLoader {
+    files: Vec<Source>,
+    settings: Vec<Source>,
+    env: BTreeMap<String, String>,
+    lenient: bool,
+    local: bool,
+}
+
+impl JobLoader {
+    pub(crate) fn new(args: &ConfigArgs) -> Result<Self> {
+        let mut env = environment();
+        if args.local {
+            let endpoint = |port| format!("http://127.0.0.1:{port}");
+            env.entry("AWS_ENDPOINT_URL_KINESIS".to_owned()).or_insert_with(|| endpoint(KINESIS_PORT));
+            env.entry("AWS_ENDPOINT_URL_DYNAMODB".to_owned()).or_insert_with(|| endpoint(DYNAMODB_PORT));
+        }
+        let files = read_sources(&args.paths)?;
+        let settings = args.settings.iter().cloned().map(Source::Override).collect();
+        Ok(Self { files, settings, env, lenient: args.lenient, local: args.local })
     }
-    let Loaded { mut job, notices, .. } = load(&sources, &env, args.lenient)?;
-    if args.local {
-        job.inputs.iter_mut().for_each(use_local_account);
+
+    /// Whether it says which module to run.
+    pub(crate) fn names_a_task(&self) -> bool {
+        configuration::names_a_task(&self.sources(&[]))
     }
+
+    /// Loads a job's configuration, with what the task directory says of it.
+    pub(crate) fn load(&self, directory: &[Source]) -> Result<Loaded> {
+        let mut loaded = load(&self.sources(directory), &self.env, self.lenient)?;
+        if self.local {
+            loaded.job.inputs.iter_mut().for_each(use_local_account);
+        }
+        Ok(loaded)
+    }
+
+    /// The command line's settings win over all files.
+    fn sources(&self, directory: &[Source]) -> Vec<Source> {
+        self.files.iter().chain(directory).chain(&self.settings).cloned().collect()
+    }
+}
+
+/// Tells what there is to know about a configuration.
+pub(crate) fn tell_notices(notices: &[Notice]) {
     for Notice { message, origin, .. } in notices {
         match origin {
             Some(origin) => warn!("{origin}: {message}"),
             None => warn!("{message}"),
         }
     }
-    Ok(job)
 }
 
 pub(crate) fn load(sources: &[Source], env: &BTreeMap<String, String>, lenient: bool) -> Result<Loaded> {

@@ -30,6 +30,11 @@ use crate::shard_reader::{Progress, ShardReader};
 use crate::status::Status;
 use crate::task_thread::Control;
 
+/// The task cannot go on: trying again would only do again what it did.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct TaskFailed(String);
+
 /// A job that was started.
 pub struct RunningJob {
     status: Arc<Status>,
@@ -390,10 +395,11 @@ impl Supervisor {
                 let name = self.name(*source);
                 let which = if first == last { first.to_string() } else { format!("{first} to {last}") };
                 let tries = if *attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
-                anyhow!("{name}: sequence number {which} failed after {tries}: {}", cause.message)
+                let text = format!("{name}: sequence number {which} failed after {tries}: {}", cause.message);
+                TaskFailed(text).into()
             }
             Failure::Flush(reason) => anyhow!("{reason}"),
-            Failure::Rebuild(reason) => anyhow!("no new task instance after a trap: {reason}"),
+            Failure::Rebuild(reason) => TaskFailed(format!("no new task instance after a trap: {reason}")).into(),
         }
     }
 }

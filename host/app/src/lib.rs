@@ -1,13 +1,16 @@
 //! The host: what turns the machines of `shardmill-core` and the adapters around them into a running job. The binary
 //! `shardmill` is a thin command line over it.
 
+pub mod admin;
 pub mod admit;
 pub mod clock;
 mod fanout_reader;
+pub mod host;
 pub mod job;
 mod lease_worker;
 mod outputs;
 mod settings;
 mod shard_reader;
 pub mod status;
+pub mod task_files;
 mod task_thread;

@@ -14,6 +14,11 @@ fn main() -> ExitCode {
     commands::init_log(cli.verbose);
     let result = match cli.command {
         Command::Run(args) => commands::run::run(&args),
+        Command::Deploy(args) => commands::deploy::deploy(&args),
+        Command::Ls(args) => commands::jobs::ls(&args),
+        Command::Status(args) => commands::jobs::status(&args),
+        Command::Drain(args) => commands::jobs::drain(&args),
+        Command::Resume(args) => commands::jobs::resume(&args),
         Command::Demo(args) => commands::demo::demo(&args),
         Command::Local(args) => commands::local::local(&args),
         Command::Build(args) => commands::build::build(&args),

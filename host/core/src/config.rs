@@ -54,3 +54,9 @@ pub fn load(sources: &[Source], env: &BTreeMap<String, String>, lenient: bool) -
     let notices = report.finish()?;
     Ok(Loaded { job, notices, resolved })
 }
+
+/// Whether the sources say which module to run, by `task.class`. Without, every module of a task directory is a job.
+#[must_use]
+pub fn names_a_task(sources: &[Source]) -> bool {
+    source::merge(sources, &mut problem::Report::default()).contains_key("task.class")
+}

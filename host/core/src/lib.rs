@@ -9,6 +9,7 @@ pub mod config;
 pub mod envelope;
 pub mod fanout;
 mod intake;
+pub mod jobs;
 pub mod leases;
 mod origin;
 pub mod position;
@@ -17,6 +18,7 @@ pub mod reader;
 pub mod run_loop;
 pub mod service;
 pub mod shard;
+pub mod task_dir;
 
 #[cfg(test)]
 #[path = "../../sim/src/dice.rs"]

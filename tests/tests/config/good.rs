@@ -114,6 +114,7 @@ fn what_holds_is_shown_with_its_origin() {
     default                                  task.retry.backoff.ms=200
     default                                  task.retry.backoff.max.ms=10000
     default                                  task.shutdown.ms=30000
+    default                                  task.on.delete=keep
     ");
 }
 

@@ -2,13 +2,13 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use shardmill_core::config::{self, Errors, Notice, Problem, render_check, render_problems, render_show};
+use shardmill_core::config::{self, Errors, Notice, Problem, Source, render_check, render_problems, render_show};
 
 use super::{BadInput, environment, print, read_sources};
 use crate::cli::ConfigFiles;
 
 pub(crate) fn check(args: &ConfigFiles) -> Result<()> {
-    let sources = read_sources(&args.files, &args.settings)?;
+    let sources = sources(args)?;
     match config::load(&sources, &environment(), args.lenient) {
         Ok(loaded) if args.json => {
             print(&json!({ "ok": true, "problems": [], "notices": notices(&loaded.notices) }).to_string())
@@ -20,7 +20,7 @@ pub(crate) fn check(args: &ConfigFiles) -> Result<()> {
 }
 
 pub(crate) fn show(args: &ConfigFiles) -> Result<()> {
-    let sources = read_sources(&args.files, &args.settings)?;
+    let sources = sources(args)?;
     match config::load(&sources, &environment(), args.lenient) {
         Ok(loaded) if args.json => {
             let row = |r: &config::Resolved| json!({ "key": r.key, "value": r.value, "origin": r.origin.to_string() });
@@ -30,6 +30,12 @@ pub(crate) fn show(args: &ConfigFiles) -> Result<()> {
         Err(errors) => return refuse(args, &errors),
     }
     Ok(())
+}
+
+fn sources(args: &ConfigFiles) -> Result<Vec<Source>> {
+    let mut sources = read_sources(&args.files)?;
+    sources.extend(args.settings.iter().cloned().map(Source::Override));
+    Ok(sources)
 }
 
 fn refuse(args: &ConfigFiles, errors: &Errors) -> Result<()> {

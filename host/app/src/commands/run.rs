@@ -1,21 +1,22 @@
-//! `shardmill run`: one job, from its configuration to its exit code.
+//! `shardmill run`: a host and its jobs, from the configuration to the exit code.
 
-use std::time::Duration;
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
+use shardmill::admin::AdminSocket;
 use shardmill::clock::Clock;
-use shardmill::job::RunningJob;
+use shardmill::host::{Host, Request, Settings, Totals, Unusable};
 use shardmill_core::config::Job;
-use shardmill_runtime::Module;
-use tracing::info;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
 
-use super::modules::{admission, load_module};
-use super::{BadInput, Signals, load_job, print, runtime, usage};
+use super::modules::admission;
+use super::{BadInput, JobLoader, Signals, print, runtime, tell_notices, usage};
 use crate::cli::Run;
 
-/// How often a job that runs until it is caught up is looked at.
-const CAUGHT_UP_POLL: Duration = Duration::from_millis(20);
+/// Requests of people that may wait for the host.
+const REQUESTS_WAITING_MAX: usize = 16;
 
 /// What a run did; printed by `--json`.
 #[derive(Debug, Deserialize, Serialize)]
@@ -33,67 +34,94 @@ pub(crate) struct Summary {
 
 pub(crate) fn run(args: &Run) -> Result<()> {
     let clock = Clock::start();
-    let job = load_job(&args.config)?;
-    let path = args.tasks.join(format!("{}.wasm", job.task_class));
-    if !path.is_file() {
-        let class = &job.task_class;
+    let loader = JobLoader::new(&args.config)?;
+    // With `task.class` the command line is one whole job, and what is wrong with it is told before anything begins.
+    let only = loader.names_a_task().then(|| only_job(&loader, &args.tasks)).transpose()?;
+    if only.is_none() && !args.tasks.is_dir() {
         let text = format!(
-            "no module for task.class={class}: expected {}; `shardmill build` makes one, `--tasks DIR` names another \
-             directory",
-            path.display()
+            "no task directory {}: make one and put modules into it (`shardmill build PATH --tasks DIR`), name another \
+             with `--tasks DIR`, or name a module with task.class",
+            args.tasks.display()
         );
         return Err(BadInput(text).into());
     }
-    let admission = admission(&args.modules)?;
-    let runtime = runtime()?;
-    let module = runtime.block_on(load_module(&admission, &path))?.module;
-    info!(job = job.name, id = job.id, module = %module.id(), "starting");
-    let summary = runtime.block_on(until_stopped(&job, module, clock, args.until_caught_up))?;
+    let mut host = Host::new(Settings {
+        tasks: args.tasks.clone(),
+        only,
+        load_job: Box::new(move |directory| load_job(&loader, directory)),
+        admission: admission(&args.modules)?,
+        clock,
+        until_caught_up: args.until_caught_up,
+    });
+    let result = runtime()?.block_on(until_stopped(&mut host, &args.tasks));
+    result.map_err(|error| match error.downcast::<Unusable>() {
+        Ok(unusable) => BadInput(unusable.to_string()).into(),
+        Err(error) => error,
+    })?;
+    let summary = summary(&host.totals(), clock);
+    info!(envelopes = summary.envelopes, sent = summary.messages_sent, "stopped");
     if args.json {
         print(&serde_json::to_string(&summary)?);
     }
     Ok(())
 }
 
-async fn until_stopped(job: &Job, module: Module, clock: Clock, until_caught_up: bool) -> Result<Summary> {
+/// The module of the one job that the command line describes.
+fn only_job(loader: &JobLoader, tasks: &Path) -> Result<String> {
+    let Job { task_class, .. } = loader.load(&[])?.job;
+    let path = tasks.join(format!("{task_class}.wasm"));
+    if !path.is_file() {
+        let text = format!(
+            "no module for task.class={task_class}: expected {}; `shardmill build` makes one, `--tasks DIR` names \
+             another directory",
+            path.display()
+        );
+        return Err(BadInput(text).into());
+    }
+    Ok(task_class)
+}
+
+fn load_job(loader: &JobLoader, directory: &[shardmill_core::config::Source]) -> Result<Job, String> {
+    let loaded = loader.load(directory).map_err(|error| error.to_string())?;
+    tell_notices(&loaded.notices);
+    Ok(loaded.job)
+}
+
+async fn until_stopped(host: &mut Host, tasks: &Path) -> Result<()> {
     let mut signals = Signals::listen()?;
-    let mut running = RunningJob::start(job, module, clock).await?;
+    let (requests, mut requested) = mpsc::channel(REQUESTS_WAITING_MAX);
+    // Jobs that nobody can ask about are better than none.
+    let _socket = AdminSocket::serve(tasks, requests.clone())
+        .map_err(|error| warn!(%error, "no admin socket: `shardmill ls` and the like cannot see this host"));
+    let running = host.run(&mut requested);
+    tokio::pin!(running);
     let mut stopping = false;
     loop {
-        // Every arm is cancel-safe: signals, joins by reference and timers lose nothing when dropped.
+        // Every arm is cancel-safe: signals and the host by reference lose nothing when dropped.
         tokio::select! {
-            result = running.wait() => {
-                result?;
-                break;
-            }
+            result = &mut running => return result,
             () = signals.next() => {
                 if stopping {
                     bail!("stopped at once by a second signal; what is not committed is read again by the next start");
                 }
                 info!("stopping: finishing, committing, releasing the leases; a second signal stops at once");
                 stopping = true;
-                running.stop();
-            }
-            () = tokio::time::sleep(CAUGHT_UP_POLL), if until_caught_up && !stopping => {
-                if running.is_caught_up() {
-                    info!("caught up");
-                    stopping = true;
-                    running.stop();
-                }
+                // The queue is full of requests only when the host is stuck, and then a second signal helps.
+                drop(requests.try_send(Request::Stop));
             }
         }
     }
+}
+
+fn summary(totals: &Totals, clock: Clock) -> Summary {
     let end = clock.now();
-    let status = running.status().snapshot();
-    let summary = Summary {
-        envelopes: status.processed,
-        messages_sent: status.sent,
-        failed_calls: status.failed_calls,
-        first_record_ms: status.first_record_at.map(|at| at.saturating_sub(clock.started())),
-        since_first_record_ms: status.first_record_at.map(|at| end.saturating_sub(at)),
+    Summary {
+        envelopes: totals.processed,
+        messages_sent: totals.sent,
+        failed_calls: totals.failed_calls,
+        first_record_ms: totals.first_record_at.map(|at| at.saturating_sub(clock.started())),
+        since_first_record_ms: totals.first_record_at.map(|at| end.saturating_sub(at)),
         cpu_seconds: usage::cpu_seconds(),
         peak_rss_mb: usage::peak_rss_mb(),
-    };
-    info!(envelopes = summary.envelopes, sent = summary.messages_sent, "stopped");
-    Ok(summary)
+    }
 }

@@ -10,7 +10,7 @@ use shardmill_runtime::{Module, TaskSpec};
 use tokio::sync::mpsc;
 use tracing::info;
 
-use super::InputState;
+use super::{InputState, TaskFailed};
 use crate::clock::Clock;
 use crate::fanout_reader::FanOut;
 use crate::lease_worker::{LeaseWorker, Told};
@@ -61,7 +61,8 @@ pub(super) type TaskChannels = (mpsc::UnboundedSender<Control>, mpsc::Sender<Eve
 /// Builds the task instance and starts its thread.
 pub(super) fn task(job: &Job, module: Module, clock: Clock, status: &Arc<Status>) -> Result<TaskChannels> {
     let spec = TaskSpec { hits: status.snapshot().limits, ..settings::task_spec(job) };
-    let instance = instantiate(&module, &spec).with_context(|| format!("task {} did not start", module.id()))?;
+    let instance = instantiate(&module, &spec)
+        .map_err(|error| TaskFailed(format!("task {} did not start: {error}", module.id())))?;
     let (requests, requested) = mpsc::unbounded_channel();
     let task = TaskThread {
         run_loop: RunLoop::new(clock.now(), settings::run_loop(job)),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Secret;
+use crate::jobs::OnDelete;
 use crate::position::InitialPosition;
 
 /// One module and the configuration it runs under.
@@ -31,6 +32,8 @@ pub struct Job {
     pub retry: Retry,
     /// How long a graceful stop may take before it is cut short.
     pub shutdown_timeout: Duration,
+    /// Whether the job outlives its module's file.
+    pub on_delete: OnDelete,
     /// What the task sees through its `config` interface: every `task.config.NAME` as `NAME`.
     pub task_config: BTreeMap<String, String>,
 }

@@ -21,6 +21,7 @@ use super::problem::{Code, Origin, Problem, Report};
 use super::secret::{self, SENSITIVE};
 use super::source::Entry;
 use super::value;
+use crate::jobs::OnDelete;
 
 const ALL_SSP_TO_SINGLE_TASK: &str = "AllSspToSingleTaskGrouperFactory";
 const GROUP_BY_SSP: &str = "GroupBySystemStreamPartitionFactory";
@@ -59,6 +60,7 @@ pub(super) fn job(
         },
         retry: retry(&mut settings),
         shutdown_timeout: settings.millis("task.shutdown.ms"),
+        on_delete: on_delete(&mut settings),
         task_config: task_config(&mut settings),
         name,
         id,
@@ -78,6 +80,13 @@ fn limits(settings: &mut Settings<'_>) -> Limits {
         output_max_count: settings.size("task.output.max.count"),
         log_max_bytes: settings.size("task.log.max.bytes"),
         log_max_lines: settings.size("task.log.max.lines"),
+    }
+}
+
+fn on_delete(settings: &mut Settings<'_>) -> OnDelete {
+    match settings.text("task.on.delete") {
+        Some(word) if word.eq_ignore_ascii_case("stop") => OnDelete::Stop,
+        _ => OnDelete::Keep,
     }
 }
 

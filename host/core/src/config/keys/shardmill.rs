@@ -22,6 +22,7 @@ static KEYS: &[Key] = &[
     Key::job("task.retry.max.attempts", Kind::Int(1, 1000), "calls for one envelope or batch before the job stops, the first included").default("3"),
     Key::job("task.retry.backoff.ms", Kind::Millis(0), "pause before the second attempt; it doubles with each one after").default("200"),
     Key::job("task.retry.backoff.max.ms", Kind::Millis(0), "the longest pause between attempts").default("10000"),
+    Key::job("task.on.delete", Kind::OneOf(&["keep", "stop"]), "what a running job does when its module's file is removed from the task directory: `keep` running, as a file lost by mistake must not stop a stream, or `stop` gracefully").default("keep"),
     Key::job("task.config.{name}", Kind::Verbatim, "given to the task as NAME through its `config` interface"),
     Key::job("sensitive.task.config.{name}", Kind::Verbatim, "a secret for the task").rejected("tasks cannot be given secrets yet; there is no masked path to them"),
     Key::system("file.path", Kind::Text, "the file that an output system with the factory `file` appends to; required there"),

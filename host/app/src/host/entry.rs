@@ -1,0 +1,90 @@
+//! What the host keeps of one job: the newest files, what was made of them, and the running job.
+
+use std::sync::Arc;
+
+use shardmill_core::config::{Job, Source};
+use shardmill_core::jobs::{Hash, OnDelete};
+use shardmill_runtime::Module;
+
+use super::actor::{Command, JobActor, Started};
+use crate::task_files::Contents;
+
+#[derive(Default)]
+pub(super) struct Entry {
+    /// `NAME.properties`, if there is one.
+    pub(super) properties: Option<String>,
+    /// `NAME.wasm` as it was read last.
+    pub(super) module: Option<(Hash, Arc<Contents>)>,
+    /// The newest module that may run.
+    pub(super) admitted: Option<(Hash, Module)>,
+    /// The newest configuration that can be used, and how many there were before it.
+    pub(super) job: Option<Job>,
+    version: u64,
+    pub(super) actor: Option<JobActor>,
+    /// What is known of the job that ran last.
+    pub(super) last: Option<Started>,
+}
+
+impl Entry {
+    /// What the directory adds to the configuration of the host. The job of a host that has only one is named by it.
+    pub(super) fn sources(&self, name: &str) -> Vec<Source> {
+        let text = format!("job.name={name}\ntask.class={name}\n");
+        let mut sources = vec![Source::File { name: format!("{name}.wasm"), text }];
+        sources.extend(
+            self.properties.iter().map(|text| Source::File { name: format!("{name}.properties"), text: text.clone() }),
+        );
+        sources
+    }
+
+    /// Takes in a good configuration; returns its number, a new one if it differs from the last.
+    pub(super) fn configured(&mut self, job: Job) -> u64 {
+        if self.job.as_ref() != Some(&job) {
+            self.version += 1;
+            self.job = Some(job);
+        }
+        self.version
+    }
+
+    pub(super) fn on_delete(&self) -> OnDelete {
+        self.job.as_ref().map(|job| job.on_delete).unwrap_or_default()
+    }
+
+    /// A lease table that this job and another would have in common.
+    pub(super) fn shared_table(&self, other: &Job) -> Option<&str> {
+        let inputs = &self.job.as_ref()?.inputs;
+        let shared = inputs.iter().find(|mine| {
+            other.inputs.iter().any(|input| {
+                input.table_name == mine.table_name
+                    && input.dynamodb.region == mine.dynamodb.region
+                    && input.dynamodb.endpoint == mine.dynamodb.endpoint
+            })
+        })?;
+        Some(&shared.table_name)
+    }
+
+    /// Tells the running job; nothing happens when none runs.
+    pub(super) fn command(&self, command: Command) {
+        if let Some(actor) = &self.actor {
+            // It may be at its end, of which the host hears next.
+            drop(actor.commands.send(command));
+        }
+    }
+
+    /// Whether the running job has processed everything that is in its streams.
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.started().is_some_and(|started| started.status.snapshot().is_caught_up(started.inputs))
+    }
+
+    /// What is known of the job that runs, or ran last; `None` until it has started.
+    pub(super) fn started(&self) -> Option<Started> {
+        match &self.actor {
+            Some(actor) => actor.started.borrow().clone(),
+            None => self.last.clone(),
+        }
+    }
+
+    pub(super) fn ended(&mut self) {
+        self.last = self.started();
+        self.actor = None;
+    }
+}

@@ -1,0 +1,197 @@
+//! The task directory, as a pure machine: listings in, settled files out. It decides when a file is whole, so that a
+//! copy in progress is never taken for a module: a file must rest for a while, must not change while it is read, and a
+//! module that ends too early is given time to grow. It must not know the file system, jobs or WebAssembly.
+//!
+//! It compares listings and asks for no notification of the kernel: network file systems send none, and a Kubernetes
+//! volume changes by a flip of symbolic links above the file. The shell lists every [`LISTING_INTERVAL`].
+
+use std::collections::BTreeMap;
+
+use crate::leases::Millis;
+
+/// Milliseconds between two listings.
+pub const LISTING_INTERVAL: Millis = 250;
+/// How long a file must be as it is before it is read, and how long it must be gone before it is missed: a replacement
+/// by delete and copy is no removal.
+const QUIET: Millis = 250;
+/// A file that is gone may be on its way back a little longer: rsync and editors delete first.
+const MISSED_AFTER: Millis = 2_000;
+/// How long a module that ends too early, or that differs from its checksum, may take to become whole.
+const PATIENCE: Millis = 10_000;
+
+/// What tells one content of a file from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    pub bytes: u64,
+    /// Nanoseconds since 1970.
+    pub modified: u128,
+    /// A rename puts another file under the name.
+    pub inode: u64,
+}
+
+impl Stamp {
+    fn modified_millis(&self) -> Millis {
+        Millis::try_from(self.modified / 1_000_000).unwrap_or(Millis::MAX)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// What is in the directory now.
+    Listed(BTreeMap<String, Stamp>),
+    /// A file was read. `stamp` is the file's after the reading; `None` when it is gone or cannot be read.
+    Read { file: String, stamp: Option<Stamp>, is_whole: bool },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Read the file, look whether it is whole, and answer with [`Event::Read`].
+    Read(String),
+    /// What was read last is the file's content.
+    Changed(String),
+    Removed(String),
+}
+
+#[derive(Debug)]
+struct File {
+    seen: Stamp,
+    /// Since when it is as seen.
+    since: Millis,
+    taken: Option<Stamp>,
+    is_being_read: bool,
+    /// Not before this is it read again.
+    read_at: Millis,
+    gone_since: Option<Millis>,
+}
+
+/// The machine; see the module documentation.
+#[derive(Debug, Default)]
+pub struct TaskDir {
+    files: BTreeMap<String, File>,
+    is_known: bool,
+}
+
+/// Whether a file of the task directory is of interest: a module, its checksum or its properties. What editors, copy
+/// programs and shells leave behind while they work is not.
+#[must_use]
+pub fn is_of_interest(file: &str) -> bool {
+    let endings = [".wasm", ".wasm.sha256", ".properties"];
+    !file.starts_with('.') && endings.iter().any(|ending| file.len() > ending.len() && file.ends_with(ending))
+}
+
+/// Whether a WebAssembly binary ends within a section, as a copy in progress does. Anything else is whole: what is
+/// wrong with it, admission says.
+#[must_use]
+pub fn is_cut_short(wasm: &[u8]) -> bool {
+    const HEADER: &[u8] = b"\0asm";
+    const HEADER_BYTES: usize = 8;
+    if wasm.len() < HEADER_BYTES {
+        return HEADER.starts_with(&wasm[..wasm.len().min(HEADER.len())]);
+    }
+    if !wasm.starts_with(HEADER) {
+        return false;
+    }
+    let mut rest = &wasm[HEADER_BYTES..];
+    while let Some((_id, size)) = rest.split_first() {
+        match section(size) {
+            Some(after) => rest = after,
+            None => return true,
+        }
+    }
+    false
+}
+
+/// What follows a section, given what follows its id: a size in LEB128, then so many bytes. `None`: too few bytes.
+fn section(bytes: &[u8]) -> Option<&[u8]> {
+    const SIZE_BYTES_MAX: usize = 5;
+    let mut size = 0u64;
+    for (index, byte) in bytes.iter().take(SIZE_BYTES_MAX).enumerate() {
+        size |= u64::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            return bytes.get(index + 1 + usize::try_from(size).ok()?..);
+        }
+    }
+    // A size that is too long is damage, and not for us to tell.
+    if bytes.len() < SIZE_BYTES_MAX { None } else { Some(&[]) }
+}
+
+impl TaskDir {
+    /// Takes in one event and returns what to do now.
+    pub fn on(&mut self, now: Millis, event: Event) -> Vec<Action> {
+        match event {
+            Event::Listed(listing) => self.listed(now, listing),
+            Event::Read { file, stamp, is_whole } => self.read(now, file, stamp, is_whole).into_iter().collect(),
+        }
+    }
+
+    fn listed(&mut self, now: Millis, listing: BTreeMap<String, Stamp>) -> Vec<Action> {
+        for (name, file) in &mut self.files {
+            if !listing.contains_key(name) {
+                file.gone_since.get_or_insert(now);
+            }
+        }
+        for (name, stamp) in listing {
+            // What was there long before the first look has rested; a file that comes later may have an old date.
+            let since = if self.is_known { now } else { now.min(stamp.modified_millis()) };
+            let file = self.files.entry(name).or_insert_with(|| File::new(since, stamp));
+            file.see(now, stamp);
+        }
+        self.is_known = true;
+        let mut actions = Vec::new();
+        self.files.retain(|name, file| {
+            let is_missed = file.gone_since.is_some_and(|since| now >= since + MISSED_AFTER);
+            if is_missed && file.taken.is_some() {
+                actions.push(Action::Removed(name.clone()));
+            }
+            !is_missed
+        });
+        for (name, file) in &mut self.files {
+            if file.is_ready(now) {
+                file.is_being_read = true;
+                actions.push(Action::Read(name.clone()));
+            }
+        }
+        actions
+    }
+
+    fn read(&mut self, now: Millis, name: String, stamp: Option<Stamp>, is_whole: bool) -> Option<Action> {
+        let file = self.files.get_mut(&name)?;
+        file.is_being_read = false;
+        // Gone: the listings will tell.
+        let stamp = stamp?;
+        if stamp != file.seen {
+            file.see(now, stamp);
+            return None;
+        }
+        let rested = now.saturating_sub(file.since);
+        if !is_whole && rested < PATIENCE {
+            // As long again as it has rested: soon at first, seldom later, and once when patience ends.
+            file.read_at = now + rested.clamp(QUIET, PATIENCE - rested);
+            return None;
+        }
+        file.taken = Some(stamp);
+        Some(Action::Changed(name))
+    }
+}
+
+impl File {
+    fn new(since: Millis, seen: Stamp) -> Self {
+        Self { seen, since, taken: None, is_being_read: false, read_at: since + QUIET, gone_since: None }
+    }
+
+    fn see(&mut self, now: Millis, stamp: Stamp) {
+        self.gone_since = None;
+        if self.seen != stamp {
+            self.seen = stamp;
+            self.since = now;
+            self.read_at = now + QUIET;
+        }
+    }
+
+    fn is_ready(&self, now: Millis) -> bool {
+        !self.is_being_read && self.gone_since.is_none() && self.taken != Some(self.seen) && now >= self.read_at
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,339 @@
+//! A task directory and its host, as people use them: files come, change, go and are bad; `deploy`, `ls`, `status`,
+//! `drain` and `resume` say and do what they should.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use shardmill_aws::{ClientSettings, Credentials, Kinesis, StaticCredentials};
+use shardmill_tests::guests::rust_guest;
+use shardmill_tests::process::{Process, Signal};
+use shardmill_tests::wait::LIMIT;
+use tempfile::TempDir;
+
+use crate::local::Local;
+use crate::shell::{Said, command, directory, finished};
+
+const HOST: &str = "\
+task.inputs=kinesis.lines
+task.commit.ms=100
+task.config.output=out.echo
+systems.kinesis.samza.factory=kinesis
+systems.kinesis.aws.region=us-east-1
+systems.kinesis.aws.kcl.InitialPositionInStream=TRIM_HORIZON
+systems.out.samza.factory=file
+systems.out.file.path=out.jsonl
+";
+
+/// How often a condition is looked at: each look is a process.
+const POLL: Duration = Duration::from_millis(50);
+
+/// A host in a directory of its own, and the backend that it reads from.
+struct Host {
+    process: Process,
+    local: Local,
+    directory: TempDir,
+}
+
+impl Host {
+    fn start(files: &[(&str, &[u8])]) -> Self {
+        let local = Local::start(&["--stream", "lines:2"]);
+        let directory = directory(&[("host.properties", HOST.as_bytes())]);
+        fs::create_dir(directory.path().join("tasks")).unwrap();
+        for (name, content) in files {
+            fs::write(directory.path().join("tasks").join(name), content).unwrap();
+        }
+        let log = directory.path().join("log");
+        let mut run = in_directory(&directory, &["run", "--config-path", "host.properties"]);
+        let process = Process::start(local.environment(&mut run), &log);
+        Self { process, local, directory }
+    }
+
+    fn task(&self, file: &str) -> PathBuf {
+        self.directory.path().join("tasks").join(file)
+    }
+
+    fn said(&self, args: &[&str]) -> Said {
+        finished(in_directory(&self.directory, args).env("RUST_LOG", "off"))
+    }
+
+    /// What `ls` says of a job.
+    fn job(&self, name: &str) -> Option<Value> {
+        let said = self.said(&["ls", "--json"]);
+        let report: Value = serde_json::from_str(&said.stdout).ok()?;
+        let jobs = report["hosts"][0]["jobs"].as_array()?.clone();
+        jobs.into_iter().find(|job| job["name"] == name)
+    }
+
+    /// Waits until what `ls` says of a job is as it should be.
+    fn until(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) {
+        self.wait(&format!("{name}: {what}"), || self.job(name).is_some_and(|job| is(&job)));
+    }
+
+    fn wait(&self, what: &str, is: impl Fn() -> bool) {
+        let deadline = Instant::now() + LIMIT;
+        while !is() {
+            let log = self.process.log();
+            assert!(Instant::now() < deadline, "waited in vain: {what}\n{}\n{log}", self.said(&["ls"]).stdout);
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn until_logged(&self, text: &str) {
+        self.wait(text, || self.process.log().contains(text));
+    }
+
+    fn until_reachable(&self) {
+        self.wait("it answers", || self.said(&["ls"]).code == Some(0));
+    }
+
+    fn until_running(&self, name: &str, wasm: &[u8]) {
+        let module = Value::from(module(name, wasm));
+        self.until(name, "it runs", |job| job["state"] == "running" && job["module"] == module);
+    }
+
+    fn stop(&mut self) {
+        self.process.signal(Signal::Terminate);
+        let status = self.process.wait();
+        assert_eq!(status.code(), Some(0), "{}", self.process.log());
+    }
+
+    async fn put(&self, records: u64) {
+        let settings = ClientSettings {
+            region: Some("us-east-1".to_owned()),
+            endpoint: Some(self.local.kinesis.clone()),
+            credentials: Credentials::Static(StaticCredentials {
+                access_key_id: "local".to_owned(),
+                secret_access_key: "local".to_owned(),
+                session_token: None,
+            }),
+            ..ClientSettings::default()
+        };
+        let kinesis = Kinesis::new(&settings).await.unwrap();
+        let keys: Vec<String> = (0..records).map(|number| number.to_string()).collect();
+        let records: Vec<_> = keys.iter().map(|key| (Some(key.as_str()), key.as_bytes())).collect();
+        assert_eq!(kinesis.put_records("lines", &records).await.unwrap(), []);
+    }
+}
+
+fn in_directory(directory: &TempDir, args: &[&str]) -> std::process::Command {
+    let mut command = command(args);
+    // A socket's path is short, and so must be what it is in.
+    command.current_dir(directory).env("XDG_RUNTIME_DIR", directory.path());
+    command
+}
+
+fn echo() -> Vec<u8> {
+    fs::read(rust_guest("echo")).unwrap()
+}
+
+/// The same task by other bytes: a custom section more.
+fn version(number: u8) -> Vec<u8> {
+    let mut wasm = echo();
+    wasm.extend([0, 3, 1, b'v', number]);
+    wasm
+}
+
+fn module(name: &str, wasm: &[u8]) -> String {
+    let hash = Sha256::digest(wasm);
+    format!("{name}@{}", hash[..6].iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_module_of_the_directory_is_a_job_of_its_own() {
+    let mut host = Host::start(&[
+        ("first.wasm", &version(1)),
+        ("second.wasm", &version(2)),
+        ("second.properties", b"systems.out.file.path=second.jsonl\n"),
+    ]);
+    host.put(20).await;
+    for name in ["first", "second"] {
+        host.until(name, "all is processed", |job| job["processed"] == 20);
+    }
+    host.stop();
+    for output in ["out.jsonl", "second.jsonl"] {
+        let lines = fs::read_to_string(host.directory.path().join(output)).unwrap();
+        assert_eq!(lines.lines().count(), 20, "{output}");
+    }
+}
+
+#[test]
+fn a_module_that_comes_later_starts_and_a_bad_one_stops_nobody() {
+    let mut host = Host::start(&[("good.wasm", &version(1))]);
+    host.until_running("good", &version(1));
+
+    fs::write(host.directory.path().join("new.wasm"), version(2)).unwrap();
+    let said = host.said(&["deploy", "new.wasm", "--wait"]);
+    assert_eq!((said.code, said.stdout), (Some(0), format!("{} runs\n", module("new", &version(2)))));
+
+    let said = host.said(&["deploy", "new.wasm", "--name", "good", "--wait"]);
+    assert_eq!((said.code, said.stdout), (Some(0), format!("{} runs\n", module("good", &version(2)))));
+
+    fs::write(host.directory.path().join("broken.wasm"), b"hello").unwrap();
+    for name in ["other", "good"] {
+        let said = host.said(&["deploy", "broken.wasm", "--name", name, "--wait"]);
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert!(
+            said.stderr.contains("was rejected") && said.stderr.contains("not a WebAssembly component"),
+            "{said:?}"
+        );
+    }
+    let good = host.job("good").unwrap();
+    assert_eq!((&good["state"], &good["module"]), (&"running".into(), &module("good", &version(2)).into()));
+    assert!(good["rejected"]["reason"].is_string(), "{good}");
+    host.stop();
+}
+
+#[test]
+fn new_properties_restart_the_job_and_bad_ones_do_not() {
+    let mut host = Host::start(&[("orders.wasm", &echo())]);
+    host.until_running("orders", &echo());
+
+    fs::write(host.task("orders.properties"), "task.comit.ms=1\n").unwrap();
+    host.until("orders", "the typo is told", |job| {
+        let problem = job["problems"][0].as_str().unwrap_or_default();
+        job["state"] == "running" && problem.contains("orders.properties:1") && problem.contains("task.commit.ms")
+    });
+    assert!(!host.process.log().contains("stopped"), "it ran on: {}", host.process.log());
+
+    fs::write(host.task("orders.properties"), "task.commit.ms=200\n").unwrap();
+    host.until("orders", "it was restarted", |job| {
+        job["state"] == "running"
+            && job["problems"] == Value::Array(Vec::new())
+            && host.process.log().contains("stopped")
+    });
+    host.stop();
+}
+
+#[test]
+fn a_removed_module_keeps_its_job_unless_the_configuration_says_stop() {
+    let mut host = Host::start(&[
+        ("kept.wasm", &version(1)),
+        ("gone.wasm", &version(2)),
+        ("gone.properties", b"task.on.delete=stop\n"),
+    ]);
+    host.until_running("kept", &version(1));
+    host.until_running("gone", &version(2));
+    fs::remove_file(host.task("kept.wasm")).unwrap();
+    fs::remove_file(host.task("gone.wasm")).unwrap();
+    host.until("gone", "it stops", |job| job["state"] == "waiting");
+    assert_eq!(host.job("kept").unwrap()["state"], "running");
+    fs::write(host.task("gone.wasm"), version(2)).unwrap();
+    host.until_running("gone", &version(2));
+    host.stop();
+}
+
+#[test]
+fn a_copy_in_progress_never_runs_however_it_is_made() {
+    let mut host = Host::start(&[]);
+    let wasm = echo();
+    let half = wasm.len() / 2;
+
+    // cp that stalls in the middle.
+    fs::write(host.task("copied.wasm"), &wasm[..half]).unwrap();
+    host.until_logged("file=\"copied.wasm\"");
+    append(&host.task("copied.wasm"), &wasm[half..]);
+    host.until_running("copied", &wasm);
+
+    // rsync: a dotted name, then a rename.
+    fs::write(host.task(".synced.wasm.aX12"), &wasm[..half]).unwrap();
+    append(&host.task(".synced.wasm.aX12"), &wasm[half..]);
+    fs::rename(host.task(".synced.wasm.aX12"), host.task("synced.wasm")).unwrap();
+    host.until_running("synced", &wasm);
+
+    // A Kubernetes volume: the name is a link through a link that flips.
+    for (data, bytes) in [("..1", &wasm), ("..2", &version(7))] {
+        fs::create_dir(host.task(data)).unwrap();
+        fs::write(host.task(data).join("linked.wasm"), bytes).unwrap();
+    }
+    std::os::unix::fs::symlink("..1", host.task("..data")).unwrap();
+    std::os::unix::fs::symlink("..data/linked.wasm", host.task("linked.wasm")).unwrap();
+    host.until_running("linked", &wasm);
+
+    // Its checksum comes first and the module later, with damage that only the checksum shows.
+    let sum: String = Sha256::digest(version(1)).iter().map(|byte| format!("{byte:02x}")).collect();
+    fs::write(host.task("summed.wasm.sha256"), format!("{sum}  summed.wasm\n")).unwrap();
+    fs::write(host.task("summed.wasm"), version(2)).unwrap();
+    host.until_logged("its SHA-256 is");
+    assert_eq!(host.job("summed"), None, "it may still become whole");
+    fs::write(host.task("summed.wasm"), version(1)).unwrap();
+    host.until_running("summed", &version(1));
+
+    assert!(!host.process.log().contains("rejected"), "{}", host.process.log());
+    host.stop();
+}
+
+fn append(path: &Path, bytes: &[u8]) {
+    use std::io::Write;
+    fs::File::options().append(true).open(path).unwrap().write_all(bytes).unwrap();
+}
+
+#[test]
+fn two_jobs_with_one_lease_table_are_not_run() {
+    let mut host = Host::start(&[("first.wasm", &version(1))]);
+    host.until_running("first", &version(1));
+    fs::write(host.task("second.properties"), "job.name=first\n").unwrap();
+    fs::write(host.task("second.wasm"), version(2)).unwrap();
+    host.until("second", "it waits", |job| {
+        let problem = job["problems"][0].as_str().unwrap_or_default();
+        job["state"] == "waiting" && problem.contains("first-1-lines") && problem.contains("job.name")
+    });
+    fs::remove_file(host.task("second.properties")).unwrap();
+    host.until_running("second", &version(2));
+    host.stop();
+}
+
+#[test]
+fn a_drained_job_stays_down_until_it_is_resumed() {
+    let mut host = Host::start(&[("orders.wasm", &echo())]);
+    host.until_running("orders", &echo());
+    assert_eq!(host.said(&["drain", "orders"]).code, Some(0));
+    host.until("orders", "it is drained", |job| job["state"] == "drained");
+    assert_eq!(host.said(&["status", "orders"]).code, Some(0), "it is as it should be");
+    assert_eq!(host.said(&["resume", "orders"]).code, Some(0));
+    host.until_running("orders", &echo());
+    host.stop();
+}
+
+#[test]
+fn a_job_that_cannot_start_is_not_ready() {
+    let host = Host::start(&[("orders.wasm", &echo()), ("orders.properties", b"task.config.output=no.such\n")]);
+    host.until("orders", "it says why", |job| job["problems"][0].as_str().is_some_and(|why| why.contains("no.such")));
+    let said = host.said(&["status", "orders"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stdout.contains("no.such"), "{said:?}");
+}
+
+#[test]
+fn who_asks_for_what_is_not_there_is_told() {
+    let nothing = directory(&[("tasks/readme.txt", b"")]);
+    for args in [&["ls"][..], &["status", "orders"], &["drain", "orders"]] {
+        let said = finished(in_directory(&nothing, args).env("RUST_LOG", "off"));
+        assert_eq!(said.code, Some(1), "{args:?}: {said:?}");
+        assert!(said.stderr.contains("no host of this user runs the task directory tasks"), "{args:?}: {said:?}");
+    }
+    let said = finished(&mut in_directory(&nothing, &["deploy", "missing.wasm"]));
+    assert_eq!(said.code, Some(64), "{said:?}");
+
+    let host = Host::start(&[]);
+    host.until_reachable();
+    let said = host.said(&["drain", "orders"]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.stderr.contains("there is no job orders"), "{said:?}");
+}
+
+#[test]
+fn nobody_else_can_reach_the_socket() {
+    use std::os::unix::fs::MetadataExt;
+    let host = Host::start(&[]);
+    host.until_reachable();
+    let sockets = host.directory.path().join("shardmill");
+    assert_eq!(fs::metadata(&sockets).unwrap().mode() & 0o777, 0o700);
+    assert_eq!(fs::read_dir(&sockets).unwrap().count(), 1);
+    drop(host.process);
+    let said = finished(in_directory(&host.directory, &["ls"]).env("RUST_LOG", "off"));
+    assert_eq!(said.code, Some(1), "a killed host leaves a socket that nobody answers");
+    assert_eq!(fs::read_dir(&sockets).unwrap().count(), 0, "and that is removed");
+}
