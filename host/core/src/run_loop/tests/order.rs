@@ -82,8 +82,8 @@ fn a_source_lost_during_its_call_is_forgotten() {
     let (mut bench, _) = Bench::delivered(SETTINGS, &[5]);
     assert_eq!(bench.on(Event::Revoked { source: 0, epoch: 1 }), [""; 0]);
     assert_eq!(bench.assign(0, 2, at(2)), ["read 0 from 2"]);
-    assert_eq!(bench.ok_commit(), [""; 0], "nothing to commit");
-    assert_eq!(bench.deliver(0, 3..=5), ["call 0 3-5"]);
+    assert_eq!(bench.deliver(0, 3..=5), [""; 0], "the old call is still under way");
+    assert_eq!(bench.ok_commit(), ["call 0 3-5"], "nothing to commit, and nothing of it is the new reading's");
 }
 
 /// A revocation of an epoch that is over does not touch its successor.
