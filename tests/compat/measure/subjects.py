@@ -55,7 +55,8 @@ class Subject:
             kcl = {"WorkerId": worker}
             if "idle" in options:
                 kcl["IdleTimeBetweenReadsInMillis"] = options["idle"]
-            job = {"systems.out.samza.factory": "console"}
+            # The others checkpoint each batch.
+            job = {"systems.out.samza.factory": "console", "task.commit.ms": 1000}
             return starter.shardmill(stream, application, output, job, prints_records=True, **kcl)
         start = getattr(starter, self.kind)
         return start(stream, application, output, worker=worker, waits=waits, **self.options, **options)
