@@ -34,7 +34,7 @@ JUDGED = [
     (r"an on-demand stream: 1", OURS, "an on-demand stream begins with four shards"),
     (r"digits of a sequence number", OPEN, "a pattern of up to 129 digits; those of AWS have 56"),
     (r"resharding: of the child", OPEN, "the order of a merged shard's parents"),
-    (r"resharding: ended by ResourceInUse", FOLLOWS, "it began a split that splits nothing off"),
+    (r"resharding: (ended by ResourceInUse|counts: .3, 4.)", FOLLOWS, "it began a split that splits nothing off"),
     (r"resharding: ended by KeyError", OURS, "closed shards are listed and read until their records expire"),
     (r"list shards: (AT|FROM)_(TRIM_HORIZON|TIMESTAMP):", OURS, "open then, or open since then"),
     (r"list shards: AFTER_SHARD_ID", OURS, "only what comes after the shard"),
@@ -63,10 +63,18 @@ def differences(backend):
         found.clear()
 
 
+def alone(request, **_):
+    """A connection for each call: some close one that is idle while the next call is on its way."""
+    request.headers["Connection"] = "close"
+
+
 def main():
     name, kinesis, dynamodb = sys.argv[1:]
+    backend = Backend(kinesis, dynamodb)
+    for service in (backend.kinesis, backend.dynamodb):
+        service.meta.events.register("before-send", alone)
     unjudged, judged = [], {OURS: 0, OPEN: 0, FOLLOWS: 0}
-    for difference in differences(Backend(kinesis, dynamodb)):
+    for difference in differences(backend):
         verdict, why = next(((v, why) for p, v, why in JUDGED if re.search(p, difference)), (None, ""))
         print(f"      {verdict or 'NOT JUDGED'}: {why} | {difference[:140]}", flush=True)
         if verdict is None:
