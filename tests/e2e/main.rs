@@ -19,4 +19,5 @@ mod path;
 mod positions;
 mod process;
 mod reshard;
+mod shared_table;
 mod signals;

@@ -1,5 +1,7 @@
 //! SIGTERM and SIGINT stop a job in good order; a second one at once.
 
+use shardmill_local::model::ErrorKind;
+use shardmill_local::{Fault, FaultAction};
 use shardmill_tests::account::Account;
 use shardmill_tests::echoes::{self, Producer, assert_each_once, assert_shards_in_order};
 use shardmill_tests::process::{Process, Signal};
@@ -45,6 +47,12 @@ async fn sigint_commits_and_releases_and_a_successor_starts_at_once() {
     stops_in_good_order(Signal::Interrupt).await;
 }
 
+/// Though the stop was no good one, a successor need not wait for the failover time.
+async fn nothing_is_held(account: &Account) {
+    let rows = account.leases("lines").await;
+    assert!(rows.iter().all(|row| row.owner.is_none() && row.counter > 1), "not released: {rows:#?}");
+}
+
 async fn says(process: &Process, text: &str) {
     until(text, async || process.log().contains(text).then_some(())).await;
 }
@@ -64,6 +72,7 @@ async fn a_second_signal_stops_at_once_whatever_the_task_is_doing() {
     process.signal(Signal::Interrupt);
     assert_eq!(process.wait().code(), Some(1), "{}", process.log());
     says(&process, "stopped at once by a second signal").await;
+    nothing_is_held(&account).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,4 +86,22 @@ async fn a_stop_that_takes_too_long_is_cut_short() {
     process.signal(Signal::Terminate);
     assert_eq!(process.wait().code(), Some(1), "{}", process.log());
     says(&process, "error: the stop took longer than task.shutdown.ms=300").await;
+    nothing_is_held(&account).await;
+}
+
+/// The table does not answer any more: neither does a stop wait for it longer than it must, nor is it called a good one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_without_a_table_ends_all_the_same() {
+    let account = Account::new();
+    account.stream("lines", 1);
+    Producer::new(1).put_with(account.kinesis(), "lines", 1, "!sleep 600000");
+    account.configure(&patient(&account).set("task.call.timeout.ms", "900000").set("task.shutdown.ms", "300"));
+    let mut process = run(&account, "run.log", &[]);
+    says(&process, "sleeping").await;
+    let unanswered = Fault::new(FaultAction::Error(ErrorKind::InternalFailure)).operation("UpdateItem");
+    let fault = account.dynamodb_faults().inject(unanswered);
+    process.signal(Signal::Terminate);
+    assert_eq!(process.wait().code(), Some(1), "{}", process.log());
+    says(&process, "error: the stop took longer than task.shutdown.ms=300").await;
+    assert!(fault.hits() > 0, "it did not try to release its lease");
 }

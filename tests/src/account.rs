@@ -48,6 +48,11 @@ impl Account {
         self.backend.faults()
     }
 
+    #[must_use]
+    pub fn dynamodb_faults(&self) -> &Faults {
+        self.backend.dynamodb_faults()
+    }
+
     /// The calls of these operations from now on, of both services.
     #[must_use]
     pub fn journal(&self, operations: &[&str]) -> Journal {

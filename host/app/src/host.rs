@@ -67,6 +67,8 @@ pub enum Request {
     Resume(String, Reply),
     /// Stop all jobs gracefully, then end.
     Stop,
+    /// Likewise, but wait for no task any longer.
+    StopAtOnce,
 }
 
 /// Answers a request: done, or why not.
@@ -172,6 +174,7 @@ impl Host {
             Request::Drain(name, reply) => self.answer(name, reply, |name| jobs::Event::Drain { name }),
             Request::Resume(name, reply) => self.answer(name, reply, |name| jobs::Event::Resume { name }),
             Request::Stop => self.tell(jobs::Event::Stop),
+            Request::StopAtOnce => self.entries.values().for_each(|entry| entry.command(Command::StopAtOnce)),
         }
     }
 

@@ -1,19 +1,21 @@
 //! A running job: its lease workers, shard readers and task thread, and the supervisor that passes messages between
 //! them. Owns start, stop and the verdict; every decision about records and leases is made by the machines in core.
 
+mod cut;
+mod failure;
 mod start;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use shardmill_aws::Kinesis;
 use shardmill_core::aggregate::Report;
 use shardmill_core::config::{Input, Job};
 use shardmill_core::leases::{self, Epoch};
 use shardmill_core::position::{Checkpoint, Latest};
-use shardmill_core::run_loop::{Action, Event, Failure, Generation, SourceId};
+use shardmill_core::run_loop::{Action, Event, Generation, SourceId};
 use shardmill_core::service::ServiceError;
 use shardmill_core::shard::{HashRange, ShardId};
 use shardmill_core::{fanout, reader};
@@ -21,7 +23,9 @@ use shardmill_runtime::{Module, Source};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tracing::info;
+use uuid::Uuid;
 
+use self::cut::Stop;
 use crate::clock::{Clock, millis};
 use crate::fanout_reader::{FanOut, FanOutReader};
 use crate::lease_worker::Telling;
@@ -39,7 +43,7 @@ pub struct TaskFailed(String);
 pub struct RunningJob {
     status: Arc<Status>,
     inputs: usize,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stop>,
     supervisor: JoinHandle<Result<()>>,
 }
 
@@ -50,13 +54,13 @@ impl RunningJob {
     /// When the task cannot be built, an output not be opened, or region or credentials are not found.
     pub async fn start(job: &Job, module: Module, clock: Clock) -> Result<Self> {
         let status = Arc::new(Status::default());
-        let mut inputs = Vec::new();
+        let (run, mut inputs) = (Uuid::new_v4(), Vec::new());
         let (told, tellings) = mpsc::unbounded_channel();
         for (index, input) in job.inputs.iter().enumerate() {
-            inputs.push(start::input(index, input, clock, &told).await?);
+            inputs.push(start::input(index, input, run, clock, &told).await?);
         }
         let (control, data, requests) = start::task(job, module, clock, &status)?;
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(Stop::NotAsked);
         let supervisor = Supervisor {
             inputs,
             sources: Vec::new(),
@@ -67,6 +71,7 @@ impl RunningJob {
             status: Arc::clone(&status),
             clock,
             phase: Phase::Running,
+            give_up_at: u64::MAX,
             failure: None,
         };
         let run = supervisor.run(tellings, requests, stopped, job.shutdown_timeout);
@@ -86,7 +91,12 @@ impl RunningJob {
 
     /// Asks for a graceful stop: stop reading, finish, commit, release the leases.
     pub fn stop(&self) {
-        self.stop.send_replace(true);
+        self.stop.send_replace(Stop::InGoodOrder);
+    }
+
+    /// Asks for the end without waiting for the task: only the leases are still released.
+    pub fn stop_at_once(&self) {
+        self.stop.send_replace(Stop::AtOnce);
     }
 
     /// Waits for the end.
@@ -130,6 +140,8 @@ enum Phase {
     Finishing,
     /// The leases are being released.
     Releasing,
+    /// They are not waited for any longer.
+    Over,
 }
 
 struct Supervisor {
@@ -142,6 +154,8 @@ struct Supervisor {
     status: Arc<Status>,
     clock: Clock,
     phase: Phase,
+    /// The end of the patience with a stop.
+    give_up_at: u64,
     failure: Option<anyhow::Error>,
 }
 
@@ -150,10 +164,9 @@ impl Supervisor {
         mut self,
         mut tellings: mpsc::UnboundedReceiver<(usize, Telling)>,
         mut requests: mpsc::UnboundedReceiver<Action>,
-        mut stop: watch::Receiver<bool>,
+        mut stop: watch::Receiver<Stop>,
         patience: Duration,
     ) -> Result<()> {
-        let mut give_up_at = u64::MAX;
         loop {
             // Every arm is cancel-safe: receives, joins, watches and timers lose nothing when dropped.
             tokio::select! {
@@ -163,16 +176,17 @@ impl Supervisor {
                     None => self.task_gone(),
                 },
                 Some(ended) = self.readers.join_next() => self.reader_ended(ended),
-                Ok(()) = stop.changed(), if self.phase == Phase::Running => self.finish(None),
-                () = tokio::time::sleep(self.clock.until(give_up_at)) => {
-                    let limit = millis(patience);
-                    bail!("the stop took longer than task.shutdown.ms={limit}; what is not committed is read again by the next start");
-                }
+                Ok(()) = stop.changed() => match *stop.borrow_and_update() {
+                    Stop::AtOnce => self.cut_short(cut::by_request()),
+                    _ => self.finish(None),
+                },
+                () = tokio::time::sleep(self.clock.until(self.give_up_at)) => self.cut_short(cut::by_patience(patience)),
             }
-            if self.phase != Phase::Running && give_up_at == u64::MAX {
-                give_up_at = self.clock.now() + millis(patience);
+            if self.phase != Phase::Running && self.give_up_at == u64::MAX {
+                self.give_up_at = self.clock.now() + millis(patience);
             }
-            if self.phase == Phase::Releasing && self.inputs.iter().all(|input| input.stopped) {
+            if self.phase == Phase::Over || (self.phase == Phase::Releasing && self.inputs.iter().all(|it| it.stopped))
+            {
                 return self.failure.map_or(Ok(()), Err);
             }
         }
@@ -380,26 +394,6 @@ impl Supervisor {
         if self.phase != Phase::Releasing {
             self.failure.get_or_insert(anyhow!("the task thread panicked"));
             self.release();
-        }
-    }
-
-    fn name(&self, source: SourceId) -> String {
-        let state = &self.sources[source as usize];
-        let Input { system, stream, .. } = &self.inputs[state.input].config;
-        format!("shard {} of {system}.{stream}", state.shard)
-    }
-
-    fn describe(&self, failure: &Failure) -> anyhow::Error {
-        match failure {
-            Failure::Envelopes { source, first, last, attempts, cause } => {
-                let name = self.name(*source);
-                let which = if first == last { first.to_string() } else { format!("{first} to {last}") };
-                let tries = if *attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
-                let text = format!("{name}: sequence number {which} failed after {tries}: {}", cause.message);
-                TaskFailed(text).into()
-            }
-            Failure::Flush(reason) => anyhow!("{reason}"),
-            Failure::Rebuild(reason) => TaskFailed(format!("no new task instance after a trap: {reason}")).into(),
         }
     }
 }

@@ -10,6 +10,7 @@ use shardmill_core::config::{self, Access, BillingMode, Consumer, Input, Job, Re
 use shardmill_core::position::Latest;
 use shardmill_core::{fanout, leases, reader, run_loop};
 use shardmill_runtime::{Directory, Grants, Limits, OutputStreams, TaskSpec, TracingLog};
+use uuid::Uuid;
 
 use crate::clock::millis;
 
@@ -113,10 +114,12 @@ pub(crate) fn new_table(input: &Input) -> NewTable {
     }
 }
 
-/// What the input's lease machine is told. Without a configured name a worker is a new one at each start.
+/// What the input's lease machine is told. Without a configured name a worker is a new one at each start, but the same
+/// one for all streams of a table: others count the workers in it.
 #[must_use]
-pub(crate) fn leases(input: &Input) -> leases::Settings {
-    let new_worker = || format!("{}-{}", input.application_name, uuid::Uuid::new_v4());
+pub(crate) fn leases(input: &Input, run: Uuid) -> leases::Settings {
+    let application = input.stream_identifier.as_ref().map_or(&input.application_name, |_| &input.table_name);
+    let new_worker = || format!("{application}-{run}");
     leases::Settings {
         worker: input.worker_id.clone().unwrap_or_else(new_worker),
         failover: millis(input.failover),
@@ -137,7 +140,7 @@ pub(crate) fn leases(input: &Input) -> leases::Settings {
 
 /// Randomness for a machine: another one for each.
 fn seed() -> u64 {
-    uuid::Uuid::new_v4().as_u64_pair().0
+    Uuid::new_v4().as_u64_pair().0
 }
 
 /// What a reader of one of the input's shards is told.

@@ -16,6 +16,7 @@ use shardmill_core::leases::{Lease, Outcome, Scan, Write};
 use shardmill_core::position::Checkpoint;
 use shardmill_core::service::{ErrorKind, ServiceError};
 use shardmill_core::shard::{HashRange, ShardId};
+use shardmill_core::stream::StreamIdentifier;
 
 use crate::client::ClientSettings;
 use crate::error::Destination;
@@ -32,6 +33,8 @@ pub struct LeaseTable {
     client: Client,
     table: String,
     consistent_reads: bool,
+    /// In a table that several streams share: whose leases these are.
+    stream: Option<StreamIdentifier>,
     destination: Destination,
 }
 
@@ -48,8 +51,16 @@ impl LeaseTable {
             client: Client::from_conf(config.build()),
             table: table.into(),
             consistent_reads: false,
+            stream: None,
             destination,
         })
+    }
+
+    /// The leases of this stream in a table that several streams share, as a multi-stream application of the Kinesis
+    /// Client Library has it: its rows carry the stream, and keys of stream and shard. `None`: one of a single stream.
+    #[must_use]
+    pub fn of_stream(self, stream: Option<StreamIdentifier>) -> Self {
+        Self { stream, ..self }
     }
 
     /// Has the table read strongly consistent, at twice the price.
@@ -58,7 +69,8 @@ impl LeaseTable {
         Self { consistent_reads, ..self }
     }
 
-    /// Reads the whole table, eventually consistent if nothing else is set. Rows that are no leases, or none that can be read, are counted.
+    /// Reads the whole table, eventually consistent if nothing else is set. Rows that are no leases are counted, and
+    /// those that cannot be read are named.
     pub async fn scan(&self) -> Result<Scan, ServiceError> {
         const OPERATION: &str = "Scan";
         let mut scan = Scan::default();
@@ -68,10 +80,10 @@ impl LeaseTable {
             let request = request.set_consistent_read(self.consistent_reads.then_some(true));
             let page = request.send().await.map_err(|e| self.destination.failure(OPERATION, &e))?;
             for item in page.items.unwrap_or_default() {
-                match row::read(&item) {
+                match row::read(&item, self.stream.as_ref()) {
                     Ok(Some(lease)) => scan.leases.push(lease),
                     Ok(None) => scan.foreign += 1,
-                    Err(reason) => scan.undecodable.push((row::key_of(&item), reason)),
+                    Err(reason) => scan.undecodable.push((row::key_of(&item, self.stream.as_ref()), reason)),
                 }
             }
             from = page.last_evaluated_key;
@@ -90,12 +102,12 @@ impl LeaseTable {
     pub async fn get(&self, key: &str) -> Result<Option<Lease>, ServiceError> {
         const OPERATION: &str = "GetItem";
         let request = self.client.get_item().table_name(&self.table).consistent_read(true);
-        let request = request.key(attribute::KEY, row::text(key));
+        let request = request.key(attribute::KEY, self.key(key));
         let answer = request.send().await.map_err(|e| self.destination.failure(OPERATION, &e))?;
         let Some(item) = answer.item else {
             return Ok(None);
         };
-        row::read(&item).map_err(|reason| ServiceError {
+        row::read(&item, self.stream.as_ref()).map_err(|reason| ServiceError {
             kind: ErrorKind::Invalid,
             operation: OPERATION,
             message: format!("row `{key}` of table `{}` is not a readable lease: {reason}", self.table),
@@ -203,7 +215,8 @@ fn set_hash_range<'a>(key: &'a str, range: &HashRange) -> Update<'a> {
 
 impl LeaseTable {
     async fn create_row(&self, lease: &Lease) -> Result<Outcome, ServiceError> {
-        let request = self.client.put_item().table_name(&self.table).set_item(Some(row::new_row(lease)));
+        let request =
+            self.client.put_item().table_name(&self.table).set_item(Some(row::new_row(lease, self.stream.as_ref())));
         let request = request.condition_expression("attribute_not_exists(leaseKey)");
         let request = request.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let error = match request.send().await {
@@ -211,14 +224,14 @@ impl LeaseTable {
             Err(error) => error,
         };
         match error.as_service_error() {
-            Some(PutItemError::ConditionalCheckFailedException(failed)) => Ok(condition_failed(failed.item())),
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => Ok(self.condition_failed(failed.item())),
             _ => Err(self.destination.failure("PutItem", &error)),
         }
     }
 
     /// Deletes a finished lease that nobody has touched.
     async fn delete_row(&self, key: &str, counter: u64) -> Result<Outcome, ServiceError> {
-        let request = self.client.delete_item().table_name(&self.table).key(attribute::KEY, row::text(key));
+        let request = self.client.delete_item().table_name(&self.table).key(attribute::KEY, self.key(key));
         let request = request.condition_expression("leaseCounter = :seen AND checkpoint = :end");
         let request = request.expression_attribute_values(":seen", row::number(counter));
         let request = request.expression_attribute_values(":end", row::text(Checkpoint::ShardEnd.sequence_text()));
@@ -228,7 +241,7 @@ impl LeaseTable {
             Err(error) => error,
         };
         match error.as_service_error() {
-            Some(DeleteItemError::ConditionalCheckFailedException(failed)) => Ok(condition_failed(failed.item())),
+            Some(DeleteItemError::ConditionalCheckFailedException(failed)) => Ok(self.condition_failed(failed.item())),
             _ => Err(self.destination.failure("DeleteItem", &error)),
         }
     }
@@ -236,7 +249,7 @@ impl LeaseTable {
     async fn update_row(&self, update: Update<'_>) -> Result<Outcome, ServiceError> {
         let values = update.values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let request = self.client.update_item().table_name(&self.table);
-        let request = request.key(attribute::KEY, row::text(update.key));
+        let request = request.key(attribute::KEY, self.key(update.key));
         let request = request.condition_expression(update.condition).update_expression(update.expression);
         let request = request.set_expression_attribute_values(Some(values));
         let request = request.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
@@ -245,12 +258,16 @@ impl LeaseTable {
             Err(error) => error,
         };
         match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => Ok(condition_failed(failed.item())),
+            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => Ok(self.condition_failed(failed.item())),
             _ => Err(self.destination.failure("UpdateItem", &error)),
         }
     }
-}
 
-fn condition_failed(item: Option<&HashMap<String, AttributeValue>>) -> Outcome {
-    Outcome::ConditionFailed(item.and_then(|item| row::read(item).ok().flatten()))
+    fn condition_failed(&self, item: Option<&HashMap<String, AttributeValue>>) -> Outcome {
+        Outcome::ConditionFailed(item.and_then(|item| row::read(item, self.stream.as_ref()).ok().flatten()))
+    }
+
+    fn key(&self, shard: &str) -> AttributeValue {
+        row::text(&row::key(self.stream.as_ref(), shard))
+    }
 }

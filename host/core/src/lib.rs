@@ -18,6 +18,7 @@ pub mod reader;
 pub mod run_loop;
 pub mod service;
 pub mod shard;
+pub mod stream;
 pub mod task_dir;
 
 #[cfg(test)]

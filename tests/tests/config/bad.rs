@@ -785,7 +785,35 @@ fn one_lease_table_for_two_streams() {
     error[conflict]: the inputs `kinesis.a` and `kinesis.b` would share the lease table `leases`
       at:       more.properties:2
       value:    leases
-      hint:     a table holds the leases of one stream: set systems.kinesis.streams.b.aws.kcl.TableName
+      hint:     a table holds the leases of one stream, unless each has a aws.kcl.StreamIdentifier: set systems.kinesis.streams.b.aws.kcl.TableName
+
+    1 problem found
+    ");
+}
+
+#[test]
+fn one_lease_table_for_two_streams_of_which_one_has_no_identifier() {
+    let text = "task.inputs=kinesis.a,kinesis.b\nsystems.kinesis.aws.kcl.TableName=leases\n\
+                systems.kinesis.streams.a.aws.kcl.StreamIdentifier=1:a:2";
+    assert!(told(text).contains("would share the lease table `leases`"), "{}", told(text));
+}
+
+#[test]
+fn an_identifier_that_is_none_and_one_of_another_stream() {
+    assert_snapshot!(told("systems.kinesis.streams.input0.aws.kcl.StreamIdentifier=input0"), @r"
+    error[bad-value]: `systems.kinesis.streams.input0.aws.kcl.StreamIdentifier` cannot have this value
+      at:       more.properties:1
+      value:    input0
+      expected: `account:stream:epoch`, with digits at both ends
+      hint:     it is the `streamName` of the stream's rows in the lease table
+
+    1 problem found
+    ");
+    assert_snapshot!(told("systems.kinesis.streams.input0.aws.kcl.StreamIdentifier=1:input1:2"), @r"
+    error[conflict]: `systems.kinesis.streams.input0.aws.kcl.StreamIdentifier` names the stream `input1`, and the input is `input0`
+      at:       more.properties:1
+      value:    1:input1:2
+      hint:     take the identifier of this stream
 
     1 problem found
     ");

@@ -1,6 +1,7 @@
 //! `shardmill run`: a host and its jobs, from the configuration to the exit code.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,9 @@ use crate::cli::Run;
 
 /// Requests of people that may wait for the host.
 const REQUESTS_WAITING_MAX: usize = 16;
+
+/// How long jobs may take to give their leases back after a second signal: a little more than they take themselves.
+const HURRY_LIMIT: Duration = Duration::from_secs(3);
 
 /// What a run did; printed by `--json`.
 #[derive(Debug, Deserialize, Serialize)]
@@ -102,6 +106,9 @@ async fn until_stopped(host: &mut Host, tasks: &Path) -> Result<()> {
             result = &mut running => return result,
             () = signals.next() => {
                 if stopping {
+                    drop(requests.try_send(Request::StopAtOnce));
+                    // What it has to say is that it was cut short.
+                    drop(tokio::time::timeout(HURRY_LIMIT, &mut running).await);
                     bail!("stopped at once by a second signal; what is not committed is read again by the next start");
                 }
                 info!("stopping: finishing, committing, releasing the leases; a second signal stops at once");

@@ -17,6 +17,8 @@ use crate::status::Status;
 pub(super) enum Command {
     /// Stop gracefully.
     Stop,
+    /// End without waiting for the task.
+    StopAtOnce,
     /// Finish with what runs, and go on with this.
     Deploy(Module),
 }
@@ -77,6 +79,10 @@ async fn run_to_end(job: &Job, mut module: Module, clock: Clock, mut mailbox: Ma
                 Some(command) = mailbox.commands.recv() => {
                     next = match command {
                         Command::Stop => None,
+                        Command::StopAtOnce => {
+                            running.stop_at_once();
+                            continue;
+                        }
                         Command::Deploy(module) => Some(module),
                     };
                     running.stop();

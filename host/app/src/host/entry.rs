@@ -52,13 +52,7 @@ impl Entry {
     /// A lease table that this job and another would have in common.
     pub(super) fn shared_table(&self, other: &Job) -> Option<&str> {
         let inputs = &self.job.as_ref()?.inputs;
-        let shared = inputs.iter().find(|mine| {
-            other.inputs.iter().any(|input| {
-                input.table_name == mine.table_name
-                    && input.dynamodb.region == mine.dynamodb.region
-                    && input.dynamodb.endpoint == mine.dynamodb.endpoint
-            })
-        })?;
+        let shared = inputs.iter().find(|mine| other.inputs.iter().any(|input| input.shares_leases_with(mine)))?;
         Some(&shared.table_name)
     }
 

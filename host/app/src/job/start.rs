@@ -9,6 +9,7 @@ use shardmill_core::run_loop::{Action, Event, RunLoop};
 use shardmill_runtime::{Module, TaskSpec};
 use tokio::sync::mpsc;
 use tracing::info;
+use uuid::Uuid;
 
 use super::{InputState, TaskFailed};
 use crate::clock::Clock;
@@ -23,14 +24,14 @@ use crate::task_thread::{Control, Inbox, TaskThread, instantiate};
 /// records besides.
 const BATCHES_WAITING_MAX: usize = 64;
 
-/// Connects an input, and starts its lease worker, which speaks to `told`.
-pub(super) async fn input(index: usize, input: &Input, clock: Clock, told: &Told) -> Result<InputState> {
+/// Connects an input, and starts its lease worker, which speaks to `told`. `run` is another one at each start.
+pub(super) async fn input(index: usize, input: &Input, run: Uuid, clock: Clock, told: &Told) -> Result<InputState> {
     let name = || format!("failed to connect input {}.{}", input.system, input.stream);
     let kinesis = Kinesis::new(&settings::kinesis_client(input)).await.with_context(name)?;
     let table = LeaseTable::new(&settings::dynamodb_client(input), &input.table_name).await.with_context(name)?;
-    let table = table.with_consistent_reads(input.consistent_reads);
+    let table = table.with_consistent_reads(input.consistent_reads).of_stream(input.stream_identifier.clone());
     let fan_out = fan_out(input);
-    let settings = settings::leases(input);
+    let settings = settings::leases(input, run);
     info!(stream = input.stream, table = input.table_name, worker = settings.worker, "starting the lease worker");
     let worker = LeaseWorker {
         settings,

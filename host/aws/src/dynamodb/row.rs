@@ -1,12 +1,14 @@
 //! A lease row as DynamoDB holds it. Owns the attribute names and types, which are those of the Kinesis Client Library
 //! 2.x and 3.x, and one of our own, which that library leaves alone; knows no request.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use shardmill_core::leases::Lease;
 use shardmill_core::position::Checkpoint;
-use shardmill_core::shard::HashRange;
+use shardmill_core::shard::{HashRange, ShardId};
+use shardmill_core::stream::StreamIdentifier;
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -23,7 +25,9 @@ pub(super) mod attribute {
     pub(super) const HASH_END: &str = "endingHashKey";
     pub(super) const CHECKPOINT_OWNER: &str = "checkpointOwner";
     pub(super) const ENTITY_TYPE: &str = "entityType";
+    /// Of a multi-stream application's rows only: the identifier, which is not the stream's name alone.
     pub(super) const STREAM_NAME: &str = "streamName";
+    pub(super) const SHARD_ID: &str = "shardId";
     /// Ours: only together with a checkpoint of LATEST.
     pub(super) const LATEST_SINCE: &str = "shardmillLatestSince";
 }
@@ -33,17 +37,19 @@ const LEASE: &str = "LEASE";
 
 /// Reads a row; `None` when it is no lease but a worker's metrics, a lock or a migration's state. The error says why a
 /// lease cannot be read.
-pub(super) fn read(item: &Item) -> Result<Option<Lease>, String> {
+///
+/// In a table that several streams share, `of` is the one that is read; leases of others are none here, too.
+pub(super) fn read(item: &Item, of: Option<&StreamIdentifier>) -> Result<Option<Lease>, String> {
     if string(item, attribute::ENTITY_TYPE)?.is_some_and(|kind| kind != LEASE) {
         return Ok(None);
     }
-    if let Some(stream) = string(item, attribute::STREAM_NAME)? {
-        return Err(format!("it belongs to stream `{stream}` of a multi-stream application"));
-    }
+    let Some(shard) = shard(item, of)? else {
+        return Ok(None);
+    };
     let sequence = required(attribute::CHECKPOINT, string(item, attribute::CHECKPOINT)?)?;
     let sub_sequence = count(item, attribute::SUB_SEQUENCE)?.unwrap_or(0);
     Ok(Some(Lease {
-        key: required(attribute::KEY, string(item, attribute::KEY)?)?.to_owned(),
+        key: shard,
         owner: string(item, attribute::OWNER)?.map(str::to_owned),
         counter: required(attribute::COUNTER, count(item, attribute::COUNTER)?)?,
         owner_switches: count(item, attribute::OWNER_SWITCHES)?.unwrap_or(0),
@@ -56,15 +62,35 @@ pub(super) fn read(item: &Item) -> Result<Option<Lease>, String> {
     }))
 }
 
-/// A row's key for a message, also when the rest cannot be read.
-pub(super) fn key_of(item: &Item) -> String {
-    string(item, attribute::KEY).ok().flatten().unwrap_or("(no key)").to_owned()
+/// The shard of a lease; `None` when it is one of another stream's.
+fn shard(item: &Item, of: Option<&StreamIdentifier>) -> Result<Option<ShardId>, String> {
+    let key = required(attribute::KEY, string(item, attribute::KEY)?)?;
+    match (of, string(item, attribute::STREAM_NAME)?) {
+        (None, None) => Ok(Some(key.to_owned())),
+        (None, Some(stream)) => Err(format!(
+            "it belongs to stream `{stream}` of a multi-stream application, and no aws.kcl.StreamIdentifier is set"
+        )),
+        (Some(of), None) => {
+            Err(format!("it belongs to a single-stream application, and aws.kcl.StreamIdentifier is set to `{of}`"))
+        }
+        (Some(of), Some(stream)) if stream != of.as_str() => Ok(None),
+        (Some(of), Some(_)) => {
+            let wrong = || format!("its key is not `{of}` and a shard, although its `streamName` says so");
+            of.shard_of(key).map(Some).ok_or_else(wrong)
+        }
+    }
+}
+
+/// What a row is for, for a message, also when it cannot be read: the shard if possible.
+pub(super) fn key_of(item: &Item, of: Option<&StreamIdentifier>) -> ShardId {
+    let key = string(item, attribute::KEY).ok().flatten().unwrap_or("(no key)");
+    of.and_then(|of| of.shard_of(key)).unwrap_or_else(|| key.to_owned())
 }
 
 /// A lease that nobody has taken yet: no owner, counter 0, whatever `lease` says.
-pub(super) fn new_row(lease: &Lease) -> Item {
+pub(super) fn new_row(lease: &Lease, of: Option<&StreamIdentifier>) -> Item {
     let mut row = HashMap::from([
-        (attribute::KEY, text(&lease.key)),
+        (attribute::KEY, text(&key(of, &lease.key))),
         (attribute::COUNTER, number(0)),
         (attribute::OWNER_SWITCHES, number(0)),
         (attribute::CHECKPOINT, text(lease.checkpoint.sequence_text())),
@@ -75,6 +101,10 @@ pub(super) fn new_row(lease: &Lease) -> Item {
         row.insert(attribute::HASH_START, text(&start.to_string()));
         row.insert(attribute::HASH_END, text(&end.to_string()));
     }
+    if let Some(of) = of {
+        row.insert(attribute::STREAM_NAME, text(of.as_str()));
+        row.insert(attribute::SHARD_ID, text(&lease.key));
+    }
     if let Some(since) = lease.latest_since {
         row.insert(attribute::LATEST_SINCE, number(since));
     }
@@ -83,6 +113,11 @@ pub(super) fn new_row(lease: &Lease) -> Item {
         row.insert(attribute::PARENTS, AttributeValue::Ss(lease.parents.clone()));
     }
     row.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The key of a shard's row.
+pub(super) fn key<'a>(of: Option<&StreamIdentifier>, shard: &'a str) -> Cow<'a, str> {
+    of.map_or(Cow::Borrowed(shard), |of| Cow::Owned(of.lease_key(shard)))
 }
 
 pub(super) fn text(text: &str) -> AttributeValue {

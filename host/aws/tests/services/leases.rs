@@ -20,7 +20,7 @@ use crate::harness::{backend, lease_table};
 const TABLE: &str = "app-1-orders";
 const SHARD: &str = "shardId-000000000002";
 
-type Item = HashMap<String, AttributeValue>;
+pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// A lease table, and a way past the adapter into its rows.
 struct Fixture {
@@ -29,7 +29,7 @@ struct Fixture {
     _backend: LocalBackend,
 }
 
-fn raw_client(backend: &LocalBackend) -> Client {
+pub(crate) fn raw_client(backend: &LocalBackend) -> Client {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new("us-east-1"))
@@ -67,24 +67,24 @@ impl Fixture {
     }
 }
 
-fn s(text: &str) -> AttributeValue {
+pub(crate) fn s(text: &str) -> AttributeValue {
     AttributeValue::S(text.to_owned())
 }
 
-fn n(number: u64) -> AttributeValue {
+pub(crate) fn n(number: u64) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
 
-fn ss(texts: &[&str]) -> AttributeValue {
+pub(crate) fn ss(texts: &[&str]) -> AttributeValue {
     AttributeValue::Ss(texts.iter().map(|text| (*text).to_owned()).collect())
 }
 
-fn row(attributes: &[(&str, AttributeValue)]) -> Item {
+pub(crate) fn row(attributes: &[(&str, AttributeValue)]) -> Item {
     attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
 
 /// A row and what is different about it.
-fn changed(base: &Item, changes: &[(&str, AttributeValue)], gone: &[&str]) -> Item {
+pub(crate) fn changed(base: &Item, changes: &[(&str, AttributeValue)], gone: &[&str]) -> Item {
     let mut item = base.clone();
     item.extend(row(changes));
     item.retain(|name, _| !gone.contains(&name.as_str()));
@@ -114,7 +114,7 @@ fn java_row() -> Item {
     ])
 }
 
-fn lease(checkpoint: Checkpoint) -> Lease {
+pub(crate) fn lease(checkpoint: Checkpoint) -> Lease {
     Lease {
         key: SHARD.to_owned(),
         owner: None,
@@ -415,7 +415,7 @@ async fn a_scan_skips_rows_of_other_kinds_and_survives_broken_ones() {
         (named("b5", &java, &[("parentShardId", s("p"))], &[]), "`parentShardId` is not a set of strings"),
         (
             named("1:orders:2:shardId-0", &java, &[("streamName", s("1:orders:2"))], &[]),
-            "it belongs to stream `1:orders:2` of a multi-stream application",
+            "it belongs to stream `1:orders:2` of a multi-stream application, and no aws.kcl.StreamIdentifier is set",
         ),
     ];
     for (row, _) in &broken {

@@ -11,4 +11,5 @@ mod leases;
 mod new_table;
 mod proxy;
 mod server;
+mod shared_table;
 mod streams;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Secret;
 use crate::jobs::OnDelete;
 use crate::position::InitialPosition;
+use crate::stream::StreamIdentifier;
 
 /// One module and the configuration it runs under.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub struct Job {
     pub id: String,
     /// The module's name in the task directory, without `.wasm`.
     pub task_class: String,
-    /// Never empty; no two have the same lease table.
+    /// Never empty; no two have the same lease table, unless their rows tell the streams apart.
     pub inputs: Vec<Input>,
     /// Output systems by name; guests address them as `system.stream`.
     pub outputs: BTreeMap<String, Output>,
@@ -53,6 +54,8 @@ pub struct Input {
     pub application_name: String,
     /// The lease table in DynamoDB.
     pub table_name: String,
+    /// In a lease table that several streams share: which one this is.
+    pub stream_identifier: Option<StreamIdentifier>,
     pub new_table: NewTable,
     /// Whether the lease table is read strongly consistent.
     pub consistent_reads: bool,
@@ -89,6 +92,17 @@ pub struct Input {
 }
 
 impl Input {
+    /// Whether both would take the other's leases for their own: they have one table, and its rows do not tell the
+    /// streams apart.
+    #[must_use]
+    pub fn shares_leases_with(&self, other: &Self) -> bool {
+        let identifiers = self.stream_identifier.as_ref().zip(other.stream_identifier.as_ref());
+        self.table_name == other.table_name
+            && self.dynamodb.region == other.dynamodb.region
+            && self.dynamodb.endpoint == other.dynamodb.endpoint
+            && identifiers.is_none_or(|(mine, theirs)| mine == theirs)
+    }
+
     /// The stream as calls name it.
     pub fn stream_id(&self) -> &str {
         self.stream_arn.as_deref().unwrap_or(&self.stream)

@@ -9,6 +9,7 @@ mod identity;
 mod input;
 mod position;
 mod retrieval;
+mod stream;
 mod systems;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -298,7 +298,7 @@ impl Worker {
                 self.start_ready(now);
                 self.scan_by(now);
             }
-            Op::Released => drop(self.held.remove(&key)),
+            Op::Released => drop(self.released(&key)),
             Op::Lost(by) => self.lose(&key, Loss::Taken { by }),
             Op::Broken(reason) => {
                 self.fail(format!("lease {key}: {reason}"));
@@ -372,13 +372,18 @@ impl Worker {
     }
 
     fn lose(&mut self, key: &ShardId, why: Loss) {
-        let Some(held) = self.held.remove(key) else {
-            return;
-        };
+        if let Some(epoch) = self.released(key) {
+            self.actions.push(Action::Revoke { key: key.clone(), epoch, why });
+        }
+    }
+
+    /// Ends a holding. A checkpoint that was asked for and is not written never will be.
+    fn released(&mut self, key: &ShardId) -> Option<Epoch> {
+        let held = self.held.remove(key)?;
         let (key, epoch) = (key.clone(), held.epoch);
         if let Some(checkpoint) = held.wanted_checkpoint() {
-            self.actions.push(Action::Checkpointed { key: key.clone(), epoch, checkpoint, written: false });
+            self.actions.push(Action::Checkpointed { key, epoch, checkpoint, written: false });
         }
-        self.actions.push(Action::Revoke { key, epoch, why });
+        Some(epoch)
     }
 }

@@ -25,6 +25,7 @@ const SINGLE_TABLE: &str = "only the lease table is used, in the format of KCL 1
 
 static KEYS: &[Key] = &[
     Key::either("aws.kcl.TableName", Kind::Name, "the lease table in DynamoDB; change it to start again from InitialPositionInStream. Default: `<job.name>-<job.id>-<stream>`"),
+    Key::stream("aws.kcl.StreamIdentifier", Kind::Text, "the stream's name in a lease table that it shares with other streams, as a multi-stream application of KCL 2.x and later has it: `account:stream:epoch`. Inputs with the same TableName need one each. Other streams' leases are neither touched nor counted: shares are balanced, and rows looked after, stream by stream"),
     Key::either("aws.kcl.InitialPositionInStream", Kind::OneOf(&["LATEST", "TRIM_HORIZON", "AT_TIMESTAMP"]), "where a shard without a checkpoint starts").default("LATEST"),
     Key::either("aws.kcl.TimestampAtInitialPositionInStream", Kind::Timestamp, "the moment for AT_TIMESTAMP, which it implies: RFC 3339, or seconds or milliseconds since 1970"),
     Key::either("aws.kcl.WorkerId", Kind::Text, "name of this process in the lease table; it must be unique among the running ones. Default: application name and a random UUID, new at each start"),

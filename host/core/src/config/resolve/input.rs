@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::systems::System;
-use super::{Place, Settings, access, client, identity, position, retrieval};
+use super::{Place, Settings, access, client, identity, position, retrieval, stream};
 use crate::config::check::nearest_name;
 use crate::config::job::{BillingMode, Input, LeaseCleanup, NewTable, Wire};
 use crate::config::problem::{Code, Origin, Problem};
@@ -152,6 +152,7 @@ fn input(settings: &mut Settings<'_>, stream: Stream, job_name: &str, job_id: &s
         kinesis,
         dynamodb,
         table_name: table_name(settings, at, &application_name),
+        stream_identifier: stream::identifier(settings, at, &name),
         new_table: NewTable {
             billing_mode: billing_mode(settings, at),
             deletion_protection: settings.is_set_in("aws.kcl.LeaseTableDeletionProtectionEnabled", at),
@@ -194,21 +195,19 @@ fn table_name(settings: &mut Settings<'_>, at: Place<'_>, application_name: &str
     application_name.to_owned()
 }
 
-/// Two streams in one lease table would take each other's shards for their own: both have a shardId-000000000000.
+/// Two streams in one lease table would take each other's shards for their own, as both have a shardId-000000000000,
+/// unless both are named in their rows.
 fn check_table(settings: &mut Settings<'_>, others: &[Input], input: &Input) {
     let own = format!("systems.{}.streams.{}.{TABLE_NAME}", input.system, input.stream);
     let at = Place { system: &input.system, streams: std::slice::from_ref(&input.stream) };
     let key = settings.find(TABLE_NAME, at).unwrap_or_else(|| own.clone());
-    let same = |other: &&Input| {
-        other.table_name == input.table_name
-            && other.dynamodb.region == input.dynamodb.region
-            && other.dynamodb.endpoint == input.dynamodb.endpoint
-    };
-    if let Some(other) = others.iter().find(same) {
+    if let Some(other) = others.iter().find(|other| other.shares_leases_with(input)) {
         let names = [(&other.system, &other.stream), (&input.system, &input.stream)];
         let [a, b] = names.map(|(system, stream)| format!("`{system}.{stream}`"));
         let message = format!("the inputs {a} and {b} would share the lease table `{}`", input.table_name);
-        settings.conflict(message, &key, &format!("a table holds the leases of one stream: set {own}"));
+        let hint =
+            format!("a table holds the leases of one stream, unless each has a {}: set {own}", stream::IDENTIFIER);
+        settings.conflict(message, &key, &hint);
     }
     if !TABLE_NAME_BYTES.contains(&input.table_name.len()) {
         let problem = Problem::new(Code::BadValue, format!("`{}` cannot be the name of a table", input.table_name));

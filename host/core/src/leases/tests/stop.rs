@@ -52,6 +52,26 @@ fn the_last_checkpoint_is_written_before_the_release() {
     assert!(matches!(solo.take_told()[..], [Action::Checkpointed { written: true, .. }, Action::Stopped]));
 }
 
+/// A stop that was cut short leaves a task behind that may still be at work: what it wants to commit after the release
+/// was sent is not written, and that is said.
+#[test]
+fn a_checkpoint_after_the_release_is_refused() {
+    for answered in [true, false] {
+        let (mut solo, mut services) = running(1);
+        let before = services.table.row("s00").checkpoint.clone();
+        solo.event(Event::Stop);
+        if answered {
+            solo.settle(&mut services);
+        }
+        solo.checkpoint("s00", at(8));
+        solo.run_until(1_000, &mut services);
+        let refused = Action::Checkpointed { key: "s00".to_owned(), epoch: 1, checkpoint: at(8), written: false };
+        assert!(solo.take_told().contains(&refused), "answered: {answered}");
+        assert!(nobody_owns(&services));
+        assert_eq!(services.table.row("s00").checkpoint, before);
+    }
+}
+
 /// A lost reply, or a refusal for a while, does not leave an owner behind.
 #[test]
 fn a_release_that_fails_is_tried_again() {
