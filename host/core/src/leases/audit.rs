@@ -26,17 +26,22 @@ pub(super) fn coverage(leases: &[Lease]) -> Coverage {
 }
 
 /// The first gap in the 128-bit hash space that the ranges leave open, if any; they may overlap.
-pub(super) fn first_hole(mut ranges: Vec<&HashRange>) -> Option<HashRange> {
+pub(super) fn first_hole(ranges: Vec<&HashRange>) -> Option<HashRange> {
+    first_hole_in(&HashRange { start: 0, end: u128::MAX }, ranges)
+}
+
+/// Likewise in a part of it, beyond which the ranges may reach.
+pub(super) fn first_hole_in(part: &HashRange, mut ranges: Vec<&HashRange>) -> Option<HashRange> {
     ranges.sort_by_key(|range| range.start);
-    let mut next = Some(0_u128);
+    let mut next = Some(part.start);
     for range in ranges {
-        let Some(expected) = next else { break };
+        let expected = next.filter(|next| *next <= part.end)?;
         if range.start > expected {
-            return Some(HashRange { start: expected, end: range.start - 1 });
+            return Some(HashRange { start: expected, end: part.end.min(range.start - 1) });
         }
         next = range.end.max(expected.saturating_sub(1)).checked_add(1);
     }
-    next.map(|start| HashRange { start, end: u128::MAX })
+    next.filter(|start| *start <= part.end).map(|start| HashRange { start, end: part.end })
 }
 
 /// Tells a hole from a reshard that is under way, whose rows come one after the other.
@@ -94,6 +99,21 @@ mod tests {
         assert_eq!(hole(&[(0, 9), (20, u128::MAX)]), Some((10, 19)));
         assert_eq!(hole(&[(0, 9), (0, 5)]), Some((10, u128::MAX)));
         assert_eq!(hole(&[]), Some((0, u128::MAX)));
+    }
+
+    #[test]
+    fn holes_in_a_part_are_found_whatever_reaches_beyond_it() {
+        let hole = |ranges: &[(u128, u128)]| {
+            let ranges: Vec<HashRange> = ranges.iter().map(|&(start, end)| range(start, end)).collect();
+            first_hole_in(&range(10, 25), ranges.iter().collect()).map(|range| (range.start, range.end))
+        };
+        for covering in [&[(10, 25)][..], &[(10, 15), (16, 25)], &[(3, 25)], &[(10, u128::MAX)], &[(0, 12), (5, 99)]] {
+            assert_eq!(hole(covering), None, "{covering:?}");
+        }
+        assert_eq!(hole(&[]), Some((10, 25)));
+        assert_eq!(hole(&[(12, 15), (16, 25)]), Some((10, 11)));
+        assert_eq!(hole(&[(10, 15), (16, 23)]), Some((24, 25)));
+        assert_eq!(hole(&[(0, 9), (30, 40)]), Some((10, 25)));
     }
 
     /// (47) Finished leases cover nothing; overlaps, as of a parent and its children, are fine.

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::audit::first_hole_in;
 use super::row::Lease;
 use crate::position::{Checkpoint, InitialPosition, SequenceNumber};
-use crate::shard::{ChildShard, Shard, ShardFilter, ShardId};
+use crate::shard::{ChildShard, HashRange, Shard, ShardFilter, ShardId};
 
 /// The filter with which an empty table lists the shards to start with.
 pub(super) fn bootstrap_filter(initial: InitialPosition) -> ShardFilter {
@@ -186,6 +187,11 @@ pub(super) fn children_of(parent: &str, shards: &[Shard]) -> Vec<ChildShard> {
         .collect()
 }
 
+/// The first hash keys of `shard` that no child covers: keys that nobody would read any more.
+pub(super) fn first_uncovered(shard: &Shard, children: &[ChildShard]) -> Option<HashRange> {
+    first_hole_in(&shard.hash_range, children.iter().map(|child| &child.hash_range).collect())
+}
+
 /// The other parents of `child` that have no lease although their shard still exists: their lease is about to be
 /// created by whoever reads *their* parents, and the child must not overtake them.
 pub(super) fn awaited_parents(child: &ChildShard, leases: &BTreeSet<ShardId>, shards: &[Shard]) -> Vec<ShardId> {
@@ -196,7 +202,6 @@ pub(super) fn awaited_parents(child: &ChildShard, leases: &BTreeSet<ShardId>, sh
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::HashRange;
 
     fn shard(id: u32, parents: &[u32], sequence: u32, open: bool) -> Shard {
         Shard {

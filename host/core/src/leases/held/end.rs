@@ -8,14 +8,14 @@ use crate::leases::sync;
 use crate::position::Checkpoint;
 use crate::shard::{ChildShard, Shard, ShardId};
 
-/// Listings in a row that may call a shard open whose reader reached its end, before the job is told: the service's
-/// listings are a little behind its reads.
-const STILL_OPEN_MAX: u32 = 10;
+/// Listings in a row that may lack what follows a shard whose reader reached its end, before the job is told: the
+/// service's listings are a little behind its reads.
+const UNFOLLOWED_MAX: u32 = 10;
 
 pub(super) struct End {
     children: Vec<ChildShard>,
     step: Step,
-    still_open: u32,
+    unfollowed: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl End {
             true => Step::Creating { missing: ids(&children) },
             false => Step::Listing(Listing::Due),
         };
-        Self { children, step, still_open: 0 }
+        Self { children, step, unfollowed: 0 }
     }
 
     pub(super) fn needs_listing(&self) -> bool {
@@ -75,14 +75,16 @@ impl End {
             return None;
         }
         self.step = Step::Listing(Listing::Again);
-        if self.children.is_empty() {
-            self.children = sync::children_of(key, shards);
+        let children = match self.children.is_empty() {
+            true => sync::children_of(key, shards),
+            false => std::mem::take(&mut self.children),
+        };
+        let covers = |shard: &Shard| sync::first_uncovered(shard, &children).is_none();
+        if let Some(shard) = shards.iter().find(|shard| shard.id == key && !covers(shard)) {
+            self.unfollowed += 1;
+            return (self.unfollowed >= UNFOLLOWED_MAX).then(|| unfollowed(shard));
         }
-        if self.children.is_empty() && shards.iter().any(|shard| shard.id == key && shard.open) {
-            self.still_open += 1;
-            let message = || "its reader reached the end, but the stream calls it open: it cannot be sealed".to_owned();
-            return (self.still_open >= STILL_OPEN_MAX).then(message);
-        }
+        self.children = children;
         let awaits = |child: &ChildShard| !sync::awaited_parents(child, known, shards).is_empty();
         if !self.children.iter().any(awaits) {
             self.step = match self.children.is_empty() {
@@ -130,6 +132,11 @@ impl End {
             }),
         }
     }
+}
+
+fn unfollowed(shard: &Shard) -> String {
+    let why = if shard.open { "calls it open" } else { "lists no children that take over all of its hash keys" };
+    format!("its reader reached the end, but the stream {why}: it cannot be sealed")
 }
 
 fn ids(children: &[ChildShard]) -> Vec<ShardId> {
