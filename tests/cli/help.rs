@@ -4,12 +4,13 @@ use crate::shell::shardmill;
 
 #[test]
 fn each_command_explains_itself() {
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 10] = [
         &[],
         &["run"],
         &["demo"],
         &["local"],
         &["build"],
+        &["check"],
         &["config"],
         &["config", "check"],
         &["config", "show"],

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use shardmill_runtime::{CallError, Engine, Instance, Module, Outputs, Shape, TaskError, TaskSpec};
+use shardmill_runtime::{
+    ArtifactStore, CallError, Engine, Instance, Module, ModuleId, Outputs, Shape, TaskError, TaskSpec,
+};
 use shardmill_tests::guests;
 use shardmill_tests::instances::{Lines, load, process, spec};
 
@@ -156,10 +158,20 @@ fn the_filter_in_python_does_the_same() {
 
 fn check_scripted_filter(language: &str) {
     match guests::scripted_guest(language) {
-        Ok(component) => {
-            let wasm = std::fs::read(component).unwrap();
-            check_filter(&Engine::new().unwrap().load(language, &wasm).unwrap_or_else(|error| panic!("{error}")));
-        }
+        Ok(component) => check_filter(&compiled_once(language, &std::fs::read(component).unwrap())),
         Err(reason) => eprintln!("SKIPPED: the {language} sample was not tested, its tools are not at hand: {reason}"),
     }
+}
+
+/// As the host does it: what takes ten seconds to compile is kept, for the next run of these tests, too.
+fn compiled_once(name: &str, wasm: &[u8]) -> Module {
+    let engine = Engine::new().unwrap();
+    let store = ArtifactStore::open(concat!(env!("CARGO_TARGET_TMPDIR"), "/modules").as_ref()).unwrap();
+    let id = ModuleId::of(name, wasm);
+    if let Some(module) = store.get(&engine, &id).unwrap() {
+        return module;
+    }
+    let compiled = engine.precompile(name, wasm).unwrap_or_else(|error| panic!("{error}"));
+    store.put(&engine, &id, &compiled).unwrap();
+    store.get(&engine, &id).unwrap().expect("it has been put")
 }

@@ -6,6 +6,8 @@
 
 pub mod compiler;
 
+pub use crate::settings::task_spec;
+
 use std::path::PathBuf;
 use std::process::{ExitStatus, Output};
 use std::sync::Arc;
@@ -74,6 +76,15 @@ pub enum Rejected {
 }
 
 impl Rejected {
+    /// Everything that is wrong, one by one.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        match self {
+            Self::Module(AdmissionError::Contract { problems, .. }) | Self::Worse { problems, .. } => problems.clone(),
+            other => vec![other.to_string()],
+        }
+    }
+
     /// Whether the same bytes would be rejected again.
     #[must_use]
     pub fn is_final(&self) -> bool {

@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Local(Local),
     /// Compile a Rust task to WebAssembly and check it
     Build(Build),
+    /// Check a module: what it is, what it asks for, and all that keeps it from running
+    Check(Check),
     /// Check or show a configuration
     #[command(subcommand)]
     Config(Config),
@@ -206,6 +208,25 @@ pub(crate) struct Build {
     #[arg(long, value_name = "DIR")]
     pub(crate) tasks: Option<PathBuf>,
     /// Print the result as JSON on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "With a configuration the module is started, too: its `init` is called as the job would.\n\n\
+    Examples:\n  \
+    shardmill check tasks/word-count.wasm\n  \
+    shardmill check tasks/orders.wasm --config-path orders.properties --json\n\n\
+    Exit codes: 0 it may run, 1 this machine could not tell, 2 wrong usage, 64 it may not run, or a bad configuration.")]
+pub(crate) struct Check {
+    /// The module
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    #[command(flatten)]
+    pub(crate) modules: ModuleArgs,
+    /// Print the findings as JSON on standard output
     #[arg(long)]
     pub(crate) json: bool,
 }

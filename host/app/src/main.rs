@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => commands::demo::demo(&args),
         Command::Local(args) => commands::local::local(&args),
         Command::Build(args) => commands::build::build(&args),
+        Command::Check(args) => commands::check::check(&args),
         Command::Config(Config::Check(args)) => commands::config::check(&args),
         Command::Config(Config::Show(args)) => commands::config::show(&args),
         Command::Bench(Bench::Drain(args)) => commands::bench::drain(&args),

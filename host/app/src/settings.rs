@@ -196,7 +196,7 @@ pub(crate) fn run_loop(job: &Job) -> run_loop::Settings {
 
 /// What the job's task instance is told and allowed; its shards come later.
 #[must_use]
-pub(crate) fn task_spec(job: &Job) -> TaskSpec {
+pub fn task_spec(job: &Job) -> TaskSpec {
     TaskSpec {
         job_name: job.name.clone(),
         job_id: job.id.clone(),

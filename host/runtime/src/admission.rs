@@ -16,8 +16,8 @@ use crate::state::State;
 /// The largest component that is compiled. Python's are 18 MiB; compiling takes many times the size in memory.
 const MAX_MODULE_BYTES: usize = 128 << 20;
 
-/// Problems of one component that are listed; there may be a hundred thousand.
-const MAX_PROBLEMS: usize = 40;
+/// Problems of one component that are told; there may be a hundred thousand.
+const MAX_PROBLEMS: usize = 20;
 
 const WASM_MAGIC: &[u8] = b"\0asm";
 const ELF_MAGIC: &[u8] = b"\x7fELF";
@@ -60,7 +60,12 @@ pub(crate) fn load(
 /// Checks a compiled component against the contract.
 pub(crate) fn admit(linker: &Linker<State>, id: ModuleId, component: &Component) -> Result<Module, Error> {
     let engine = component.engine();
-    let problems = problems(engine, component);
+    let mut problems = problems(engine, component);
+    let more = problems.len().saturating_sub(MAX_PROBLEMS);
+    if more > 0 {
+        problems.truncate(MAX_PROBLEMS);
+        problems.push(format!("and {more} more"));
+    }
     if !problems.is_empty() {
         return Err(Error::Contract { name: id.name().to_owned(), problems });
     }
@@ -152,6 +157,11 @@ fn import_problems(engine: &wasmtime::Engine, name: &str, ty: &ComponentItem, pr
         }
         return;
     }
+    if path.starts_with("wasi:http/") {
+        let without = "tasks have no network; JavaScript: componentize with `--disable http fetch-event`";
+        problems.push(format!("it imports `{name}`, which this host does not offer: {without}"));
+        return;
+    }
     let ours = path.strip_prefix("shardmill:task/");
     let ours = ours.and_then(|path| contract::IMPORTS.iter().find(|(interface, _)| *interface == path));
     let (Some((_, known)), ComponentItem::ComponentInstance(instance)) = (ours, ty) else {
@@ -202,12 +212,7 @@ fn is_patch_of(version: &str, of: &str) -> bool {
 }
 
 fn list(problems: &[String]) -> String {
-    let listed = problems.iter().take(MAX_PROBLEMS);
-    let text = listed.fold(String::new(), |text, problem| text + "\n  - " + problem);
-    match problems.len().saturating_sub(MAX_PROBLEMS) {
-        0 => text,
-        more => format!("{text}\n  - and {more} more"),
-    }
+    problems.iter().fold(String::new(), |text, problem| text + "\n  - " + problem)
 }
 
 #[cfg(test)]

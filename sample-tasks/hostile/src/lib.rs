@@ -104,11 +104,30 @@ fn act(order: &str) -> Result<(), TaskError> {
         "spin" => loop {
             black_box(());
         },
+        "naps" => loop {
+            std::thread::sleep(Duration::from_millis(1));
+        },
+        "not-text" => return not_text(argument),
         "sleep" => std::thread::sleep(Duration::from_secs(3600)),
         "recurse" => drop(black_box(recurse(0))),
         "memory-bomb" => memory_bomb(),
         flood if flood.ends_with("-flood") => return self::flood(flood, argument),
         probe => return self::probe(probe, argument),
+    }
+    Ok(())
+}
+
+/// Gives the host bytes as text that are none.
+fn not_text(what: &str) -> Result<(), TaskError> {
+    // SAFETY: none, that is the point; only the host looks at it.
+    let text = unsafe { str::from_utf8_unchecked(black_box(b"\xff\xfe")) };
+    match what {
+        "log" => log::log(Level::Info, text),
+        "key" => collector::send(output()?, Some(text), b"").map_err(refused)?,
+        "output" => drop(collector::output(text)),
+        "reason" => coordinator::shutdown(text),
+        "config" => drop(config::get(text)),
+        _ => return Err(TaskError::Other(text.to_owned())),
     }
     Ok(())
 }

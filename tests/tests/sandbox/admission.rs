@@ -57,7 +57,8 @@ fn every_import_that_is_not_offered_is_named() {
     assert_eq!(
         problems[..6],
         [
-            "  - it imports `wasi:http/outgoing-handler@0.2.0`, which this host does not offer",
+            "  - it imports `wasi:http/outgoing-handler@0.2.0`, which this host does not offer: tasks have no network; \
+             JavaScript: componentize with `--disable http fetch-event`",
             "  - it imports `wasi:cli/environment@0.3.0`, and this host offers 0.2 of it",
             "  - it imports `shardmill:task/state@0.1.0`, which this host does not offer",
             "  - it imports `shardmill:task/log@0.2.0`, and this host offers 0.1 of it",
@@ -66,6 +67,14 @@ fn every_import_that_is_not_offered_is_named() {
         ]
     );
     assert!(problems[6].contains("exports neither"), "the missing export is told, too: {error}");
+}
+
+#[test]
+fn a_hundred_thousand_imports_are_refused_in_a_few_lines() {
+    let error = refused(&wat::importing_functions(100_000));
+    assert_eq!(error.lines().nth(1), Some("  - it imports `i0`, which this host does not offer"), "{error}");
+    // A hundred thousand and one: it exports nothing, too.
+    assert_eq!((error.lines().count(), error.lines().last()), (22, Some("  - and 99981 more")), "{error}");
 }
 
 #[test]

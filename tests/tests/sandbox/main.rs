@@ -7,5 +7,6 @@ mod admission;
 mod atomic;
 mod closed;
 mod damaged;
+mod hostile;
 mod limits;
 mod trial;

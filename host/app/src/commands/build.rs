@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
-use shardmill_runtime::{Module, Shape};
+use serde_json::Value;
 
-use super::modules::{admission, load_module};
-use super::{BadInput, print, runtime, say};
+use super::check::examine;
+use super::modules::admission;
+use super::{BadInput, runtime, say};
 use crate::cli::{Build, ModuleArgs};
 
 const TARGET: &str = "wasm32-wasip2";
@@ -16,23 +16,11 @@ const TARGET: &str = "wasm32-wasip2";
 pub(crate) fn build(args: &Build) -> Result<()> {
     let wasm = compile(&args.path)?;
     let admission = admission(&ModuleArgs::default())?;
-    let module = runtime()?.block_on(load_module(&admission, &wasm))?.module;
-    let installed = args.tasks.as_deref().map(|tasks| install(&wasm, tasks)).transpose()?;
-    let path = installed.as_deref().unwrap_or(&wasm);
-    let size_bytes = std::fs::metadata(path).context("failed to look at the module")?.len();
-    if args.json {
-        let shape = shape(&module);
-        print(
-            &json!({
-                "path": path, "id": module.id().to_string(), "shape": shape, "size_bytes": size_bytes,
-                "imports": module.imports(), "exports": module.exports(),
-            })
-            .to_string(),
-        );
-    } else {
-        print(&describe(path, size_bytes, &module));
+    let mut findings = runtime()?.block_on(examine(&admission, &wasm, None))?;
+    if let Some(tasks) = args.tasks.as_deref().filter(|_| findings.is_ok()) {
+        findings.moved_to(&install(&wasm, tasks)?);
     }
-    Ok(())
+    findings.tell(args.json)
 }
 
 /// Compiles the task in `directory`; returns the path of its module.
@@ -109,26 +97,4 @@ fn install(wasm: &Path, tasks: &Path) -> Result<PathBuf> {
     let copied = std::fs::copy(wasm, &partial).and_then(|_| std::fs::rename(&partial, &target));
     copied.with_context(|| format!("failed to write {}", target.display()))?;
     Ok(target)
-}
-
-fn shape(module: &Module) -> &'static str {
-    match module.shape() {
-        Shape::Task => "task",
-        Shape::BatchTask => "batch-task",
-    }
-}
-
-fn describe(path: &Path, size_bytes: u64, module: &Module) -> String {
-    let abilities = [(module.has_lifecycle(), "lifecycle"), (module.has_windowing(), "windowing")];
-    let abilities: Vec<&str> = abilities.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect();
-    let mut text = format!("{}\n  id       {}\n  size     {} KiB\n", path.display(), module.id(), size_bytes / 1024);
-    text += &format!("  shape    {}", shape(module));
-    if !abilities.is_empty() {
-        text += &format!(" with {}", abilities.join(" and "));
-    }
-    text += "\n  imports\n";
-    for import in module.imports() {
-        text += &format!("    {import}\n");
-    }
-    text
 }

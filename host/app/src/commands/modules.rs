@@ -22,17 +22,21 @@ pub(crate) fn admission(args: &ModuleArgs) -> Result<Admission> {
 
 /// Reads a module from a file and lets it in.
 pub(crate) async fn load_module(admission: &Admission, path: &Path) -> Result<Admitted> {
-    let wasm =
-        std::fs::read(path).map_err(|error| BadInput(format!("cannot read module {}: {error}", path.display())))?;
-    match admission.admit(&name_of(path), wasm).await {
+    match admission.admit(&name_of(path), read(path)?).await {
         Ok(admitted) => Ok(admitted),
         Err(rejected) if rejected.is_final() => Err(BadInput(format!("{}: {rejected}", path.display())).into()),
         Err(failed) => Err(failed.into()),
     }
 }
 
+/// The bytes of a module.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    let bytes = std::fs::read(path);
+    Ok(bytes.map_err(|error| BadInput(format!("cannot read module {}: {error}", path.display())))?)
+}
+
 /// A module's name is its file's, without `.wasm`; Cargo turns `-` into `_`.
-fn name_of(path: &Path) -> String {
+pub(crate) fn name_of(path: &Path) -> String {
     path.file_stem().map(|stem| stem.to_string_lossy().replace('_', "-")).unwrap_or_default()
 }
 

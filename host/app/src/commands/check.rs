@@ -1,0 +1,207 @@
+//! `shardmill check`: everything that admission says about a module, for its author: what it is, what it asks for, what
+//! it is given, how long it compiles and starts, and all that keeps it from running.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use shardmill::admit::{Admission, Rejected, task_spec};
+use shardmill_core::config::Job;
+use shardmill_runtime::trial::TrialReport;
+use shardmill_runtime::{Grants, Module, ModuleId, Shape};
+
+use super::modules::{admission, name_of, read};
+use super::{BadInput, load_job, print, runtime};
+use crate::cli::{Check, ConfigArgs};
+
+pub(crate) fn check(args: &Check) -> Result<()> {
+    let admission = admission(&args.modules)?;
+    let (job, bad_configuration) = match configured(&args.config) {
+        Ok(job) => (job, None),
+        Err(error) => (None, Some(error.downcast::<BadInput>()?)),
+    };
+    let mut findings = runtime()?.block_on(examine(&admission, &args.file, job.as_ref()))?;
+    if let Some(BadInput(text)) = bad_configuration {
+        findings.refuse(text.clone(), vec![text]);
+    }
+    findings.tell(args.json)
+}
+
+fn configured(args: &ConfigArgs) -> Result<Option<Job>> {
+    let given = !args.paths.is_empty() || !args.settings.is_empty();
+    given.then(|| load_job(args)).transpose()
+}
+
+/// What there is to know about a module.
+#[derive(Default, Serialize)]
+pub(crate) struct Findings {
+    path: PathBuf,
+    ok: bool,
+    problems: Vec<String>,
+    id: String,
+    sha256: String,
+    size_bytes: usize,
+    shape: Option<&'static str>,
+    abilities: Vec<&'static str>,
+    imports: Vec<String>,
+    exports: Vec<String>,
+    grants: Vec<Grant>,
+    /// None when it had been compiled before.
+    compile_ms: Option<u64>,
+    trial: Option<Trial>,
+    /// The problems as people read them.
+    #[serde(skip)]
+    said: Vec<String>,
+}
+
+/// Something of the machine that a module can ask for, because it imports it.
+#[derive(Serialize)]
+struct Grant {
+    name: &'static str,
+    given: Vec<String>,
+    key: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Trial {
+    instantiate_us: u64,
+    init_us: u64,
+    memory_bytes: usize,
+    log: Vec<String>,
+}
+
+/// Lets a module in, and starts it as `job` if there is one.
+pub(crate) async fn examine(admission: &Admission, path: &Path, job: Option<&Job>) -> Result<Findings> {
+    let wasm = read(path)?;
+    let name = name_of(path);
+    let id = ModuleId::of(&name, &wasm);
+    let mut findings = Findings {
+        path: path.to_owned(),
+        ok: true,
+        id: id.to_string(),
+        sha256: id.hex(),
+        size_bytes: wasm.len(),
+        ..Findings::default()
+    };
+    let admitted = match admission.admit(&name, wasm).await {
+        Ok(admitted) => admitted,
+        Err(rejected) => return findings.rejected(&rejected).map(|()| findings),
+    };
+    findings.describe(&admitted.module, job);
+    findings.compile_ms = admitted.compiled_in.map(|took| took.as_millis() as u64);
+    if let Some(job) = job {
+        match admission.try_out(&admitted.module, &task_spec(job), None).await {
+            Ok(report) => findings.trial = Some(trial(report)),
+            Err(rejected) => findings.rejected(&rejected)?,
+        }
+    }
+    Ok(findings)
+}
+
+fn trial(report: TrialReport) -> Trial {
+    Trial {
+        instantiate_us: report.instantiate.as_micros() as u64,
+        init_us: report.init.as_micros() as u64,
+        memory_bytes: report.memory_bytes,
+        log: report.log,
+    }
+}
+
+impl Findings {
+    /// Prints what was found, and ends in an error if something is wrong.
+    pub(crate) fn tell(&self, json: bool) -> Result<()> {
+        if json {
+            print(&serde_json::to_string(self).context("failed to write the findings")?);
+        } else if self.shape.is_some() {
+            print(&self.text());
+        }
+        if self.ok { Ok(()) } else { Err(BadInput(self.said.join("\n")).into()) }
+    }
+
+    /// Says where the module is now.
+    pub(crate) fn moved_to(&mut self, path: &Path) {
+        path.clone_into(&mut self.path);
+    }
+
+    pub(crate) fn is_ok(&self) -> bool {
+        self.ok
+    }
+
+    fn rejected(&mut self, rejected: &Rejected) -> Result<()> {
+        if !rejected.is_final() {
+            anyhow::bail!("{rejected}");
+        }
+        self.refuse(format!("{}: {rejected}", self.path.display()), rejected.problems());
+        Ok(())
+    }
+
+    fn refuse(&mut self, said: String, problems: Vec<String>) {
+        self.ok = false;
+        self.said.push(said);
+        self.problems.extend(problems);
+    }
+
+    fn describe(&mut self, module: &Module, job: Option<&Job>) {
+        self.shape = Some(match module.shape() {
+            Shape::Task => "task",
+            Shape::BatchTask => "batch-task",
+        });
+        let abilities = [(module.has_lifecycle(), "lifecycle"), (module.has_windowing(), "windowing")];
+        self.abilities = abilities.into_iter().filter(|(has, _)| *has).map(|(_, name)| name).collect();
+        self.imports = module.imports().to_vec();
+        self.exports = module.exports().to_vec();
+        self.grants = grants(module, &job.map(|job| task_spec(job).grants).unwrap_or_default());
+    }
+
+    fn text(&self) -> String {
+        let mut shape = self.shape.unwrap_or_default().to_owned();
+        if !self.abilities.is_empty() {
+            shape += &format!(" with {}", self.abilities.join(" and "));
+        }
+        let compiled = self.compile_ms.map_or("before".to_owned(), |ms| format!("in {ms} ms"));
+        let mut text = format!(
+            "{}\n  id        {}\n  sha256    {}\n  size      {} KiB\n  shape     {shape}\n  compiled  {compiled}\n",
+            self.path.display(),
+            self.id,
+            self.sha256,
+            self.size_bytes / 1024,
+        );
+        text += "  imports\n";
+        text.extend(self.imports.iter().map(|import| format!("    {import}\n")));
+        text += "  exports\n";
+        text.extend(self.exports.iter().map(|export| format!("    {export}\n")));
+        if !self.grants.is_empty() {
+            text += "  may ask for, and is given\n";
+        }
+        for Grant { name, given, key } in &self.grants {
+            let given = match (given.is_empty(), key) {
+                (false, _) => given.join(", "),
+                (true, Some(key)) => format!("none ({key})"),
+                (true, None) => "none, ever".to_owned(),
+            };
+            text += &format!("    {name:<22} {given}\n");
+        }
+        if let Some(Trial { instantiate_us, init_us, memory_bytes, log }) = &self.trial {
+            let memory = *memory_bytes as f64 / f64::from(1 << 20);
+            text += &format!("  starts    in {instantiate_us} µs, init {init_us} µs, {memory:.1} MiB of memory\n");
+            text.extend(log.iter().map(|line| format!("    {line}\n")));
+        }
+        text
+    }
+}
+
+/// What a module can ask for by its imports, and what of it a job gives.
+fn grants(module: &Module, given: &Grants) -> Vec<Grant> {
+    let directory = |it: &shardmill_runtime::Directory| {
+        let access = if it.writable { "read and write" } else { "read-only" };
+        format!("{} at {} ({access})", it.host.display(), it.guest)
+    };
+    let all = [
+        ("wasi:cli/environment@", "environment variables", Some("task.grant.env"), given.env.keys().cloned().collect()),
+        ("wasi:filesystem/", "files", Some("task.grant.dir"), given.directories.iter().map(directory).collect()),
+        ("wasi:sockets/", "network", None, Vec::new()),
+    ];
+    let is_imported = |prefix: &str| module.imports().iter().any(|import| import.starts_with(prefix));
+    let asked = all.into_iter().filter(|(prefix, ..)| is_imported(prefix));
+    asked.map(|(_, name, key, given)| Grant { name, given, key }).collect()
+}

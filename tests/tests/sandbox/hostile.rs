@@ -1,0 +1,93 @@
+//! What a component does on purpose ends with an error and nothing else; beside it others go on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use shardmill_runtime::{CallError, Engine, Instance, Limits, Module, Outputs, TaskSpec, TrapReason};
+use shardmill_tests::instances::{load, process, spec, texts};
+use shardmill_tests::wat;
+
+fn started(module: &Module, config: &[(&str, &str)]) -> Instance {
+    let limits = Limits { call_timeout: Duration::from_millis(300), ..Limits::default() };
+    Instance::new(module, &TaskSpec { limits, ..spec(&Arc::default(), config) }).unwrap()
+}
+
+#[test]
+fn a_trap_in_any_export_ends_the_instance() {
+    let module = load(&Engine::new().unwrap(), "hostile");
+    let orders = [("init", "trap"), ("window", "trap"), ("before-stop", "trap")];
+    let mut outputs = Outputs::default();
+    for (export, _) in orders {
+        let mut instance = started(&module, &orders);
+        let error = match export {
+            "init" => instance.init().unwrap_err(),
+            "window" => instance.window(0, 1, &mut outputs).unwrap_err(),
+            _ => instance.before_stop(&mut outputs).unwrap_err(),
+        };
+        assert!(matches!(error, CallError::Trap { reason: TrapReason::Unreachable, .. }), "{export}: {error}");
+        assert!(instance.has_ended() && outputs.is_empty(), "{export}");
+        let ended = |error: &CallError| matches!(error, CallError::Ended(TrapReason::Unreachable));
+        assert!(ended(&instance.init().unwrap_err()), "{export}");
+        assert!(ended(&instance.window(0, 1, &mut outputs).unwrap_err()), "{export}");
+        assert!(ended(&instance.before_stop(&mut outputs).unwrap_err()), "{export}");
+        assert!(ended(&process(&mut instance, ["send a"], &mut outputs).unwrap_err().error), "{export}");
+    }
+}
+
+#[test]
+fn text_that_is_none_is_a_trap_wherever_it_goes() {
+    let module = load(&Engine::new().unwrap(), "hostile");
+    for place in ["log", "key", "output", "reason", "config", "error"] {
+        let mut outputs = Outputs::default();
+        let failed = process(&mut started(&module, &[]), [format!("not-text {place}")], &mut outputs).unwrap_err();
+        assert!(failed.error.is_trap() && outputs.is_empty(), "{place}: {}", failed.error);
+        assert!(failed.error.to_string().contains("utf-8"), "{place}: {}", failed.error);
+    }
+}
+
+#[test]
+fn many_short_sleeps_are_a_time_out_like_a_long_one() {
+    let module = load(&Engine::new().unwrap(), "hostile");
+    let failed = process(&mut started(&module, &[]), ["naps"], &mut Outputs::default()).unwrap_err();
+    assert!(matches!(failed.error, CallError::Trap { reason: TrapReason::Timeout, .. }), "{}", failed.error);
+}
+
+#[test]
+fn the_host_is_not_called_while_it_waits_for_memory() {
+    let module = Engine::new().unwrap().load("x", &wat::task_that_calls_out_of_realloc()).unwrap();
+    let failed = process(&mut started(&module, &[]), ["a"], &mut Outputs::default()).unwrap_err();
+    assert!(failed.error.is_trap(), "{}", failed.error);
+    assert!(failed.error.to_string().contains("cannot leave component instance"), "{}", failed.error);
+}
+
+#[test]
+fn a_job_goes_on_beside_one_that_spins_and_one_that_hoards() {
+    let engine = Engine::new().unwrap();
+    let module = load(&engine, "hostile");
+    let done = AtomicBool::new(false);
+    let traps = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for order in ["spin", "memory-bomb"] {
+            let (module, done, traps) = (&module, &done, &traps);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let mut spec = spec(&Arc::default(), &[]);
+                    spec.limits.call_timeout = Duration::from_millis(20);
+                    spec.limits.memory_max_bytes = 8 << 20;
+                    let mut instance = Instance::new(module, &spec).unwrap();
+                    process(&mut instance, [order], &mut Outputs::default()).unwrap_err();
+                    traps.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let mut instance = Instance::new(&module, &spec(&Arc::default(), &[])).unwrap();
+        let mut outputs = Outputs::default();
+        while traps.load(Ordering::Relaxed) < 20 {
+            outputs.clear();
+            process(&mut instance, ["send a", "send b"], &mut outputs).unwrap();
+            assert_eq!(texts(&outputs), ["a", "b"]);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
