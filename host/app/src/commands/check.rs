@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use shardmill::admit::{Admission, Rejected, task_spec};
-use shardmill_core::config::Job;
+use shardmill_core::config::{Job, Loaded};
 use shardmill_runtime::trial::TrialReport;
 use shardmill_runtime::{Grants, Module, ModuleId, Shape};
 
 use super::modules::{admission, name_of, read};
-use super::{BadInput, load_job, print, runtime};
+use super::{BadInput, JobLoader, print, runtime, tell_notices};
 use crate::cli::{Check, ConfigArgs};
 
 pub(crate) fn check(args: &Check) -> Result<()> {
@@ -29,7 +29,12 @@ pub(crate) fn check(args: &Check) -> Result<()> {
 
 fn configured(args: &ConfigArgs) -> Result<Option<Job>> {
     let given = !args.paths.is_empty() || !args.settings.is_empty();
-    given.then(|| load_job(args)).transpose()
+    if !given {
+        return Ok(None);
+    }
+    let Loaded { job, notices, .. } = JobLoader::new(args)?.load(&[])?;
+    tell_notices(&notices);
+    Ok(Some(job))
 }
 
 /// What there is to know about a module.
