@@ -10,6 +10,7 @@ mod back_pressure;
 mod balance;
 mod conformance;
 mod crash;
+mod credentials;
 mod failures;
 mod fanout;
 mod faults;

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod echoes;
 pub mod guests;
+pub mod http;
 pub mod instances;
 pub mod kpl;
 pub mod process;

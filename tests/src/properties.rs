@@ -47,6 +47,13 @@ impl Properties {
         self
     }
 
+    /// Takes a key away.
+    #[must_use]
+    pub fn unset(mut self, key: &str) -> Self {
+        self.0.remove(key);
+        self
+    }
+
     /// Sets a Kinesis Client Library key of the system `kinesis`.
     #[must_use]
     pub fn kcl(self, key: &str, value: &str) -> Self {

@@ -52,6 +52,17 @@ fn environment(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
     variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
+/// The job at the head of the page.
+#[test]
+fn the_reference_pages_example_works() {
+    let page = config::reference_markdown();
+    let example = page.split("```").nth(1).expect("the page has an example");
+    let loaded = load(&[file("example.properties", example)]);
+    let loaded = loaded.unwrap_or_else(|errors| panic!("{}", config::render_problems(&errors)));
+    let said = "ok: job orders-1 runs big-orders on kinesis.orders, partner.orders, output to console\n";
+    assert_eq!(config::render_check(&loaded), said);
+}
+
 #[test]
 fn the_reference_page_is_that_of_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/CONFIGURATION.md");

@@ -239,3 +239,6 @@ fn grants(job: &Job) -> Grants {
         directories: directories.iter().map(directory).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,8 +60,6 @@ pub(super) struct Key {
     pub(super) default: Option<&'static str>,
     pub(super) required: bool,
     pub(super) meaning: &'static str,
-    /// The version of shardmill that first knew the key.
-    pub(super) since: &'static str,
     pub(super) disposition: Disposition,
 }
 
@@ -156,7 +154,6 @@ impl Key {
             default: None,
             required: false,
             meaning,
-            since: "0.1.0",
             disposition: Disposition::Works,
         }
     }
