@@ -33,21 +33,24 @@ fn input(lines: &[&str]) -> Input {
 
 #[test]
 fn the_settings_of_the_kcl_reach_the_lease_machine() {
-    let settings = leases(&input(&[
-        "kcl.WorkerId=me",
-        "kcl.FailoverTimeMillis=11",
-        "kcl.TimestampAtInitialPositionInStream=1700000000",
-        "kcl.MaxLeasesForWorker=12",
-        "kcl.MaxLeasesToStealAtOneTime=13",
-        "kcl.ParentShardPollIntervalMillis=14",
-        "kcl.LeasesRecoveryAuditorExecutionFrequencyMillis=15",
-        "kcl.LeasesRecoveryAuditorInconsistencyConfidenceThreshold=16",
-        "kcl.ShardSyncStrategyType=PERIODIC",
-        "kcl.ShardSyncIntervalMillis=17",
-        "kcl.CompletedLeaseCleanupThresholdMillis=18",
-        "kcl.GarbageLeaseCleanupThresholdMillis=19",
-        "kcl.IgnoreUnexpectedChildShards=true",
-    ]));
+    let settings = leases(
+        &input(&[
+            "kcl.WorkerId=me",
+            "kcl.FailoverTimeMillis=11",
+            "kcl.TimestampAtInitialPositionInStream=1700000000",
+            "kcl.MaxLeasesForWorker=12",
+            "kcl.MaxLeasesToStealAtOneTime=13",
+            "kcl.ParentShardPollIntervalMillis=14",
+            "kcl.LeasesRecoveryAuditorExecutionFrequencyMillis=15",
+            "kcl.LeasesRecoveryAuditorInconsistencyConfidenceThreshold=16",
+            "kcl.ShardSyncStrategyType=PERIODIC",
+            "kcl.ShardSyncIntervalMillis=17",
+            "kcl.CompletedLeaseCleanupThresholdMillis=18",
+            "kcl.GarbageLeaseCleanupThresholdMillis=19",
+            "kcl.IgnoreUnexpectedChildShards=true",
+        ]),
+        Uuid::nil(),
+    );
     let expected = leases::Settings {
         worker: "me".to_owned(),
         failover: 11,
@@ -63,8 +66,8 @@ fn the_settings_of_the_kcl_reach_the_lease_machine() {
         seed: settings.seed,
     };
     assert_eq!(format!("{settings:?}"), format!("{expected:?}"));
-    assert!(leases(&input(&["kcl.CleanupLeasesUponShardCompletion=false"])).cleanup.is_none());
-    let [first, second] = [0, 1].map(|_| leases(&input(&[])).worker);
+    assert!(leases(&input(&["kcl.CleanupLeasesUponShardCompletion=false"]), Uuid::nil()).cleanup.is_none());
+    let [first, second] = [1, 2].map(|run| leases(&input(&[]), Uuid::from_u128(run)).worker);
     assert!(first.starts_with("orders-1-lines-") && first != second, "{first} {second}");
 }
 
