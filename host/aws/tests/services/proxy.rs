@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use shardmill_aws::{Billing, ClientSettings, Ensured, Kinesis, LeaseTable, Proxy, ProxyLogin, Wire};
+use shardmill_aws::{Billing, ClientSettings, Connections, Ensured, Kinesis, LeaseTable, Proxy, ProxyLogin, Wire};
 use shardmill_core::position::StartingPosition;
 use shardmill_core::service::ErrorKind;
 use shardmill_core::shard::ShardFilter;
@@ -111,14 +111,20 @@ async fn answer_hello(mut client: TcpStream) {
     client.write_all(&[21, 3, 3, 0, 2, 2, 112]).await.unwrap();
 }
 
+/// Connections of both pools that the SDK has.
+fn both_pools() -> [Connections; 2] {
+    [Connections::default(), Connections { max: Some(4), ..Connections::default() }]
+}
+
 /// A name that only a proxy could know.
 const HOST: &str = "kinesis.shardmill.invalid";
 
 #[tokio::test]
 async fn both_services_are_called_through_the_proxy() {
     let (backend, test_proxy) = (backend(), TestProxy::start().await);
-    for wire in [Wire::Cbor, Wire::Json] {
-        let behind = |endpoint| ClientSettings { wire, proxy: test_proxy.proxy(&["*.internal"]), ..settings(endpoint) };
+    for (wire, connections) in [Wire::Cbor, Wire::Json].into_iter().zip(both_pools()) {
+        let proxy = test_proxy.proxy(&["*.internal"]);
+        let behind = |endpoint| ClientSettings { wire, connections, proxy: proxy.clone(), ..settings(endpoint) };
         let kinesis = Kinesis::new(&behind(backend.kinesis_endpoint())).await.unwrap();
         let stream = format!("orders-{wire:?}");
         kinesis.create_stream(&stream, 1).await.unwrap();
@@ -154,17 +160,20 @@ async fn hosts_that_are_named_are_called_around_the_proxy() {
 
 #[tokio::test]
 async fn an_https_endpoint_is_called_through_a_tunnel() {
-    let test_proxy = TestProxy::start().await;
-    let behind = ClientSettings { proxy: test_proxy.proxy(&[]), ..settings(format!("https://{HOST}")) };
-    let kinesis = Kinesis::new(&behind).await.unwrap();
-    let error = kinesis.get_records("it", 10).await.unwrap_err();
-    let heads = test_proxy.heads();
-    assert!(heads[0].starts_with(&format!("CONNECT {HOST}:443 HTTP/1.1\r\n")), "{heads:#?}");
-    assert!(is_allowed(&heads[0]), "{heads:#?}");
-    // TLS was spoken through the tunnel, and its other end refused.
-    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
-    assert!(error.message.contains(&format!("https://{HOST} through the proxy {}", test_proxy.address)), "{error}");
-    assert!(error.message.contains("UnrecognisedName"), "{error}");
+    for connections in both_pools() {
+        let test_proxy = TestProxy::start().await;
+        let proxy = test_proxy.proxy(&[]);
+        let behind = ClientSettings { connections, proxy, ..settings(format!("https://{HOST}")) };
+        let kinesis = Kinesis::new(&behind).await.unwrap();
+        let error = kinesis.get_records("it", 10).await.unwrap_err();
+        let heads = test_proxy.heads();
+        assert!(heads[0].starts_with(&format!("CONNECT {HOST}:443 HTTP/1.1\r\n")), "{heads:#?}");
+        assert!(is_allowed(&heads[0]), "{heads:#?}");
+        // TLS was spoken through the tunnel, and its other end refused.
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+        assert!(error.message.contains(&format!("https://{HOST} through the proxy {}", test_proxy.address)), "{error}");
+        assert!(error.message.contains("UnrecognisedName"), "{error}");
+    }
 }
 
 #[tokio::test]

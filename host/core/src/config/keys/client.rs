@@ -12,7 +12,7 @@ pub(super) const FAMILY: Family = Family {
 
 const NTLM: &str = "only Basic authentication at a proxy is supported, and none with a Windows domain (NTLM)";
 const OBJECT: &str = "Java objects cannot be written in a properties file; Samza ignores the key too";
-const METADATA: &str = "request ids are not kept; an error tells its own";
+const METADATA: &str = "nothing here asks for the ids of past requests";
 
 const SIZE: Kind = Kind::Int(0, i32::MAX as i64);
 const COUNT: Kind = Kind::Int(1, i32::MAX as i64);
