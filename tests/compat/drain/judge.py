@@ -268,6 +268,8 @@ def mixed_fleet(account, kind, other, **kcl):
 
 
 CASES = {
+    # For other backends than ours.
+    "shardmill": lambda account: drain(account, account.start.shardmill_job),
     "kcl3-polling": lambda account: kcl3(account),
     "kcl3-fanout": lambda account: kcl3(account, retrieval="FANOUT"),
     "kcl3-polling-2x": lambda account: kcl3(account, version="COMPATIBLE_WITH_2X"),
