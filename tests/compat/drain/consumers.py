@@ -132,11 +132,12 @@ class Starter:
         }
         return self._start(worker, command, environment, output, by_signal=False)
 
-    def shardmill_job(self, stream, table, output, pause_ms=0, **kcl):
+    def shardmill_job(self, stream, table, output, pause_ms=0, wire="cbor", **kcl):
         """Shardmill's ``echo`` task over the lease table of another application."""
         settings = {
             "task.commit.ms": "500",
             "task.config.pause.ms": pause_ms,
+            "systems.kinesis.aws.wire.protocol": wire,
             "systems.out.samza.factory": "file",
             "systems.out.file.path": output,
         }

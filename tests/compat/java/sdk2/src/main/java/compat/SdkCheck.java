@@ -185,7 +185,7 @@ public final class SdkCheck {
         refused(ResourceNotFoundException.class, () -> kinesis.describeStreamSummary(b -> b.streamName("none")));
         refused(ResourceInUseException.class, () -> kinesis.createStream(b -> b.streamName(STREAM).shardCount(1)));
         refused(InvalidArgumentException.class, () -> kinesis.getShardIterator(b -> b.streamName(STREAM)
-                .shardId("shardId-000000000000").shardIteratorType("AFTER_SEQUENCE_NUMBER").startingSequenceNumber("x")));
+                .shardId("shardId-000000000000").shardIteratorType("AFTER_SEQUENCE_NUMBER").startingSequenceNumber("1")));
     }
 
     private static void split(KinesisClient kinesis) {
