@@ -72,3 +72,18 @@ async fn iterators_that_expire_by_themselves_while_the_task_is_slow_are_renewed(
 
     assert_each_once(&echoes::read(&account.output()), &account.records("lines"));
 }
+
+/// Many workers that start at once ask DynamoDB for their tables more often than it likes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_is_throttled_waits_for_its_table() {
+    let account = Account::new();
+    account.stream("lines", 1);
+    let throttle = FaultAction::Error(ErrorKind::ProvisionedThroughputExceeded);
+    // More often than the client asks by itself.
+    let fault = account.dynamodb_faults().inject(Fault::new(throttle).operation("DescribeTable").times(8));
+    Producer::new(10).put(account.kinesis(), "lines", 10);
+    let job = Job::start(&account.properties(&["lines"])).await;
+    job.processed(10).await;
+    assert_eq!(fault.hits(), 8);
+    job.stop().await;
+}

@@ -21,13 +21,14 @@ pub(crate) struct FanOut {
     settings: ClientSettings,
     stream: String,
     consumer: ConsumerId,
+    seed: u64,
     arn: OnceCell<Result<String, ServiceError>>,
     clients: Mutex<Vec<Arc<Kinesis>>>,
 }
 
 impl FanOut {
-    pub(crate) fn new(settings: ClientSettings, stream: String, consumer: ConsumerId) -> Self {
-        Self { settings, stream, consumer, arn: OnceCell::new(), clients: Mutex::default() }
+    pub(crate) fn new(settings: ClientSettings, stream: String, consumer: ConsumerId, seed: u64) -> Self {
+        Self { settings, stream, consumer, seed, arn: OnceCell::new(), clients: Mutex::default() }
     }
 
     /// The consumer's ARN, once it can subscribe. After a failure it is not tried again.
@@ -36,7 +37,7 @@ impl FanOut {
     }
 
     async fn register(&self) -> Result<String, ServiceError> {
-        let arn = self.client().await?.ensure_consumer(&self.stream, &self.consumer).await?;
+        let arn = self.client().await?.ensure_consumer(&self.stream, &self.consumer, self.seed).await?;
         info!(stream = self.stream, consumer = arn, "reading by fan-out");
         Ok(arn)
     }
@@ -157,7 +158,7 @@ mod tests {
             credentials: credentials.into(),
             ..ClientSettings::default()
         };
-        let fan_out = FanOut::new(settings, "lines".to_owned(), ConsumerId::Name("test".to_owned()));
+        let fan_out = FanOut::new(settings, "lines".to_owned(), ConsumerId::Name("test".to_owned()), 1);
         let mut readers = Vec::new();
         for _ in 0..2 * SUBSCRIPTIONS_PER_CLIENT {
             readers.push(fan_out.client().await.unwrap());

@@ -3,9 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use shardmill_aws::{Kinesis, LeaseTable, NewTable};
-use shardmill_core::leases::{Action, Event, Loss, Scan, Settings, Worker, Write};
+use shardmill_core::backoff::{Backoff, Waits};
+use shardmill_core::leases::{Action, Event, Loss, START_ATTEMPTS_MAX, Scan, Settings, Worker, Write};
+use shardmill_core::service::{ErrorKind, ServiceError};
 use shardmill_core::shard::{ShardFilter, ShardId};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -15,6 +18,9 @@ use crate::clock::Clock;
 
 /// Writes to the lease table that may be on their way at a time (the Kinesis Client Library's lease renewal threads).
 const WRITES_MAX: usize = 20;
+
+/// Waits between attempts to find or make the table while the service asks for fewer calls.
+const THROTTLED: Backoff = Backoff { first: 200, longest: 5_000 };
 
 /// What a lease worker works on.
 pub(crate) struct LeaseWorker {
@@ -46,7 +52,12 @@ impl LeaseWorker {
     /// Runs until everything is released, which is told last. What concerns the job (starts, revocations, answers,
     /// failures) goes to `told`; `commands` brings checkpoints, shard ends and the stop.
     pub(crate) async fn run(self, mut commands: Commands, told: Told) {
-        if let Err(error) = self.table.ensure(self.new_table).await {
+        let ensured = tokio::select! {
+            ensured = self.ensure_table() => ensured,
+            // There is nothing yet to be checkpointed: this is the stop.
+            _ = commands.recv() => return self.tell(&told, Telling::Action(Action::Stopped)),
+        };
+        if let Err(error) = ensured {
             self.tell(&told, Telling::Action(Action::Fail(error.to_string())));
             return self.tell(&told, Telling::Action(Action::Stopped));
         }
@@ -84,6 +95,21 @@ impl LeaseWorker {
                 () = tokio::time::sleep(self.clock.until(worker.wake_at())) => Event::Tick,
             };
         }
+    }
+
+    /// Makes sure that the table is there. Many workers that start at once share a few calls a second.
+    async fn ensure_table(&self) -> Result<(), ServiceError> {
+        let mut waits = Waits::new(THROTTLED, self.settings.seed);
+        for _ in 1..START_ATTEMPTS_MAX {
+            match self.table.ensure(self.new_table).await {
+                Err(error) if error.kind == ErrorKind::Throttled => {
+                    debug!(stream = self.stream, %error, "the lease table is asked for again");
+                    tokio::time::sleep(Duration::from_millis(waits.after_failure())).await;
+                }
+                ensured => return ensured.map(drop),
+            }
+        }
+        self.table.ensure(self.new_table).await.map(drop)
     }
 
     /// The job may be gone already; then nobody needs to know.

@@ -139,7 +139,7 @@ pub(crate) fn leases(input: &Input, run: Uuid) -> leases::Settings {
 }
 
 /// Randomness for a machine: another one for each.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     Uuid::new_v4().as_u64_pair().0
 }
 

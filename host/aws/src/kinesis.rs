@@ -128,7 +128,7 @@ impl Kinesis {
         let body = body.map_err(|e| unreadable(OPERATION, e.to_string()))?.into_bytes();
         match looks_like_cbor(&body) {
             true => decode_response(&body).map_err(|e| unreadable(OPERATION, chain(&e))),
-            false => Records::from_sdk(answer, body.len()).map_err(|message| unreadable(OPERATION, message)),
+            false => Records::from_sdk(answer).map_err(|message| unreadable(OPERATION, message)),
         }
     }
 }

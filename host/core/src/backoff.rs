@@ -7,10 +7,32 @@ use crate::random::Random;
 /// Doublings after which every wait is the longest one.
 const DOUBLINGS_MAX: u32 = 20;
 
-#[derive(Clone, Copy)]
-pub(crate) struct Backoff {
-    pub(crate) first: Millis,
-    pub(crate) longest: Millis,
+/// The bounds of the waits: at most `first` after one failure, twice that after the next, never more than `longest`.
+#[derive(Clone, Copy, Debug)]
+pub struct Backoff {
+    pub first: Millis,
+    pub longest: Millis,
+}
+
+/// The waits of one caller between the failures in a row of one call.
+pub struct Waits {
+    backoff: Backoff,
+    failures: u32,
+    random: Random,
+}
+
+impl Waits {
+    /// Callers with different seeds wait differently.
+    #[must_use]
+    pub fn new(backoff: Backoff, seed: u64) -> Self {
+        Self { backoff, failures: 0, random: Random::new(seed) }
+    }
+
+    /// How long to wait after another failure.
+    pub fn after_failure(&mut self) -> Millis {
+        self.failures = self.failures.saturating_add(1);
+        self.backoff.pause(self.failures, &mut self.random)
+    }
 }
 
 impl Backoff {
@@ -53,10 +75,12 @@ mod tests {
 
     #[test]
     fn the_same_seed_waits_the_same() {
-        let pauses = || {
-            let mut random = Random::new(7);
-            (1..10).map(|failures| BACKOFF.pause(failures, &mut random)).collect::<Vec<_>>()
+        let waits = |seed| {
+            let mut waits = Waits::new(BACKOFF, seed);
+            (1..10).map(|_| waits.after_failure()).collect::<Vec<_>>()
         };
-        assert_eq!(pauses(), pauses());
+        assert_eq!(waits(7), waits(7));
+        assert_ne!(waits(7), waits(8));
+        assert!(BACKOFF.draws(&waits(7)), "{:?}", waits(7));
     }
 }

@@ -4,7 +4,7 @@
 
 pub mod aggregate;
 mod backlog;
-mod backoff;
+pub mod backoff;
 pub mod config;
 pub mod envelope;
 pub mod fanout;

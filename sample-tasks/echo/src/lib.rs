@@ -1,9 +1,9 @@
 //! Sends every message on, with its key, after the place that it came from: `shard sequence message`. With `name.stream`
 //! set to true it is `system.stream/shard sequence message`.
 //!
-//! A message may end in an order, after a `!`: `retry`, `other`, `reject`, `fatal`, `trap`, `spin`, `flood`, `sleep` or `commit`,
-//! and a number. `sleep` and `commit` are obeyed always (the number is milliseconds of sleep), the others while fewer
-//! than so many attempts were made before, or always without a number.
+//! A message may end in an order, after a `!`: `retry`, `other`, `reject`, `fatal`, `trap`, `spin`, `flood`, `sleep` or
+//! `commit`, and a number. `sleep` and `commit` are obeyed always (the number is milliseconds of sleep), the others while
+//! fewer than so many attempts were made before, or always without a number.
 //!
 //! Configuration: `output`, where the messages go, `console.echo` unless set; `pause.ms`, how long each takes, 0 unless
 //! set.

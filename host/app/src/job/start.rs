@@ -50,7 +50,12 @@ pub(super) async fn input(index: usize, input: &Input, run: Uuid, clock: Clock, 
 /// Begins to register the input's consumer, if it has one; its readers wait for that.
 fn fan_out(input: &Input) -> Option<Arc<FanOut>> {
     let consumer = settings::consumer(input)?;
-    let fan_out = Arc::new(FanOut::new(settings::kinesis_client(input), input.stream_id().to_owned(), consumer));
+    let fan_out = Arc::new(FanOut::new(
+        settings::kinesis_client(input),
+        input.stream_id().to_owned(),
+        consumer,
+        settings::seed(),
+    ));
     let registering = Arc::clone(&fan_out);
     // A failure is told by the readers.
     tokio::spawn(async move { drop(registering.arn().await) });

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use aws_sdk_kinesis::types::ConsumerStatus;
+use shardmill_core::backoff::{Backoff, Waits};
 use shardmill_core::service::{ErrorKind, ServiceError};
 
 use super::{Kinesis, StreamId, stream_id, unreadable};
@@ -12,8 +13,7 @@ use super::{Kinesis, StreamId, stream_id, unreadable};
 const REGISTER_LIMIT: Duration = Duration::from_secs(60);
 
 /// Between looks at a consumer: short at first, because a local backend's is active at once.
-const FIRST_POLL: Duration = Duration::from_millis(50);
-const LONGEST_POLL: Duration = Duration::from_secs(2);
+const POLLS: Backoff = Backoff { first: 50, longest: 2_000 };
 
 /// A consumer as configuration names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,14 +30,20 @@ struct Found {
 }
 
 impl Kinesis {
-    /// Makes sure that the consumer can subscribe, and returns its ARN. One of that name which exists is used.
+    /// Makes sure that the consumer can subscribe, and returns its ARN. One of that name which exists is used. Callers
+    /// with different seeds do not ask at the same time.
     ///
     /// # Errors
     /// `NotFound` for an ARN or a stream that does not exist, `InUse` when the consumer is not active in time; what a
     /// call failed with, when it kept failing.
-    pub async fn ensure_consumer(&self, stream: &str, consumer: &ConsumerId) -> Result<String, ServiceError> {
+    pub async fn ensure_consumer(
+        &self,
+        stream: &str,
+        consumer: &ConsumerId,
+        seed: u64,
+    ) -> Result<String, ServiceError> {
         let begin = Instant::now();
-        let mut pause = FIRST_POLL;
+        let mut waits = Waits::new(POLLS, seed);
         loop {
             let waiting = match self.try_consumer(stream, consumer).await {
                 Ok(Found { arn, status: ConsumerStatus::Active }) => return Ok(arn),
@@ -52,8 +58,7 @@ impl Kinesis {
             if begin.elapsed() >= REGISTER_LIMIT {
                 return Err(waiting);
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_POLL);
+            tokio::time::sleep(Duration::from_millis(waits.after_failure())).await;
         }
     }
 

@@ -69,7 +69,7 @@ pub fn decode_response(body: &Bytes) -> Result<Records, Error> {
         }
     })?;
     let batch = if chunked { copy(body)? } else { Batch::new(body.clone(), records)? };
-    Ok(Records { batch, body_bytes: body.len(), ..rest })
+    Ok(Records { batch, ..rest })
 }
 
 /// The error code and message of an error body; absent when it has none.

@@ -18,19 +18,16 @@ pub struct Records {
     pub children: Vec<ChildShard>,
     /// How far the answer is behind the tip of the shard, in milliseconds.
     pub millis_behind_latest: u64,
-    /// Length of the answer on the wire.
-    pub body_bytes: usize,
 }
 
 impl Records {
     /// From what the SDK decoded.
-    pub(super) fn from_sdk(answer: GetRecordsOutput, body_bytes: usize) -> Result<Self, String> {
+    pub(super) fn from_sdk(answer: GetRecordsOutput) -> Result<Self, String> {
         Ok(Self {
             batch: batch(&answer.records)?,
             next_iterator: answer.next_shard_iterator,
             children: children(answer.child_shards)?,
             millis_behind_latest: answer.millis_behind_latest.unwrap_or(0).max(0).unsigned_abs(),
-            body_bytes,
         })
     }
 }

@@ -60,7 +60,6 @@ async fn a_stream_is_created_filled_and_read() {
             let iterator = client.shard_iterator(&stream, id, &StartingPosition::TrimHorizon).await.unwrap();
             let records = client.get_records(&iterator, 100).await.unwrap();
             assert!(records.next_iterator.is_some());
-            assert!(records.body_bytes > records.batch.len() * 60);
             found.extend(seen(&records).into_iter().map(|(_, key, message, _)| (key.unwrap(), message)));
         }
         let expected = [("a", &b"1"[..]), ("a", b""), ("ü", b"3")];
@@ -102,7 +101,6 @@ async fn both_encodings_return_the_same_records() {
         assert!(seen(&a) == seen(&b), "{} records over CBOR, {} over JSON differ", a.batch.len(), b.batch.len());
         assert_eq!(a.children, b.children);
         assert_eq!(a.next_iterator.is_some(), b.next_iterator.is_some());
-        assert!(a.body_bytes < b.body_bytes);
         total += a.batch.len();
     }
     assert_eq!(total, 20 * records.len());
