@@ -1,14 +1,14 @@
 //! Runs a job in the test's process. Owns its start from a properties file; what it does is the test's business.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use shardmill::clock::Clock;
-use shardmill::job::RunningJob;
+use shardmill::job::{Deployed, RunningJob};
 use shardmill::status::Snapshot;
 use shardmill_core::config::{self, Source};
 use shardmill_runtime::{Engine, Module};
-use shardmill_tests::guests::rust_guest;
+use shardmill_tests::guests::{self, rust_guest};
 use shardmill_tests::properties::Properties;
 use shardmill_tests::wait::until;
 
@@ -18,10 +18,17 @@ pub(crate) struct Job(RunningJob);
 impl Job {
     /// Starts the job that `properties` describe, with the Rust sample that `task.class` names.
     pub(crate) async fn start(properties: &Properties) -> Self {
-        let source = Source::File { name: "test.properties".to_owned(), text: properties.text() };
-        let loaded = config::load(&[source], &BTreeMap::new(), false);
-        let job = loaded.unwrap_or_else(|errors| panic!("{}", config::render_problems(&errors))).job;
+        let job = configuration(properties);
         Self(RunningJob::start(&job, module(&job.task_class), Clock::start()).await.unwrap())
+    }
+
+    /// Starts the job where an earlier one left off.
+    pub(crate) async fn start_with(properties: &Properties, deployed: Deployed) -> Self {
+        Self(RunningJob::start_with(&configuration(properties), deployed, Clock::start()).await.unwrap())
+    }
+
+    pub(crate) fn running(&self) -> &RunningJob {
+        &self.0
     }
 
     pub(crate) fn status(&self) -> Snapshot {
@@ -60,8 +67,28 @@ impl Job {
     }
 }
 
-fn module(name: &str) -> Module {
+fn configuration(properties: &Properties) -> config::Job {
+    let source = Source::File { name: "test.properties".to_owned(), text: properties.text() };
+    let loaded = config::load(&[source], &BTreeMap::new(), false);
+    loaded.unwrap_or_else(|errors| panic!("{}", config::render_problems(&errors))).job
+}
+
+fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
-    let engine = ENGINE.get_or_init(|| Engine::new().unwrap());
-    engine.load(name, &std::fs::read(rust_guest(name)).unwrap()).unwrap()
+    ENGINE.get_or_init(|| Engine::new().unwrap())
+}
+
+fn module(name: &str) -> Module {
+    engine().load(name, &std::fs::read(rust_guest(name)).unwrap()).unwrap()
+}
+
+/// A version of the echo task: `task.config.NAME.process` and the like tell what is wrong with it.
+pub(crate) fn version(name: &str) -> Module {
+    static VERSIONS: Mutex<BTreeMap<String, Module>> = Mutex::new(BTreeMap::new());
+    let mut versions = VERSIONS.lock().unwrap();
+    let load = || {
+        let echo = std::fs::read(rust_guest("echo")).unwrap();
+        engine().load(name, &guests::version(&echo, name)).unwrap()
+    };
+    versions.entry(name.to_owned()).or_insert_with(load).clone()
 }

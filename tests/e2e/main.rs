@@ -22,3 +22,4 @@ mod process;
 mod reshard;
 mod shared_table;
 mod signals;
+mod swap;

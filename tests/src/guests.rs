@@ -34,6 +34,19 @@ pub fn rust_guest(name: &str) -> PathBuf {
     component
 }
 
+/// Another version of a component: it does the same, and has an identity of its own.
+#[must_use]
+pub fn version(component: &[u8], name: &str) -> Vec<u8> {
+    let mut custom = Vec::new();
+    for part in ["version", name] {
+        custom.push(u8::try_from(part.len()).expect("a short name"));
+        custom.extend_from_slice(part.as_bytes());
+    }
+    // A custom section, which means nothing: its id is 0, and its size is below 128.
+    let size = u8::try_from(custom.len()).expect("a short name");
+    [component, &[0, size], &custom].concat()
+}
+
 /// The component of a sample in another language: `javascript` or `python`. The reason, if its tools are not at hand.
 ///
 /// # Panics

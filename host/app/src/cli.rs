@@ -264,6 +264,11 @@ pub(crate) enum Bench {
         shardmill bench drain --records 1000000 --size 100 --shards 4 --task tasks/filter-batch.wasm\n  \
         shardmill bench drain --task tasks/word-count.wasm --json")]
     Drain(Drain),
+    /// Replace a task's module again and again under full load, print how long its shards waited, and check that each
+    /// record came out once and in order
+    #[command(after_help = "Example:\n  \
+        shardmill build sample-tasks/echo --tasks tasks && shardmill bench swap --task tasks/echo.wasm")]
+    Swap(Swap),
 }
 
 #[derive(Debug, Args)]
@@ -283,6 +288,22 @@ pub(crate) struct Drain {
     /// Decode with JSON instead of CBOR
     #[arg(long)]
     pub(crate) wire_json: bool,
+    /// Print JSON on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Swap {
+    /// The module, which must send `shard sequence message` for each message; copies of it are the versions
+    #[arg(long, value_name = "FILE")]
+    pub(crate) task: PathBuf,
+    /// Swaps to make
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) swaps: u64,
+    /// Shards of the stream
+    #[arg(long, default_value_t = 4)]
+    pub(crate) shards: u32,
     /// Print JSON on standard output
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,38 +1,33 @@
-//! A running job: its lease workers, shard readers and task thread, and the supervisor that passes messages between
-//! them. Owns start, stop and the verdict; every decision about records and leases is made by the machines in core.
+//! A running job: its lease workers, shard readers and task thread, the versions of its module, and the supervisor that
+//! passes messages between them. Owns start, stop, the verdict, and what may be asked of a job while it runs; every
+//! decision about records, leases and versions is made by the machines in core.
 
-mod cut;
-mod failure;
 mod start;
+mod supervisor;
+mod versions;
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
-use shardmill_aws::Kinesis;
-use shardmill_core::aggregate::Report;
-use shardmill_core::config::{Input, Job};
-use shardmill_core::leases::{self, Epoch};
-use shardmill_core::position::{Checkpoint, Latest};
-use shardmill_core::run_loop::{Action, Event, Generation, SourceId};
-use shardmill_core::service::ServiceError;
-use shardmill_core::shard::{HashRange, ShardId};
-use shardmill_core::{fanout, reader};
-use shardmill_runtime::{Module, Source};
-use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinHandle, JoinSet};
-use tracing::info;
+use anyhow::{Context, Result};
+use shardmill_core::config::Job;
+use shardmill_core::rollout::Deployment;
+use shardmill_runtime::trial::Recent;
+use shardmill_runtime::{Module, TaskSpec};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use self::cut::Stop;
-use crate::clock::{Clock, millis};
-use crate::fanout_reader::{FanOut, FanOutReader};
-use crate::lease_worker::Telling;
+use crate::clock::Clock;
 use crate::settings;
-use crate::shard_reader::{Progress, ShardReader};
 use crate::status::Status;
-use crate::task_thread::Control;
+use supervisor::cut::Stop;
+use supervisor::{Messages, Supervisor};
+use versions::{Answer, Parts, Versions};
+
+pub use versions::{Deployed, DeploymentStore, NoStore};
+
+/// Commands that wait for the supervisor.
+const COMMANDS_MAX: usize = 16;
 
 /// The task cannot go on: trying again would only do again what it did.
 #[derive(Debug, thiserror::Error)]
@@ -40,42 +35,81 @@ use crate::task_thread::Control;
 pub struct TaskFailed(String);
 
 /// A job that was started.
+///
+/// Its module can be replaced while it runs. [`RunningJob::deploy`] builds an instance of another version beside the one
+/// that runs, writes the new deployment to the [`DeploymentStore`], and moves the shards between two calls; nothing is
+/// read again. `task.rollout` says whether all shards move at once or wave by wave. A version that traps too often, fails
+/// too much or gives up is rolled back by itself while there is a version to go back to. Where it stands is in
+/// [`Status`]: [`Rollout`](crate::status::Rollout), and the module of each shard.
 pub struct RunningJob {
     status: Arc<Status>,
     inputs: usize,
     stop: watch::Sender<Stop>,
+    commands: mpsc::Sender<Command>,
     supervisor: JoinHandle<Result<()>>,
 }
 
+/// A request about the versions of a job was not met.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Why; the version that ran goes on.
+    #[error("{0}")]
+    Because(String),
+    #[error("the job is stopping")]
+    Stopping,
+}
+
+/// What whoever runs the job asks for.
+enum Command {
+    Deploy { module: Module, forced: bool, answer: Answer },
+    Promote { answer: Answer },
+    RollBack { answer: Answer },
+    Changed { deployment: Deployment, modules: Vec<Module> },
+    Recent { answer: oneshot::Sender<Vec<Recent>> },
+    Pause(bool),
+}
+
 impl RunningJob {
-    /// Instantiates the task, calls its `init`, and starts reading.
+    /// Instantiates the task, calls its `init`, and starts reading. What is deployed later is forgotten at the end.
     ///
     /// # Errors
     /// When the task cannot be built, an output not be opened, or region or credentials are not found.
     pub async fn start(job: &Job, module: Module, clock: Clock) -> Result<Self> {
+        Self::start_with(job, Deployed::once(module), clock).await
+    }
+
+    /// As [`RunningJob::start`], where an earlier run or another host left off: each shard goes on with the version that
+    /// the deployment says.
+    ///
+    /// # Errors
+    /// As [`RunningJob::start`]; also when the current version's module is not among those given.
+    pub async fn start_with(job: &Job, deployed: Deployed, clock: Clock) -> Result<Self> {
         let status = Arc::new(Status::default());
         let (run, mut inputs) = (Uuid::new_v4(), Vec::new());
         let (told, tellings) = mpsc::unbounded_channel();
         for (index, input) in job.inputs.iter().enumerate() {
-            inputs.push(start::input(index, input, run, clock, &told).await?);
+            // Clients are large.
+            inputs.push(Box::pin(start::input(index, input, run, clock, &told)).await?);
         }
-        let (control, data, requests) = start::task(job, module, clock, &status)?;
-        let (stop, stopped) = watch::channel(Stop::NotAsked);
-        let supervisor = Supervisor {
-            inputs,
-            sources: Vec::new(),
-            by_shard: HashMap::new(),
-            readers: JoinSet::new(),
-            control,
-            data,
+        let spec = TaskSpec { hits: status.snapshot().limits, ..settings::task_spec(job) };
+        let task = start::task(job, deployed.current()?, &spec, clock, &status)?;
+        let (told_done, done) = mpsc::unbounded_channel();
+        let parts = Parts {
+            settings: settings::rollout(job),
+            drain: job.rollout.drain,
+            deployed,
+            spec,
+            control: task.control.clone(),
             status: Arc::clone(&status),
             clock,
-            phase: Phase::Running,
-            give_up_at: u64::MAX,
-            failure: None,
         };
-        let run = supervisor.run(tellings, requests, stopped, job.shutdown_timeout);
-        Ok(Self { status, inputs: job.inputs.len(), stop, supervisor: tokio::spawn(run) })
+        let versions = Versions::new(parts, task.interrupter, told_done);
+        let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
+        let (stop, stopped) = watch::channel(Stop::NotAsked);
+        let supervisor = Supervisor::new(inputs, task.control, task.data, versions, Arc::clone(&status), clock);
+        let messages = Messages { tellings, requests: task.requests, done, commands: commanded, stop: stopped };
+        let run = supervisor.run(messages, job.shutdown_timeout);
+        Ok(Self { status, inputs: job.inputs.len(), stop, commands, supervisor: tokio::spawn(run) })
     }
 
     #[must_use]
@@ -87,6 +121,70 @@ impl RunningJob {
     #[must_use]
     pub fn is_caught_up(&self) -> bool {
         self.status.snapshot().is_caught_up(self.inputs)
+    }
+
+    /// Rolls out another version, as `task.rollout` says. Returns when the change is written down, and begins then; the
+    /// same version again is nothing to do. A candidate that is there already is replaced.
+    ///
+    /// # Errors
+    /// When its `init` fails, it was rolled back before, a later deploy replaces it while it is built, or it cannot be
+    /// written down. The versions that run go on.
+    pub async fn deploy(&self, module: Module) -> Result<(), Refused> {
+        self.ask(|answer| Command::Deploy { module, forced: false, answer }).await
+    }
+
+    /// Moves every shard to this version at once, even if it was rolled back before.
+    ///
+    /// # Errors
+    /// As [`RunningJob::deploy`].
+    pub async fn switch_to(&self, module: Module) -> Result<(), Refused> {
+        self.ask(|answer| Command::Deploy { module, forced: true, answer }).await
+    }
+
+    /// Lets the candidate take over now.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be written down.
+    pub async fn promote(&self) -> Result<(), Refused> {
+        self.ask(|answer| Command::Promote { answer }).await
+    }
+
+    /// Takes the candidate back; without one, the current version, if the one before is still kept ready
+    /// ([`RunningJob::switch_to`] goes back further). What is taken back is not tried again unless it is named.
+    ///
+    /// # Errors
+    /// When there is nothing to go back to.
+    pub async fn roll_back(&self) -> Result<(), Refused> {
+        self.ask(|answer| Command::RollBack { answer }).await
+    }
+
+    /// Another host of the job wrote a deployment: this one follows. `modules` are those of it that this one may lack.
+    pub async fn follow(&self, deployment: Deployment, modules: Vec<Module>) {
+        // A job that stops follows nobody.
+        drop(self.commands.send(Command::Changed { deployment, modules }).await);
+    }
+
+    /// Calls the task no more, until it is resumed. Leases are kept; readers wait when their buffers are full.
+    pub async fn pause(&self) {
+        drop(self.commands.send(Command::Pause(true)).await);
+    }
+
+    /// Goes on after [`RunningJob::pause`].
+    pub async fn resume(&self) {
+        drop(self.commands.send(Command::Pause(false)).await);
+    }
+
+    /// The envelopes that the task was called with last, shard by shard, in order; a bounded number.
+    pub async fn recent(&self) -> Vec<Recent> {
+        let (answer, answered) = oneshot::channel();
+        drop(self.commands.send(Command::Recent { answer }).await);
+        answered.await.unwrap_or_default()
+    }
+
+    async fn ask(&self, command: impl FnOnce(Answer) -> Command) -> Result<(), Refused> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(command(answer)).await.map_err(|_| Refused::Stopping)?;
+        answered.await.map_err(|_| Refused::Stopping)?.map_err(Refused::Because)
     }
 
     /// Asks for a graceful stop: stop reading, finish, commit, release the leases.
@@ -105,295 +203,5 @@ impl RunningJob {
     /// Why the job had to stop, when it did not stop because it was asked to.
     pub async fn wait(&mut self) -> Result<()> {
         (&mut self.supervisor).await.context("the job panicked")?
-    }
-}
-
-/// One input stream and its lease worker.
-struct InputState {
-    config: Input,
-    kinesis: Kinesis,
-    /// Absent when the shards are polled.
-    fan_out: Option<Arc<FanOut>>,
-    commands: mpsc::UnboundedSender<leases::Event>,
-    stopped: bool,
-}
-
-/// A shard that the guest knows by its index.
-struct SourceState {
-    input: usize,
-    shard: ShardId,
-    hash_range: Option<HashRange>,
-    latest: Latest,
-    reading: Option<Reading>,
-}
-
-struct Reading {
-    generation: Generation,
-    task: AbortHandle,
-    progress: Arc<Progress>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Running,
-    /// The run loop finishes, and commits what it can.
-    Finishing,
-    /// The leases are being released.
-    Releasing,
-    /// They are not waited for any longer.
-    Over,
-}
-
-struct Supervisor {
-    inputs: Vec<InputState>,
-    sources: Vec<SourceState>,
-    by_shard: HashMap<(usize, ShardId), SourceId>,
-    readers: JoinSet<(SourceId, Result<(), ServiceError>)>,
-    control: mpsc::UnboundedSender<Control>,
-    data: mpsc::Sender<Event>,
-    status: Arc<Status>,
-    clock: Clock,
-    phase: Phase,
-    /// The end of the patience with a stop.
-    give_up_at: u64,
-    failure: Option<anyhow::Error>,
-}
-
-impl Supervisor {
-    async fn run(
-        mut self,
-        mut tellings: mpsc::UnboundedReceiver<(usize, Telling)>,
-        mut requests: mpsc::UnboundedReceiver<Action>,
-        mut stop: watch::Receiver<Stop>,
-        patience: Duration,
-    ) -> Result<()> {
-        loop {
-            // Every arm is cancel-safe: receives, joins, watches and timers lose nothing when dropped.
-            tokio::select! {
-                Some((input, telling)) = tellings.recv() => self.told(input, telling),
-                request = requests.recv(), if self.phase != Phase::Releasing => match request {
-                    Some(request) => self.requested(request),
-                    None => self.task_gone(),
-                },
-                Some(ended) = self.readers.join_next() => self.reader_ended(ended),
-                Ok(()) = stop.changed() => match *stop.borrow_and_update() {
-                    Stop::AtOnce => self.cut_short(cut::by_request()),
-                    _ => self.finish(None),
-                },
-                () = tokio::time::sleep(self.clock.until(self.give_up_at)) => self.cut_short(cut::by_patience(patience)),
-            }
-            if self.phase != Phase::Running && self.give_up_at == u64::MAX {
-                self.give_up_at = self.clock.now() + millis(patience);
-            }
-            if self.phase == Phase::Over || (self.phase == Phase::Releasing && self.inputs.iter().all(|it| it.stopped))
-            {
-                return self.failure.map_or(Ok(()), Err);
-            }
-        }
-    }
-
-    fn tell_task(&self, event: Event) {
-        // The task thread outlives every message that matters to it.
-        drop(self.control.send(Control::Loop(event)));
-    }
-
-    fn told(&mut self, input: usize, telling: Telling) {
-        use leases::Action as Told;
-        let action = match telling {
-            Telling::Action(action) => action,
-            Telling::Settled(is_settled) => {
-                return self.status.update(|status| {
-                    if is_settled {
-                        status.settled.insert(input);
-                    } else {
-                        status.settled.remove(&input);
-                    }
-                });
-            }
-        };
-        match action {
-            Told::Start { key, epoch, checkpoint, hash_range, latest } => {
-                let source = self.assign(input, key, epoch, checkpoint);
-                let state = &mut self.sources[source as usize];
-                (state.hash_range, state.latest) = (hash_range, latest);
-            }
-            Told::Revoke { key, epoch, .. } => {
-                if let Some(source) = self.stop_reading(input, &key) {
-                    self.tell_task(Event::Revoked { source, epoch });
-                    self.status.update(|status| drop(status.shards.remove(&source)));
-                }
-            }
-            Told::Checkpointed { key, epoch, checkpoint, written } => {
-                info!(stream = self.inputs[input].config.stream, shard = key, %checkpoint, written, "checkpoint");
-                if let Some(&source) = self.by_shard.get(&(input, key)) {
-                    self.tell_task(Event::Checkpointed { source, epoch });
-                }
-            }
-            Told::ShardSealed { key, epoch } => {
-                info!(stream = self.inputs[input].config.stream, shard = key, "shard is processed to its end");
-                if let Some(source) = self.stop_reading(input, &key) {
-                    self.tell_task(Event::Sealed { source, epoch });
-                    self.status.update_shard(source, |shard| shard.finished = true);
-                }
-            }
-            Told::Fail(reason) => {
-                let Input { system, stream, .. } = &self.inputs[input].config;
-                let failure = anyhow!("input {system}.{stream}: {reason}");
-                self.finish(Some(failure));
-            }
-            Told::Stopped => self.inputs[input].stopped = true,
-            Told::Scan | Told::List(_) | Told::Write(_) => {}
-        }
-    }
-
-    fn assign(&mut self, input: usize, shard: ShardId, epoch: Epoch, checkpoint: Checkpoint) -> SourceId {
-        let Input { system, stream, .. } = &self.inputs[input].config;
-        info!(stream, shard, %checkpoint, "reading shard");
-        let next = u32::try_from(self.sources.len()).expect("a job has far fewer shards");
-        let source = *self.by_shard.entry((input, shard.clone())).or_insert(next);
-        if source == next {
-            let (system, stream) = (system.clone(), stream.clone());
-            let partition = shard.clone();
-            drop(self.control.send(Control::AddSource(Source { system, stream, partition })));
-            self.sources.push(SourceState {
-                input,
-                shard: shard.clone(),
-                hash_range: None,
-                latest: Latest::Next,
-                reading: None,
-            });
-        }
-        let stream = self.inputs[input].config.stream.clone();
-        self.status.update(|status| {
-            status.shards.insert(source, crate::status::Shard { stream, shard, ..Default::default() });
-        });
-        self.tell_task(Event::Assigned { source, epoch, checkpoint });
-        source
-    }
-
-    fn stop_reading(&mut self, input: usize, shard: &str) -> Option<SourceId> {
-        let source = *self.by_shard.get(&(input, shard.to_owned()))?;
-        if let Some(reading) = self.sources[source as usize].reading.take() {
-            reading.task.abort();
-        }
-        Some(source)
-    }
-
-    fn requested(&mut self, request: Action) {
-        match request {
-            Action::Read { source, generation, from } => self.read(source, generation, &from),
-            Action::Processed { source, generation, bytes, records } => {
-                let reading = self.sources[source as usize].reading.as_ref();
-                if let Some(reading) = reading.filter(|reading| reading.generation == generation) {
-                    reading.progress.add(bytes, records);
-                }
-            }
-            Action::Checkpoint { source, epoch, checkpoint } => {
-                self.command(source, |key| leases::Event::Checkpoint { key, epoch, checkpoint });
-            }
-            Action::EndShard { source, epoch, children } => {
-                self.command(source, |key| leases::Event::ShardEnded { key, epoch, children });
-            }
-            Action::Shutdown(reason) => {
-                info!(reason, "the task asked the job to stop");
-                self.finish(None);
-            }
-            Action::Finished(result) => {
-                if let Err(failure) = result {
-                    self.failure.get_or_insert(self.describe(&failure));
-                }
-                self.release();
-            }
-            // Carried out where they are asked for.
-            Action::Call { .. } | Action::Rebuild | Action::BeforeStop | Action::Flush => {}
-        }
-    }
-
-    fn command(&self, source: SourceId, event: impl FnOnce(ShardId) -> leases::Event) {
-        let state = &self.sources[source as usize];
-        // A lease worker that has stopped released everything; a checkpoint of it would be refused anyway.
-        drop(self.inputs[state.input].commands.send(event(state.shard.clone())));
-    }
-
-    fn read(&mut self, source: SourceId, generation: Generation, from: &Checkpoint) {
-        if self.phase != Phase::Running {
-            return;
-        }
-        let state = &mut self.sources[source as usize];
-        let input = &self.inputs[state.input];
-        self.status.begin_reading(source, generation);
-        let progress = Arc::new(Progress::default());
-        let shard = ShardReader {
-            kinesis: input.kinesis.clone(),
-            stream: input.config.stream_id().to_owned(),
-            shard: state.shard.clone(),
-            source,
-            generation,
-            clock: self.clock,
-            progress: Arc::clone(&progress),
-            status: Arc::clone(&self.status),
-            run_loop: self.data.clone(),
-            aggregation: Report::default(),
-        };
-        let hash_range = state.hash_range.clone();
-        let latest = state.latest.for_reading(self.clock.now());
-        let task = match &input.fan_out {
-            None => {
-                let run = shard.run(reader::Reader::new(settings::reader(&input.config, latest), from, hash_range));
-                self.readers.spawn(async move { (source, run.await) })
-            }
-            Some(fan_out) => {
-                let reader = fanout::Reader::new(settings::fan_out(&input.config, latest), from, hash_range);
-                let run = FanOutReader { shard, fan_out: Arc::clone(fan_out) }.run(reader);
-                self.readers.spawn(async move { (source, run.await) })
-            }
-        };
-        if let Some(old) = state.reading.replace(Reading { generation, task, progress }) {
-            old.task.abort();
-        }
-    }
-
-    fn reader_ended(&mut self, ended: Result<(SourceId, Result<(), ServiceError>), tokio::task::JoinError>) {
-        match ended {
-            Ok((_, Ok(()))) => {}
-            Ok((source, Err(error))) => {
-                let failure = anyhow!("{}: {error}", self.name(source));
-                self.finish(Some(failure));
-            }
-            Err(error) if error.is_cancelled() => {}
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
-    }
-
-    /// Stops reading; the run loop finishes what it is at, commits and says so.
-    fn finish(&mut self, failure: Option<anyhow::Error>) {
-        if let Some(failure) = failure {
-            info!("stopping after a failure");
-            self.failure.get_or_insert(failure);
-        }
-        if self.phase == Phase::Running {
-            self.phase = Phase::Finishing;
-            self.readers.abort_all();
-            self.tell_task(Event::Stop);
-        }
-    }
-
-    /// All that can be committed is: give the leases back, so that a successor starts at once.
-    fn release(&mut self) {
-        if self.phase != Phase::Releasing {
-            self.phase = Phase::Releasing;
-            self.readers.abort_all();
-            for input in &self.inputs {
-                drop(input.commands.send(leases::Event::Stop));
-            }
-        }
-    }
-
-    /// The task thread ended without a word: it panicked.
-    fn task_gone(&mut self) {
-        if self.phase != Phase::Releasing {
-            self.failure.get_or_insert(anyhow!("the task thread panicked"));
-            self.release();
-        }
     }
 }

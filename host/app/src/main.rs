@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Config(Config::Check(args)) => commands::config::check(&args),
         Command::Config(Config::Show(args)) => commands::config::show(&args),
         Command::Bench(Bench::Drain(args)) => commands::bench::drain(&args),
+        Command::Bench(Bench::Swap(args)) => commands::bench::swap(&args),
         Command::CompileModule(args) => commands::compile_module(&args),
     };
     commands::report(result)

@@ -82,6 +82,11 @@ impl OutputSystems {
         Ok(())
     }
 
+    /// Nothing is taken any more; what was taken is handed on, without a promise.
+    pub(crate) fn close(&mut self) {
+        self.systems.clear();
+    }
+
     /// Makes everything taken so far durable.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! From a typed configuration to what the parts of the host are given: client settings, machine settings, limits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shardmill_aws::{
     Billing, ClientSettings, Connections, ConsumerId, Credentials, Headers, NewTable, Proxy, ProxyLogin, RetryBudget,
@@ -8,7 +9,7 @@ use shardmill_aws::{
 };
 use shardmill_core::config::{self, Access, BillingMode, Consumer, Input, Job, Retrieval};
 use shardmill_core::position::Latest;
-use shardmill_core::{fanout, leases, reader, run_loop};
+use shardmill_core::{fanout, leases, reader, rollout, run_loop};
 use shardmill_runtime::{Directory, Grants, Limits, OutputStreams, TaskSpec, TracingLog};
 use uuid::Uuid;
 
@@ -209,6 +210,16 @@ pub fn task_spec(job: &Job) -> TaskSpec {
         log: Arc::new(TracingLog),
         hits: Arc::default(),
     }
+}
+
+/// How long the previous version stays ready for a rollback after another took over.
+const KEEP_WARM: Duration = Duration::from_mins(10);
+
+/// What the rollout of the job's versions is told.
+#[must_use]
+pub(crate) fn rollout(job: &Job) -> rollout::Settings {
+    let config::Rollout { waves, bake, .. } = &job.rollout;
+    rollout::Settings { waves: waves.clone(), bake: millis(*bake), keep_warm: millis(KEEP_WARM) }
 }
 
 /// What the job's task instance may use.

@@ -1,13 +1,18 @@
 //! What a running job shows of itself: counters and the state of its shards. Written once per batch, read by whoever
 //! wants to know.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use shardmill_core::aggregate;
 use shardmill_core::leases::Millis;
-use shardmill_core::run_loop::{Generation, SourceId};
+use shardmill_core::rollout::{Deployment, Health, ModuleId};
+use shardmill_core::run_loop::{Generation, InstanceId, SourceId};
 use shardmill_runtime::LimitHits;
+
+/// Pauses of swaps that are kept.
+const PAUSES_MAX: usize = 1_000;
 
 /// A running job's state, shared between its parts.
 #[derive(Debug, Default)]
@@ -29,6 +34,41 @@ pub struct Snapshot {
     pub shards: BTreeMap<SourceId, Shard>,
     /// How often the task ran into its limits; goes on counting.
     pub limits: Arc<LimitHits>,
+    /// How each live instance does.
+    pub health: BTreeMap<InstanceId, Health>,
+    pub swaps: Swaps,
+    pub rollout: Rollout,
+}
+
+/// Where the rollout of versions stands.
+#[derive(Clone, Debug, Default)]
+pub struct Rollout {
+    /// What holds, as it is written down; none before the job has begun.
+    pub deployment: Option<Deployment>,
+    /// A version whose first instance is being built.
+    pub starting: Option<ModuleId>,
+    /// What became of the last version, for people: a wave, a take-over, a roll-back with its reason.
+    pub last: Option<String>,
+    /// No call is made until the job is resumed.
+    pub paused: bool,
+}
+
+/// Moves of shards from one instance to another.
+#[derive(Clone, Debug, Default)]
+pub struct Swaps {
+    /// Since the job began.
+    pub count: u64,
+    /// How long no envelope could be processed, of the last moves: from the end of the call in flight on.
+    pub pauses: VecDeque<Duration>,
+}
+
+impl Swaps {
+    pub(crate) fn add(&mut self, pause: Duration) {
+        self.count += 1;
+        self.pauses.push_back(pause);
+        let over = self.pauses.len().saturating_sub(PAUSES_MAX);
+        self.pauses.drain(..over);
+    }
 }
 
 /// One shard that is, or was, read by this process.
@@ -45,12 +85,14 @@ pub struct Shard {
     /// What was found in aggregated records since the reading began.
     pub aggregation: aggregate::Report,
     pub finished: bool,
+    /// The version that processes it; none while that is being built.
+    pub module: Option<ModuleId>,
 }
 
 impl Shard {
     fn unread(&self, reading: Option<Generation>) -> Self {
-        let Self { stream, shard, finished, .. } = self.clone();
-        Self { stream, shard, finished, reading, ..Self::default() }
+        let Self { stream, shard, finished, module, .. } = self.clone();
+        Self { stream, shard, finished, module, reading, ..Self::default() }
     }
 }
 
@@ -80,9 +122,20 @@ impl Status {
         });
     }
 
-    /// All readings are over, and others are to come.
-    pub fn end_readings(&self) {
-        self.lock().shards.values_mut().for_each(|shard| *shard = shard.unread(None));
+    /// The readings of these sources are over, and others are to come.
+    pub fn end_readings(&self, sources: impl Iterator<Item = SourceId>) {
+        let mut status = self.lock();
+        for source in sources {
+            if let Some(shard) = status.shards.get_mut(&source) {
+                *shard = shard.unread(None);
+            }
+        }
+    }
+
+    /// Envelopes processed so far.
+    #[must_use]
+    pub fn processed(&self) -> u64 {
+        self.lock().processed
     }
 
     #[must_use]

@@ -1,25 +1,25 @@
-//! The shell around the run loop: the one thread that owns a task instance and its outputs. Guest code runs here and
-//! nowhere else, so that however long it takes, leases are renewed and shards are read by others.
+//! The shell around the run loop: the one thread that owns the task's instances and its outputs. Guest code runs here
+//! and nowhere else, so that however long it takes, leases are renewed and shards are read by others.
 
-use std::ops::Range;
+mod instances;
+mod recent;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shardmill_core::envelope::Batch;
-use shardmill_core::run_loop::{Action, CallFailure, Event, FailureClass, Returned, RunLoop, SourceId};
-use shardmill_runtime::{CallError, Failed, Instance, Module, Outputs, Shape, Source, TaskError, TaskSpec};
+use shardmill_core::run_loop::{Action, Event, FailureClass, InstanceId, RunLoop};
+use shardmill_runtime::trial::Recent;
+use shardmill_runtime::{Source, TaskSpec};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::outputs::OutputSystems;
 use crate::status::Status;
+use instances::Instances;
+use recent::RecentCalls;
 
-/// How long a task is called for one envelope after the other before anything else gets its turn.
-const TURN: Duration = Duration::from_millis(50);
-/// Envelopes between two looks at the clock, at most.
-const STEP_MAX: usize = 64;
+pub(crate) use instances::{Ready, instantiate};
 
 /// What the job tells the thread: an event for the run loop, or a shard that the guest has not heard of.
 #[derive(Debug)]
@@ -27,6 +27,10 @@ pub(crate) enum Control {
     Loop(Event),
     /// Becomes the next source index.
     AddSource(Source),
+    /// A version that the run loop will be told to use.
+    AddInstance(InstanceId, Box<Ready>),
+    /// Asks for the envelopes of the last calls.
+    Recent(oneshot::Sender<Vec<Recent>>),
 }
 
 /// Where the thread gets its work from.
@@ -39,25 +43,15 @@ pub(crate) struct Inbox {
 
 /// What a task thread works on.
 pub(crate) struct TaskThread {
-    pub(crate) run_loop: RunLoop,
-    pub(crate) module: Module,
-    pub(crate) spec: TaskSpec,
-    pub(crate) instance: Instance,
-    pub(crate) systems: OutputSystems,
-    pub(crate) clock: Clock,
-    pub(crate) status: Arc<Status>,
+    run_loop: RunLoop,
+    instances: Instances,
+    recent: RecentCalls,
+    clock: Clock,
+    status: Arc<Status>,
     /// Unbounded, but what goes in is bounded by what the run loop may have under way: one call, one commit.
-    pub(crate) requests: mpsc::UnboundedSender<Action>,
-}
-
-/// A new instance, ready for its first envelope.
-///
-/// # Errors
-/// When instantiation or `init` fails.
-pub(crate) fn instantiate(module: &Module, spec: &TaskSpec) -> Result<Instance, CallError> {
-    let mut instance = Instance::new(module, spec)?;
-    instance.init()?;
-    Ok(instance)
+    requests: mpsc::UnboundedSender<Action>,
+    /// When a route came in that is not carried out yet.
+    routing_since: Option<Instant>,
 }
 
 impl Inbox {
@@ -81,9 +75,21 @@ impl Inbox {
 }
 
 impl TaskThread {
+    pub(crate) fn new(
+        run_loop: RunLoop,
+        spec: TaskSpec,
+        systems: OutputSystems,
+        clock: Clock,
+        status: Arc<Status>,
+        requests: mpsc::UnboundedSender<Action>,
+    ) -> Self {
+        let instances = Instances::new(spec, systems, Arc::clone(&status));
+        let recent = RecentCalls::default();
+        Self { run_loop, instances, recent, clock, status, requests, routing_since: None }
+    }
+
     /// Runs until the loop is finished. Must be called on a thread of its own.
     pub(crate) fn run(mut self, runtime: &Handle, mut inbox: Inbox) {
-        let mut outputs = Outputs::default();
         let mut answer = Some(Event::Tick);
         loop {
             // What the job says comes before an answer: the answer starts the next call, and with full queues there is
@@ -98,7 +104,7 @@ impl TaskThread {
             for action in self.run_loop.on(self.clock.now(), event) {
                 let finished = matches!(action, Action::Finished(_));
                 // One thing is under way at a time, so there is one answer at most.
-                answer = self.act(action, &mut outputs).or(answer);
+                answer = self.act(action).or(answer);
                 if finished {
                     return;
                 }
@@ -116,13 +122,28 @@ impl TaskThread {
         None
     }
 
-    /// The event of a message from the job, unless it is for the instance.
+    /// The event of a message from the job, if it is for the run loop.
     fn take_in(&mut self, control: Control) -> Option<Event> {
         match control {
-            Control::Loop(event) => Some(event),
+            Control::Loop(event) => {
+                match &event {
+                    Event::Route { .. } => drop(self.routing_since.get_or_insert_with(Instant::now)),
+                    Event::Revoked { source, .. } | Event::Sealed { source, .. } => self.recent.forget(*source),
+                    _ => {}
+                }
+                Some(event)
+            }
             Control::AddSource(source) => {
-                self.instance.add_source(source.clone());
-                self.spec.sources.push(source);
+                self.instances.add_source(source);
+                None
+            }
+            Control::AddInstance(instance, ready) => {
+                self.instances.add(instance, *ready);
+                Some(Event::Added { instance })
+            }
+            Control::Recent(asked) => {
+                // Who asked may have gone.
+                drop(asked.send(self.recent.all()));
                 None
             }
         }
@@ -145,19 +166,37 @@ impl TaskThread {
         }
     }
 
-    /// Carries out what is for the instance and the outputs, and answers it; asks the job for the rest.
-    fn act(&mut self, action: Action, outputs: &mut Outputs) -> Option<Event> {
+    /// Carries out what is for the instances and the outputs, and answers it; asks the job for the rest.
+    fn act(&mut self, action: Action) -> Option<Event> {
         match action {
-            Action::Call { source, batch, range, attempt } => {
-                Some(Event::Returned(self.call(source, &batch, range, attempt, outputs)))
+            Action::Call { instance, source, batch, range, attempt } => {
+                let returned = self.instances.call(instance, source, &batch, range.clone(), attempt);
+                self.recent.add(source, &batch, range.start..range.start + returned.processed);
+                if returned.error.as_ref().is_some_and(|error| error.class == FailureClass::Trap) {
+                    self.lost(instance);
+                }
+                Some(Event::Returned(returned))
             }
-            Action::Rebuild => Some(Event::Rebuilt(self.rebuild())),
-            Action::BeforeStop => {
-                self.before_stop(outputs);
-                Some(Event::BeforeStopReturned)
+            Action::Rebuild { instance } => Some(Event::Rebuilt(self.instances.rebuild(instance))),
+            Action::BeforeStop { instance } => {
+                let trapped = self.instances.before_stop(instance);
+                if trapped {
+                    self.lost(instance);
+                }
+                Some(Event::BeforeStopReturned { trapped })
             }
-            Action::Flush => Some(Event::Flushed(self.systems.flush())),
+            Action::Drop { instance } => {
+                self.instances.drop(instance);
+                None
+            }
+            Action::Flush => Some(Event::Flushed(self.instances.flush())),
             request => {
+                if matches!(request, Action::Finished(_)) {
+                    self.instances.close();
+                }
+                if let Some(since) = self.routing_since.take_if(|_| matches!(request, Action::Routed)) {
+                    self.status.update(|status| status.swaps.add(since.elapsed()));
+                }
                 // The supervisor ends last; if it is gone, the process is going down.
                 drop(self.requests.send(request));
                 None
@@ -165,103 +204,8 @@ impl TaskThread {
         }
     }
 
-    fn call(
-        &mut self,
-        source: SourceId,
-        batch: &Batch,
-        range: Range<usize>,
-        attempt: u32,
-        outputs: &mut Outputs,
-    ) -> Returned {
-        outputs.clear();
-        let returned = self.process(source, batch, range, attempt, outputs);
-        self.systems.write(outputs, &self.spec.outputs);
-        self.status.update(|status| {
-            status.processed += returned.processed as u64;
-            status.sent += outputs.len() as u64;
-            status.failed_calls += u64::from(returned.error.is_some());
-            if let Some(shard) = status.shards.get_mut(&source) {
-                shard.waiting = shard.waiting.saturating_sub(returned.processed as u64);
-            }
-        });
-        returned
+    /// An instance died: what it processes is to be read again.
+    fn lost(&self, instance: InstanceId) {
+        self.status.end_readings(self.run_loop.sources_of(instance));
     }
-
-    /// Calls the instance for a range: a batch task once, a task for one envelope after the other until it has had its
-    /// turn, so that a due commit or a stop need not wait for a long range of slow calls.
-    fn process(
-        &mut self,
-        source: SourceId,
-        batch: &Batch,
-        range: Range<usize>,
-        attempt: u32,
-        outputs: &mut Outputs,
-    ) -> Returned {
-        let started = Instant::now();
-        let mut returned = Returned::default();
-        let mut step = match self.module.shape() {
-            Shape::Task => 1,
-            Shape::BatchTask => range.len(),
-        };
-        loop {
-            let start = range.start + returned.processed;
-            let end = range.end.min(start + step);
-            match self.instance.process(source, batch, start..end, attempt, outputs) {
-                Ok(done) => {
-                    returned.processed += done.processed;
-                    returned.commit = done.commit_requested;
-                    returned.shutdown = done.shutdown_requested;
-                }
-                Err(failed) => {
-                    self.tell_failure(source, batch, start, attempt, &failed);
-                    returned.failed_at = failed.culprit.map(|culprit| returned.processed + culprit);
-                    returned.processed += failed.processed;
-                    returned.error = Some(failure(&failed.error));
-                }
-            }
-            let interrupted = returned.error.is_some() || returned.commit || returned.shutdown.is_some();
-            if interrupted || range.start + returned.processed >= range.end || started.elapsed() >= TURN {
-                return returned;
-            }
-            // The clock costs a tenth of a short call: look at it less and less often.
-            step = (step * 2).min(STEP_MAX);
-        }
-    }
-
-    fn tell_failure(&self, source: SourceId, batch: &Batch, start: usize, attempt: u32, failed: &Failed) {
-        let at = batch.position(start + failed.culprit.unwrap_or(failed.processed));
-        let Source { system, stream, partition } = &self.spec.sources[source as usize];
-        warn!(system, stream, shard = partition, position = %at, attempt, error = %failed.error, "a call failed");
-    }
-
-    /// The old instance is dead; its memory is gone with it.
-    fn rebuild(&mut self) -> Result<(), String> {
-        info!(task = self.spec.task_name, "building a new instance after a trap; replaying from the last commit");
-        self.instance = instantiate(&self.module, &self.spec).map_err(|error| error.to_string())?;
-        self.status.end_readings();
-        Ok(())
-    }
-
-    /// A task that fails to say goodbye loses what it wanted to send, and nothing else.
-    fn before_stop(&mut self, outputs: &mut Outputs) {
-        outputs.clear();
-        match self.instance.before_stop(outputs) {
-            Ok(_) => {
-                self.systems.write(outputs, &self.spec.outputs);
-                self.status.update(|status| status.sent += outputs.len() as u64);
-            }
-            Err(error) => warn!(task = self.spec.task_name, %error, "before-stop failed"),
-        }
-    }
-}
-
-fn failure(error: &CallError) -> CallFailure {
-    let class = match error {
-        CallError::Task(TaskError::Retry(delay)) => FailureClass::Retry(*delay),
-        CallError::Task(TaskError::Reject(_)) => FailureClass::Reject,
-        CallError::Task(TaskError::Fatal(_)) | CallError::Grant(_) => FailureClass::Fatal,
-        CallError::Task(TaskError::Other(_)) | CallError::InvalidResult(_) => FailureClass::Other,
-        CallError::Trap { .. } | CallError::Ended(_) => FailureClass::Trap,
-    };
-    CallFailure { class, message: error.to_string() }
 }

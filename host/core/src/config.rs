@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 
 pub use job::{
     Access, BatchLimits, BillingMode, ClientSettings, Consumer, Credentials, Directory, Grants, Input, Job,
-    LeaseCleanup, Limits, NewTable, Output, Proxy, ProxyLogin, Retrieval, Retry, RetryBudget, RetryMode, Role,
+    LeaseCleanup, Limits, NewTable, Output, Proxy, ProxyLogin, Retrieval, Retry, RetryBudget, RetryMode, Role, Rollout,
     StaticCredentials, Wire,
 };
 pub use problem::{Code, Errors, Notice, Origin, Problem};

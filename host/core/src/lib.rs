@@ -15,6 +15,7 @@ mod origin;
 pub mod position;
 mod random;
 pub mod reader;
+pub mod rollout;
 pub mod run_loop;
 pub mod service;
 pub mod shard;

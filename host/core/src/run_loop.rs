@@ -1,15 +1,19 @@
-//! The run loop of one task instance, as a pure machine: which envelopes the guest sees next, what a failed call
-//! means, and when positions are committed. The shell (one thread that owns the instance and the outputs) carries out
-//! each action and answers with an event. It must not know Wasmtime, Kinesis or DynamoDB.
+//! The run loop of one task, as a pure machine: which envelopes the guest sees next, what a failed call means, when
+//! positions are committed, and how sources move from one instance to another. The shell (one thread that owns the
+//! instances and the outputs) carries out each action and answers with an event. It must not know Wasmtime, Kinesis,
+//! DynamoDB, nor why there is more than one instance.
 //!
 //! Invariants it holds: envelopes of a shard are called in order and none is skipped; a commit is *flush, then
 //! checkpoint*, and a checkpoint never passes an envelope that is not processed; SHARD_END is asked for only when the
-//! shard is processed to its end; after a trap everything since the last commit is read again.
+//! shard is processed to its end; after a trap everything that the instance did since the last commit is read again;
+//! a source that moves is read again only if the instance that it leaves is dead.
 //!
 //! Times are milliseconds on a monotonic clock.
 
 mod commit;
+mod instances;
 mod message;
+mod routing;
 mod source;
 
 use std::collections::BTreeMap;
@@ -21,16 +25,29 @@ use crate::leases::{Epoch, Millis};
 use crate::position::Checkpoint;
 
 use commit::Commit;
+use instances::Instances;
+use routing::Routes;
 use source::Source;
 
-pub use message::{Action, CallFailure, Event, Failure, FailureClass, Generation, Retry, Returned, Settings, SourceId};
+pub use message::{
+    Action, CallFailure, Event, Failure, FailureClass, Generation, InstanceId, Retry, Returned, Settings, SourceId,
+};
 
 #[derive(Debug)]
 enum Busy {
-    Call { source: SourceId, generation: Generation, batch: Arc<Batch>, range: Range<usize> },
-    Rebuild,
-    BeforeStop,
+    Call {
+        instance: InstanceId,
+        source: SourceId,
+        generation: Generation,
+        batch: Arc<Batch>,
+        range: Range<usize>,
+    },
+    Rebuild(InstanceId),
+    BeforeStop(InstanceId),
+    /// Of a commit.
     Flush,
+    /// Of a move, while checkpoints of the last commit are still on their way: what each source had processed.
+    FlushForMove(Vec<(SourceId, Epoch, Checkpoint)>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +66,9 @@ pub struct RunLoop {
     phase: Phase,
     busy: Option<Busy>,
     sources: BTreeMap<SourceId, Source>,
+    instances: Instances,
+    routes: Routes,
+    paused: bool,
     /// The source that was called last; the next one in order has its turn.
     last_called: SourceId,
     generations: Generation,
@@ -65,6 +85,9 @@ impl RunLoop {
             phase: Phase::Running,
             busy: None,
             sources: BTreeMap::new(),
+            instances: Instances::default(),
+            routes: Routes::default(),
+            paused: false,
             last_called: 0,
             generations: 0,
             commit: Commit::new(now, settings.commit_interval),
@@ -77,7 +100,10 @@ impl RunLoop {
     pub fn on(&mut self, now: Millis, event: Event) -> Vec<Action> {
         match event {
             Event::Tick => {}
-            Event::Assigned { source, epoch, checkpoint } => self.assigned(source, epoch, checkpoint),
+            Event::Added { instance } => self.instances.add(instance),
+            Event::Assigned { source, epoch, checkpoint, instance } => {
+                self.assigned(source, epoch, checkpoint, instance);
+            }
             Event::Revoked { source, epoch } => self.revoked(source, epoch),
             Event::Batch { source, generation, batch } => {
                 if let Some(source) = self.current(source, generation) {
@@ -89,13 +115,17 @@ impl RunLoop {
                     source.end = Some(children);
                 }
             }
+            Event::Route { moves, retire } => self.route(moves, &retire),
+            Event::GiveUp { instance } => {
+                if let Some(failure) = self.instances.failure(instance) {
+                    self.fail(failure);
+                }
+            }
+            Event::Pause => self.paused = true,
+            Event::Resume => self.paused = false,
             Event::Returned(returned) => self.returned(now, returned),
             Event::Rebuilt(result) => self.rebuilt(result),
-            Event::BeforeStopReturned => {
-                self.busy = None;
-                self.phase = Phase::Draining;
-                self.commit.request();
-            }
+            Event::BeforeStopReturned { trapped } => self.said_goodbye(trapped),
             Event::Flushed(result) => self.flushed(now, result),
             Event::Checkpointed { source, epoch } => self.commit.answered(source, epoch),
             Event::Sealed { source, epoch } => self.sources.retain(|id, s| *id != source || s.epoch != epoch),
@@ -115,25 +145,41 @@ impl RunLoop {
         if self.busy.is_some() || self.phase != Phase::Running {
             return Millis::MAX;
         }
-        let retries = self.sources.values().filter_map(Source::retry_at).min();
+        let callable = self.sources.values().filter(|source| !self.paused && self.instances.is_ready(source.instance));
+        let retries = callable.filter_map(Source::retry_at).min();
         retries.unwrap_or(Millis::MAX).min(self.commit.due_at())
     }
 
-    fn current(&mut self, source: SourceId, generation: Generation) -> Option<&mut Source> {
-        self.sources.get_mut(&source).filter(|source| source.generation == generation)
+    /// The sources that an instance processes.
+    pub fn sources_of(&self, instance: InstanceId) -> impl Iterator<Item = SourceId> {
+        self.sources.iter().filter(move |(_, source)| source.instance == instance).map(|(&id, _)| id)
     }
 
-    fn assigned(&mut self, source: SourceId, epoch: Epoch, checkpoint: Checkpoint) {
+    fn current(&mut self, source: SourceId, generation: Generation) -> Option<&mut Source> {
+        self.sources.get_mut(&source).filter(|source| source.reads(generation))
+    }
+
+    fn assigned(&mut self, source: SourceId, epoch: Epoch, checkpoint: Checkpoint, instance: InstanceId) {
         if self.phase != Phase::Running {
+            return;
+        }
+        self.sources.insert(source, Source::new(epoch, instance, checkpoint));
+        self.read(source);
+    }
+
+    /// Begins to read a source, if its instance lives and it stays there; a rebuild or a move ends with reading what
+    /// waits for it.
+    fn read(&mut self, id: SourceId) {
+        let Some(source) = self.sources.get_mut(&id).filter(|source| source.moving_to.is_none()) else {
+            return;
+        };
+        if self.phase != Phase::Running || !self.instances.is_alive(source.instance) {
             return;
         }
         self.generations += 1;
         let generation = self.generations;
-        self.sources.insert(source, Source::new(epoch, generation, checkpoint.clone()));
-        // A rebuild ends with reading every source.
-        if !matches!(self.busy, Some(Busy::Rebuild)) {
-            self.actions.push(Action::Read { source, generation, from: checkpoint });
-        }
+        let from = source.read(generation);
+        self.actions.push(Action::Read { source: id, generation, from });
     }
 
     fn revoked(&mut self, source: SourceId, epoch: Epoch) {
@@ -148,21 +194,34 @@ impl RunLoop {
         }
         match self.phase {
             Phase::Running => {
-                if self.commit.is_due(now) || self.sources.values().any(Source::wants_end) {
+                self.advance_routes(now);
+                if self.busy.is_none() {
+                    self.rebuild_next();
+                }
+                if self.busy.is_none() && (self.commit.is_due(now) || self.sources.values().any(Source::wants_end)) {
                     self.start_commit(now);
                 }
-                if self.busy.is_none() {
+                if self.busy.is_none() && !self.paused {
                     self.call_next(now);
                 }
             }
-            Phase::Stopping => self.act(Busy::BeforeStop, Action::BeforeStop),
-            Phase::Draining => {
-                self.start_commit(now);
-                if self.busy.is_none() && self.commit.is_idle() {
-                    self.finish();
+            Phase::Stopping => match self.instances.first_alive() {
+                Some(instance) => self.act(Busy::BeforeStop(instance), Action::BeforeStop { instance }),
+                None => {
+                    self.phase = Phase::Draining;
+                    self.commit.request();
+                    self.drain(now);
                 }
-            }
+            },
+            Phase::Draining => self.drain(now),
             Phase::Finished => {}
+        }
+    }
+
+    fn drain(&mut self, now: Millis) {
+        self.start_commit(now);
+        if self.busy.is_none() && self.commit.is_idle() {
+            self.finish();
         }
     }
 
@@ -184,11 +243,27 @@ impl RunLoop {
     }
 
     fn flushed(&mut self, now: Millis, result: Result<(), String>) {
-        self.busy = None;
+        let busy = self.busy.take();
         if let Err(reason) = result {
             self.failure.get_or_insert(Failure::Flush(reason));
             return self.finish();
         }
+        if let Some(Busy::FlushForMove(processed)) = busy {
+            for (source, epoch, position) in processed {
+                if let Some(state) = self.sources.get_mut(&source).filter(|state| state.epoch == epoch) {
+                    state.flushed(position);
+                }
+            }
+            // The checkpoints follow as soon as those before them are answered.
+            self.commit.request();
+        } else {
+            self.committed(now);
+        }
+        self.switch();
+    }
+
+    /// The flush of a commit has succeeded: asks for the checkpoints.
+    fn committed(&mut self, now: Millis) {
         for (source, epoch, checkpoint) in self.commit.flushed(now) {
             let Some(state) = self.sources.get_mut(&source).filter(|state| state.epoch == epoch) else {
                 self.commit.answered(source, epoch);
@@ -196,6 +271,7 @@ impl RunLoop {
             };
             if let Some(checkpoint) = checkpoint {
                 state.committed = checkpoint.clone();
+                state.flushed(checkpoint.clone());
                 self.actions.push(Action::Checkpoint { source, epoch, checkpoint });
             }
             if let Some(children) = state.take_end() {
@@ -210,21 +286,22 @@ impl RunLoop {
         let (before, after): (Vec<SourceId>, Vec<SourceId>) = self.sources.keys().partition(|id| !turn(id));
         for id in after.into_iter().chain(before) {
             let settings = &self.settings;
-            let Some(source) = self.sources.get_mut(&id) else {
+            let Some(source) = self.sources.get_mut(&id).filter(|source| self.instances.is_ready(source.instance))
+            else {
                 continue;
             };
             let Some((batch, range)) = source.next_call(now, settings) else {
                 continue;
             };
-            let (generation, attempt) = (source.generation, source.attempt());
+            let (instance, generation, attempt) = (source.instance, source.generation, source.attempt());
             self.last_called = id;
-            let busy = Busy::Call { source: id, generation, batch: batch.clone(), range: range.clone() };
-            return self.act(busy, Action::Call { source: id, batch, range, attempt });
+            let busy = Busy::Call { instance, source: id, generation, batch: batch.clone(), range: range.clone() };
+            return self.act(busy, Action::Call { instance, source: id, batch, range, attempt });
         }
     }
 
     fn returned(&mut self, now: Millis, mut returned: Returned) {
-        let Some(Busy::Call { source: id, generation, batch, range }) = self.busy.take() else {
+        let Some(Busy::Call { instance, source: id, generation, batch, range }) = self.busy.take() else {
             return;
         };
         if returned.commit {
@@ -236,18 +313,23 @@ impl RunLoop {
         let trapped = matches!(&returned.error, Some(cause) if cause.class == FailureClass::Trap);
         // Absent when the lease was lost during the call: what it did counts for nobody.
         if self.current(id, generation).is_some() {
-            self.count(now, id, &batch, range, returned);
+            self.count(now, instance, id, &batch, range, returned);
         }
-        match self.phase {
-            Phase::Running if trapped => self.act(Busy::Rebuild, Action::Rebuild),
-            // There is no instance left to say goodbye: what is not committed is replayed by the next start.
-            Phase::Stopping | Phase::Draining if trapped => self.finish(),
-            _ => {}
+        if trapped {
+            self.died(instance);
         }
     }
 
     /// Takes in what a call did to its source.
-    fn count(&mut self, now: Millis, id: SourceId, batch: &Batch, range: Range<usize>, returned: Returned) {
+    fn count(
+        &mut self,
+        now: Millis,
+        instance: InstanceId,
+        id: SourceId,
+        batch: &Batch,
+        range: Range<usize>,
+        returned: Returned,
+    ) {
         let retry = self.settings.retry;
         let Some(source) = self.sources.get_mut(&id) else {
             return;
@@ -272,40 +354,16 @@ impl RunLoop {
         if let Some(attempts) = source.failed(now, &retry, batch, rest.clone(), failed_at, &cause) {
             let first = batch.position(failed_at.unwrap_or(rest.start));
             let last = if failed_at.is_some() { first.clone() } else { batch.position(rest.end - 1) };
-            self.give_up(Failure::Envelopes { source: id, first, last, attempts, cause });
+            self.give_up(instance, Failure::Envelopes { source: id, first, last, attempts, cause });
         }
     }
 
-    /// The job cannot go on. What the living instance processed is still committed; a dead one took its memory with
-    /// it, so the next start replays from the last commit.
-    fn give_up(&mut self, failure: Failure) {
-        let dead = matches!(&failure, Failure::Envelopes { cause, .. } if cause.class == FailureClass::Trap);
+    /// The job cannot go on. What living instances processed is still committed; a dead one took its memory with it, so
+    /// the next start replays from the last commit.
+    fn fail(&mut self, failure: Failure) {
         self.failure.get_or_insert(failure);
-        if dead {
-            self.finish();
-        } else if self.phase == Phase::Running {
+        if self.phase == Phase::Running {
             self.phase = Phase::Stopping;
-        }
-    }
-
-    /// A new instance knows nothing of what the dead one saw since the last commit: read that again.
-    fn rebuilt(&mut self, result: Result<(), String>) {
-        self.busy = None;
-        if let Err(reason) = result {
-            self.failure.get_or_insert(Failure::Rebuild(reason));
-            return self.finish();
-        }
-        for (&source, state) in &mut self.sources {
-            if state.is_ending() {
-                continue;
-            }
-            self.generations += 1;
-            let generation = self.generations;
-            state.rewind(generation);
-            if self.phase != Phase::Running {
-                continue;
-            }
-            self.actions.push(Action::Read { source, generation, from: state.committed.clone() });
         }
     }
 }

@@ -41,6 +41,8 @@ pub enum TrapReason {
     Unreachable,
     /// More data in one host call than twice [`Limits::output_max_bytes`](crate::Limits::output_max_bytes).
     HostcallLimit,
+    /// It was ended from outside, by an [`Interrupter`](crate::Interrupter).
+    Interrupted,
     /// Any other trap, such as an access outside the memory or a call of `exit`.
     Other,
 }
@@ -74,6 +76,17 @@ impl CallError {
     pub fn is_trap(&self) -> bool {
         matches!(self, Self::Trap { .. } | Self::Ended(_))
     }
+
+    /// What ended a call that somebody wanted to end: not its own time.
+    pub(crate) fn interrupted(self) -> Self {
+        match self {
+            Self::Trap { reason: TrapReason::Timeout, .. } => Self::Trap {
+                reason: TrapReason::Interrupted,
+                message: "it was still running when another version was to go on".to_owned(),
+            },
+            other => other,
+        }
+    }
 }
 
 impl std::fmt::Display for TrapReason {
@@ -85,6 +98,7 @@ impl std::fmt::Display for TrapReason {
             Self::Stack => "stack overflow",
             Self::Unreachable => "unreachable",
             Self::HostcallLimit => "host call limit",
+            Self::Interrupted => "interrupted",
             Self::Other => "trap",
         })
     }

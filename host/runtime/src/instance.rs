@@ -12,6 +12,7 @@ use crate::bindings::exports::shardmill::task::{batch_processor, lifecycle, proc
 use crate::bindings::shardmill::task::types;
 use crate::engine::ticks;
 use crate::error::{self, CallError, TaskError, TrapReason};
+use crate::interrupt::{self, Interrupter};
 use crate::limits::{Limit, LimitHits, Limits};
 use crate::module::{Module, Processor};
 use crate::outputs::Outputs;
@@ -77,6 +78,7 @@ impl Instance {
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(limits.hostcall_bytes());
         store.set_max_component_handles(MAX_HANDLES);
+        interrupt::watch(&mut store);
         begin(&mut store, limits.init_timeout, None);
         let hits = Arc::clone(&spec.hits);
         let linked = module.instance.instantiate(&mut store).and_then(|instance| {
@@ -108,6 +110,11 @@ impl Instance {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended.is_some()
+    }
+
+    /// Lets somebody else end the calls of this instance.
+    pub fn set_interrupter(&mut self, interrupter: Interrupter) {
+        self.store.data_mut().call.interrupter = interrupter;
     }
 
     /// Adds a source; returns its index, for [`Instance::process`].
@@ -280,7 +287,10 @@ impl Instance {
             _ => answer,
         };
         answer.map_err(|error| {
-            let error = error::trap(&error, timeout, &journal.stderr_tail());
+            let mut error = error::trap(&error, timeout, &journal.stderr_tail());
+            if call.interrupter.is_interrupted() {
+                error = error.interrupted();
+            }
             count(&spec.hits, &error, time);
             self.ended = if let CallError::Trap { reason, .. } = &error { Some(*reason) } else { None };
             error
@@ -297,7 +307,7 @@ fn count(hits: &LimitHits, error: &CallError, time: Limit) {
         TrapReason::Tables => hits.count(Limit::Tables),
         TrapReason::Stack => hits.count(Limit::Stack),
         TrapReason::HostcallLimit => hits.count(Limit::HostCall),
-        TrapReason::Unreachable | TrapReason::Other => {}
+        TrapReason::Unreachable | TrapReason::Interrupted | TrapReason::Other => {}
     }
 }
 
@@ -306,7 +316,7 @@ type At<'a> = Option<(u32, envelope::Envelope<'a>)>;
 
 /// Sets the time that the guest has from now on, and where its log says it is.
 fn begin(store: &mut Store<State>, timeout: Duration, at: At<'_>) {
-    store.set_epoch_deadline(ticks(timeout));
+    interrupt::begin(store, ticks(timeout));
     let State { call, journal, sources, .. } = store.data_mut();
     call.timeout = timeout;
     call.gives_up_at = None;

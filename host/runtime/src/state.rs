@@ -11,6 +11,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use crate::capabilities;
 use crate::error::CallError;
 use crate::grants::Grants;
+use crate::interrupt::Interrupter;
 use crate::journal::{Journal, LogSink};
 use crate::limits::{LimitHits, Limits, MemoryLimiter};
 use crate::outputs::{Mark, OutputStreams, Outputs};
@@ -74,6 +75,9 @@ pub(crate) struct Call {
     pub(crate) timeout: Duration,
     /// Set by a wait that was to be longer than the time-out: when that wait is over, so is the call.
     pub(crate) gives_up_at: Option<Instant>,
+    /// Ticks of the engine that it has when those until its next look are over.
+    pub(crate) ticks_left: u64,
+    pub(crate) interrupter: Interrupter,
     pub(crate) commit: bool,
     pub(crate) shutdown: Option<String>,
 }

@@ -6,9 +6,10 @@
 //! fewer than so many attempts were made before, or always without a number.
 //!
 //! Configuration: `output`, where the messages go, `console.echo` unless set; `pause.ms`, how long each takes, 0 unless
-//! set.
+//! set; `MODULE.init`, `MODULE.process` and `MODULE.before-stop`, orders that the module of that name follows in every such
+//! call, so that one component can stand for several versions of a task, good and bad ones.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ thread_local! {
     static OUTPUT: Cell<u32> = const { Cell::new(0) };
     static NAME_STREAM: Cell<bool> = const { Cell::new(false) };
     static PAUSE: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    static ORDER: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 impl lifecycle::Guest for Echo {
@@ -46,11 +48,12 @@ impl lifecycle::Guest for Echo {
         NAME_STREAM.set(config::get("name.stream").is_some_and(|is| is == "true"));
         let pause = config::get("pause.ms").unwrap_or_else(|| "0".to_owned());
         PAUSE.set(Duration::from_millis(pause.parse().map_err(|error| format!("pause.ms: {error}"))?));
-        Ok(())
+        ORDER.set(order_for("process"));
+        order_for("init").map_or(Ok(()), |order| obey(&order)).map_err(|error| format!("{error:?}"))
     }
 
     fn before_stop() -> Result<(), String> {
-        Ok(())
+        order_for("before-stop").map_or(Ok(()), |order| obey(&order)).map_err(|error| format!("{error:?}"))
     }
 }
 
@@ -62,8 +65,16 @@ impl processor::Guest for Echo {
         if !pause.is_zero() {
             std::thread::sleep(pause);
         }
+        ORDER.with_borrow(|order| order.as_deref().map_or(Ok(()), obey))?;
         text.split_once('!').map_or(Ok(()), |(_, order)| obey(order))
     }
+}
+
+/// What this version is to do in every call of that name.
+fn order_for(call: &str) -> Option<String> {
+    let module = context::module_id();
+    let (name, _) = module.split_once('@')?;
+    config::get(&format!("{name}.{call}"))
 }
 
 fn send(envelope: &Envelope, text: &str) -> Result<(), TaskError> {

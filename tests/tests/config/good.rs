@@ -113,6 +113,10 @@ fn what_holds_is_shown_with_its_origin() {
     default                                  task.retry.max.attempts=3
     default                                  task.retry.backoff.ms=200
     default                                  task.retry.backoff.max.ms=10000
+    default                                  task.rollout=all
+    default                                  task.rollout.waves=1,10%,50%,100%
+    default                                  task.rollout.bake.ms=300000
+    default                                  task.rollout.drain.ms=5000
     default                                  task.shutdown.ms=30000
     default                                  task.on.delete=keep
     ");

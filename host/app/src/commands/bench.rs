@@ -1,6 +1,8 @@
 //! `shardmill bench drain`: what it costs to drain a stream through a task. The backend and the consumer are processes
 //! of their own, so that the figures are the consumer's alone.
 
+mod swap;
+
 use std::io::{BufRead, BufReader, IsTerminal};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -15,6 +17,8 @@ use super::loader::{Put, put_all};
 use super::run::Summary;
 use super::{BadInput, local_client, print, runtime, say, scratch_directory};
 use crate::cli::Drain;
+
+pub(crate) use swap::swap;
 
 const STREAM: &str = "bench";
 /// One record in ten holds the word that `filter-batch` looks for.
@@ -119,7 +123,8 @@ fn consume(args: &Drain, endpoints: &Endpoints) -> Result<Summary> {
     let directory = scratch_directory("bench")?;
     let name = args.task.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let properties = directory.join("bench.properties");
-    std::fs::write(&properties, configuration(args, endpoints, &name, &directory.join("out.jsonl")))
+    let wire = if args.wire_json { "json" } else { "cbor" };
+    std::fs::write(&properties, consumer_configuration(endpoints, &name, wire, &directory.join("out.jsonl")))
         .with_context(|| format!("failed to write {}", properties.display()))?;
     let output = this_program()?
         .args(["run", "--until-caught-up", "--json", "--config-path"])
@@ -138,9 +143,8 @@ fn consume(args: &Drain, endpoints: &Endpoints) -> Result<Summary> {
 }
 
 /// Not paced: the question is what a record costs, not how the service's five calls a second divide it.
-fn configuration(args: &Drain, endpoints: &Endpoints, task: &str, output: &Path) -> String {
+fn consumer_configuration(endpoints: &Endpoints, task: &str, wire: &str, output: &Path) -> String {
     let Endpoints { kinesis, dynamodb } = endpoints;
-    let wire = if args.wire_json { "json" } else { "cbor" };
     let input = format!("systems.kinesis-system.streams.{STREAM}.aws");
     format!(
         "job.name=bench\n\

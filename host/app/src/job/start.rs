@@ -5,20 +5,22 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use shardmill_aws::{Kinesis, LeaseTable};
 use shardmill_core::config::{Input, Job};
+use shardmill_core::rollout::FIRST_INSTANCE;
 use shardmill_core::run_loop::{Action, Event, RunLoop};
-use shardmill_runtime::{Module, TaskSpec};
+use shardmill_runtime::{Interrupter, Module, TaskSpec};
 use tokio::sync::mpsc;
 use tracing::info;
 use uuid::Uuid;
 
-use super::{InputState, TaskFailed};
+use super::TaskFailed;
+use super::supervisor::InputState;
 use crate::clock::Clock;
 use crate::fanout_reader::FanOut;
 use crate::lease_worker::{LeaseWorker, Told};
 use crate::outputs::OutputSystems;
 use crate::settings;
 use crate::status::Status;
-use crate::task_thread::{Control, Inbox, TaskThread, instantiate};
+use crate::task_thread::{Control, Inbox, Ready, TaskThread, instantiate};
 
 /// Batches of all shards together that may wait for the task thread; each shard has its own bound in bytes and
 /// records besides.
@@ -62,30 +64,33 @@ fn fan_out(input: &Input) -> Option<Arc<FanOut>> {
     Some(fan_out)
 }
 
-pub(super) type TaskChannels = (mpsc::UnboundedSender<Control>, mpsc::Sender<Event>, mpsc::UnboundedReceiver<Action>);
+/// A task thread as the supervisor sees it.
+pub(super) struct Task {
+    pub(super) control: mpsc::UnboundedSender<Control>,
+    pub(super) data: mpsc::Sender<Event>,
+    pub(super) requests: mpsc::UnboundedReceiver<Action>,
+    /// Of its first instance.
+    pub(super) interrupter: Interrupter,
+}
 
-/// Builds the task instance and starts its thread.
-pub(super) fn task(job: &Job, module: Module, clock: Clock, status: &Arc<Status>) -> Result<TaskChannels> {
-    let spec = TaskSpec { hits: status.snapshot().limits, ..settings::task_spec(job) };
-    let instance = instantiate(&module, &spec)
+/// Builds the first task instance and starts the task thread.
+pub(super) fn task(job: &Job, module: Module, spec: &TaskSpec, clock: Clock, status: &Arc<Status>) -> Result<Task> {
+    let instance = instantiate(&module, spec)
         .map_err(|error| TaskFailed(format!("task {} did not start: {error}", module.id())))?;
+    let interrupter = Interrupter::default();
+    let ready = Box::new(Ready { module, instance, interrupter: interrupter.clone() });
     let (requests, requested) = mpsc::unbounded_channel();
-    let task = TaskThread {
-        run_loop: RunLoop::new(clock.now(), settings::run_loop(job)),
-        module,
-        instance,
-        systems: OutputSystems::open(&job.outputs)?,
-        clock,
-        status: Arc::clone(status),
-        requests,
-        spec,
-    };
+    let run_loop = RunLoop::new(clock.now(), settings::run_loop(job));
+    let systems = OutputSystems::open(&job.outputs)?;
+    let task = TaskThread::new(run_loop, spec.clone(), systems, clock, Arc::clone(status), requests);
     let (control, controlled) = mpsc::unbounded_channel();
+    // Its receiver is right here.
+    drop(control.send(Control::AddInstance(FIRST_INSTANCE, ready)));
     let (data, batches) = mpsc::channel(BATCHES_WAITING_MAX);
     let runtime = tokio::runtime::Handle::current();
     std::thread::Builder::new()
         .name("task-0".to_owned())
         .spawn(move || task.run(&runtime, Inbox { control: controlled, data: batches }))
         .context("failed to start the task thread")?;
-    Ok((control, data, requested))
+    Ok(Task { control, data, requests: requested, interrupter })
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Secret;
 use crate::jobs::OnDelete;
 use crate::position::InitialPosition;
+use crate::rollout::Wave;
 use crate::stream::StreamIdentifier;
 
 /// One module and the configuration it runs under.
@@ -31,6 +32,7 @@ pub struct Job {
     pub grants: Grants,
     pub batch: BatchLimits,
     pub retry: Retry,
+    pub rollout: Rollout,
     /// How long a graceful stop may take before it is cut short.
     pub shutdown_timeout: Duration,
     /// Whether the job outlives its module's file.
@@ -318,6 +320,17 @@ pub struct Directory {
 pub struct BatchLimits {
     pub max_records: usize,
     pub max_bytes: usize,
+}
+
+/// How a new version of the module replaces the one that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rollout {
+    /// What a candidate has before it takes over; empty: it takes over at once.
+    pub waves: Vec<Wave>,
+    /// How long each wave is watched.
+    pub bake: Duration,
+    /// How long a call may hold up a move before it is ended and replayed.
+    pub drain: Duration,
 }
 
 /// What happens when a call fails.

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::check::nearest_name;
-use super::job::{BatchLimits, Job, Limits, Retry};
+use super::job::{BatchLimits, Job, Limits, Retry, Rollout};
 use super::keys::{self, Disposition, Key};
 use super::problem::{Code, Origin, Problem, Report};
 use super::secret::{self, SENSITIVE};
@@ -60,6 +60,7 @@ pub(super) fn job(
             max_bytes: settings.size("task.batch.max.bytes"),
         },
         retry: retry(&mut settings),
+        rollout: rollout(&mut settings),
         shutdown_timeout: settings.millis("task.shutdown.ms"),
         on_delete: on_delete(&mut settings),
         task_config: task_config(&mut settings),
@@ -103,6 +104,16 @@ fn retry(settings: &mut Settings<'_>) -> Retry {
         settings.conflict(message, key, "lower the one or raise the other");
     }
     retry
+}
+
+fn rollout(settings: &mut Settings<'_>) -> Rollout {
+    let is_canary = settings.text("task.rollout").is_some_and(|how| how.eq_ignore_ascii_case("canary"));
+    let waves = settings.text("task.rollout.waves").unwrap_or_default();
+    Rollout {
+        waves: if is_canary { value::waves(&waves).unwrap_or_default() } else { Vec::new() },
+        bake: settings.millis("task.rollout.bake.ms"),
+        drain: settings.millis("task.rollout.drain.ms"),
+    }
 }
 
 /// Samza refuses other groupers for Kinesis too: the lease table, not the job, decides who reads which shard.

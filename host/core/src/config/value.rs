@@ -8,6 +8,8 @@ use super::job::Directory;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::rollout::Wave;
+
 /// The type of a key's value.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
@@ -48,6 +50,8 @@ pub(super) enum Kind {
     List,
     /// Directories with commas between, each `/host/path[::/guest/path][:ro|:rw]`.
     Directories,
+    /// Numbers and percentages of shards with commas between.
+    Waves,
     /// Anything: the value is not looked at.
     Any,
 }
@@ -89,6 +93,7 @@ impl Kind {
             Self::SessionName => is_session_name(word),
             Self::List => !list(word).is_empty(),
             Self::Directories => !list(word).is_empty() && list(word).into_iter().all(|it| directory(it).is_some()),
+            Self::Waves => waves(word).is_some(),
         };
         if good { Ok(()) } else { Err(Mismatch { expected: self.expected(), hint: self.hint(text) }) }
     }
@@ -109,7 +114,7 @@ impl Kind {
             Self::Url => "URL".to_owned(),
             Self::Host => "host".to_owned(),
             Self::HostPatterns => "hosts with `|` between".to_owned(),
-            Self::List => "list".to_owned(),
+            Self::List | Self::Waves => "list".to_owned(),
             Self::Directories => "directories".to_owned(),
         }
     }
@@ -137,6 +142,9 @@ impl Kind {
             Self::SessionName => "2 to 64 letters, digits and `_+=,.@-`".to_owned(),
             Self::List => "one or more names with commas between".to_owned(),
             Self::Directories => "/path[::/path/in/the/task][:ro|:rw], several with commas between".to_owned(),
+            Self::Waves => {
+                "numbers from 1 and percentages from 1% to 100% with commas between, such as 1,10%,50%".to_owned()
+            }
         }
     }
 
@@ -178,6 +186,17 @@ pub(super) fn millis(n: i64) -> Option<Duration> {
 }
 
 /// Names between commas; blanks around them and empty places do not count.
+/// The waves before a take-over: `100%` is one.
+pub(super) fn waves(text: &str) -> Option<Vec<Wave>> {
+    let wave = |word: &str| match word.strip_suffix('%') {
+        Some(percent) => percent.parse().ok().filter(|percent| (1..=100).contains(percent)).map(Wave::Percent),
+        None => word.parse().ok().filter(|shards| *shards > 0).map(Wave::Shards),
+    };
+    let waves: Option<Vec<Wave>> = list(text).into_iter().map(wave).collect();
+    let waves = waves.filter(|waves| !waves.is_empty())?;
+    Some(waves.into_iter().take_while(|wave| *wave != Wave::Percent(100)).collect())
+}
+
 pub(super) fn list(text: &str) -> Vec<&str> {
     text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect()
 }

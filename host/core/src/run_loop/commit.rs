@@ -49,14 +49,24 @@ impl Commit {
         if !self.is_idle() {
             return false;
         }
+        self.note(now, sources);
+        self.flushing = !self.noted.is_empty();
+        self.flushing
+    }
+
+    /// As [`Commit::start`], for a flush that happens in any case; nothing may be under way.
+    pub(super) fn start_anyway(&mut self, now: Millis, sources: &BTreeMap<SourceId, Source>) {
+        self.note(now, sources);
+        self.flushing = true;
+    }
+
+    fn note(&mut self, now: Millis, sources: &BTreeMap<SourceId, Source>) {
         self.requested = false;
         if let Some(interval) = self.interval {
             self.due_at = now + interval;
         }
         let noted = sources.iter().map(|(&id, source)| (source.wants_end(), (id, source.epoch, source.uncommitted())));
         self.noted = noted.filter(|(ends, noted)| *ends || noted.2.is_some()).map(|(_, noted)| noted).collect();
-        self.flushing = !self.noted.is_empty();
-        self.flushing
     }
 
     /// The outputs are durable: the checkpoints to write. Only they are waited for: to seal a shard may take as long as

@@ -11,6 +11,10 @@ use crate::shard::ChildShard;
 /// A shard as the run loop and the guest number it.
 pub type SourceId = u32;
 
+/// A place for one live instance of the task: a version of its module. The number outlives a trap (another instance of
+/// the same module is built in its place) and is never used again for another version.
+pub type InstanceId = u64;
+
 /// Tells the readings of one shard apart: everything that an older reading still delivers is dropped.
 pub type Generation = u64;
 
@@ -40,12 +44,31 @@ pub struct Retry {
 pub enum Event {
     /// Time passed; see [`RunLoop::wake_at`](super::RunLoop::wake_at).
     Tick,
-    /// The lease of a shard is held and its parents are done.
+    /// An instance is built, and ready for its first envelope.
+    Added {
+        instance: InstanceId,
+    },
+    /// The lease of a shard is held and its parents are done; `instance` processes it.
     Assigned {
         source: SourceId,
         epoch: Epoch,
         checkpoint: Checkpoint,
+        instance: InstanceId,
     },
+    /// From the end of the call in flight on, these sources are processed by these instances; answered with
+    /// [`Action::Routed`]. Sources that are not here are passed over.
+    Route {
+        moves: Vec<(SourceId, InstanceId)>,
+        /// Instances that are needed no more: each says goodbye and is dropped once it has no source left.
+        retire: Vec<InstanceId>,
+    },
+    /// The answer to [`Action::GaveUp`] when no other instance takes over: the job stops.
+    GiveUp {
+        instance: InstanceId,
+    },
+    /// No call from now on; what is processed is still committed.
+    Pause,
+    Resume,
     /// The lease is gone.
     Revoked {
         source: SourceId,
@@ -67,7 +90,10 @@ pub enum Event {
     /// The answer to [`Action::Rebuild`].
     Rebuilt(Result<(), String>),
     /// The answer to [`Action::BeforeStop`], whether it succeeded or not.
-    BeforeStopReturned,
+    BeforeStopReturned {
+        /// The instance died of it: what it did since the last commit is replayed.
+        trapped: bool,
+    },
     /// The answer to [`Action::Flush`].
     Flushed(Result<(), String>),
     /// The answer to [`Action::Checkpoint`].
@@ -135,14 +161,32 @@ pub enum Action {
         records: usize,
     },
     Call {
+        instance: InstanceId,
         source: SourceId,
         batch: Arc<Batch>,
         range: Range<usize>,
         attempt: u32,
     },
-    /// Drop the dead instance and build a new one.
-    Rebuild,
-    BeforeStop,
+    /// Drop the dead instance and build a new one in its place.
+    Rebuild {
+        instance: InstanceId,
+    },
+    /// Let the instance say goodbye: its last call.
+    BeforeStop {
+        instance: InstanceId,
+    },
+    /// The instance is needed no more.
+    Drop {
+        instance: InstanceId,
+    },
+    /// Everything that [`Event::Route`] asked for is done.
+    Routed,
+    /// The instance cannot go on. Nothing is called on it until its sources are routed to another one
+    /// ([`Event::Route`]) or nobody takes over ([`Event::GiveUp`]).
+    GaveUp {
+        instance: InstanceId,
+        failure: Failure,
+    },
     /// Make the outputs durable.
     Flush,
     Checkpoint {

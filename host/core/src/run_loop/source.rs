@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{CallFailure, FailureClass, Generation, Retry, Settings, backoff};
+use super::{CallFailure, FailureClass, Generation, InstanceId, Retry, Settings, backoff};
 use crate::envelope::Batch;
 use crate::leases::{Epoch, Millis};
 use crate::position::{Checkpoint, Position};
@@ -13,7 +13,17 @@ use crate::shard::ChildShard;
 pub(super) struct Source {
     pub(super) epoch: Epoch,
     pub(super) generation: Generation,
+    /// Who processes it.
+    pub(super) instance: InstanceId,
+    /// Who is to process it, from the next pause between two calls on.
+    pub(super) moving_to: Option<InstanceId>,
+    /// A checkpoint up to here was asked for.
     pub(super) committed: Checkpoint,
+    /// Outputs up to here are durable, and whoever made them said goodbye if he is gone: a replay starts here. Never
+    /// before `committed`; beyond it while an earlier checkpoint is on its way.
+    durable: Checkpoint,
+    /// Whether it is being read; not after a trap until there is an instance again.
+    reading: bool,
     /// The reader delivered everything; the children that it was told of.
     pub(super) end: Option<Vec<ChildShard>>,
     ending: bool,
@@ -48,11 +58,16 @@ pub(super) struct Progress {
 }
 
 impl Source {
-    pub(super) fn new(epoch: Epoch, generation: Generation, checkpoint: Checkpoint) -> Self {
+    /// Not read yet.
+    pub(super) fn new(epoch: Epoch, instance: InstanceId, checkpoint: Checkpoint) -> Self {
         Self {
             epoch,
-            generation,
-            committed: checkpoint,
+            generation: 0,
+            instance,
+            moving_to: None,
+            committed: checkpoint.clone(),
+            durable: checkpoint,
+            reading: false,
             end: None,
             ending: false,
             processed: None,
@@ -154,18 +169,54 @@ impl Source {
         None
     }
 
-    /// Everything since the last commit will be delivered again under the new generation.
-    pub(super) fn rewind(&mut self, generation: Generation) {
+    /// Whether deliveries under this generation count.
+    pub(super) fn reads(&self, generation: Generation) -> bool {
+        self.reading && self.generation == generation
+    }
+
+    pub(super) fn is_reading(&self) -> bool {
+        self.reading
+    }
+
+    /// A reading begins; returns where.
+    pub(super) fn read(&mut self, generation: Generation) -> Checkpoint {
         self.generation = generation;
+        self.reading = true;
+        self.durable.clone()
+    }
+
+    /// Everything since the last flush will have to be delivered again, by another reading.
+    pub(super) fn rewind(&mut self) {
+        self.reading = false;
         self.queue.clear();
         self.processed = None;
         self.prefix = None;
         self.end = None;
     }
 
+    /// Another version goes on where this one stopped; the failures of the old one are not its own.
+    pub(super) fn move_to(&mut self, instance: InstanceId) {
+        self.instance = instance;
+        self.moving_to = None;
+        self.trouble = None;
+        self.prefix = None;
+    }
+
     /// What a commit would write now, if it is more than what is written.
     pub(super) fn uncommitted(&self) -> Option<Checkpoint> {
-        self.processed.clone().map(Checkpoint::At).filter(|position| *position > self.committed)
+        match &self.processed {
+            Some(position) => Some(Checkpoint::At(position.clone())),
+            None if self.durable > self.committed => Some(self.durable.clone()),
+            None => None,
+        }
+        .filter(|position| *position > self.committed)
+    }
+
+    /// Outputs up to `checkpoint` are durable.
+    pub(super) fn flushed(&mut self, checkpoint: Checkpoint) {
+        if checkpoint > self.durable {
+            self.durable = checkpoint;
+        }
     }
 
     /// Processed to the end, and the lease machine does not know yet.

@@ -6,6 +6,7 @@ mod commits;
 mod failures;
 mod model;
 mod order;
+mod routes;
 mod stops;
 
 use super::*;

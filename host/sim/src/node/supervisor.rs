@@ -10,6 +10,7 @@ use shardmill_core::service::ServiceError;
 use shardmill_core::shard::{HashRange, ShardId};
 
 use super::reading::ShardReader;
+use super::task::INSTANCE;
 use super::{Life, Node};
 use crate::outside::Outside;
 use crate::queue::Part;
@@ -167,7 +168,7 @@ impl Node {
         if source == next {
             sources.push(SourceState { shard, hash_range: None, latest: Latest::Next, reading: None });
         }
-        self.tell_task(out, Event::Assigned { source, epoch, checkpoint });
+        self.tell_task(out, Event::Assigned { source, epoch, checkpoint, instance: INSTANCE });
         source
     }
 
@@ -206,7 +207,14 @@ impl Node {
                 self.supervisor.failed |= result.is_err();
                 self.release(out);
             }
-            Asked::Call { .. } | Asked::Rebuild | Asked::BeforeStop | Asked::Flush => {}
+            // There is no other version.
+            Asked::GaveUp { instance, .. } => self.tell_task(out, Event::GiveUp { instance }),
+            Asked::Call { .. }
+            | Asked::Rebuild { .. }
+            | Asked::BeforeStop { .. }
+            | Asked::Drop { .. }
+            | Asked::Routed
+            | Asked::Flush => {}
         }
     }
 

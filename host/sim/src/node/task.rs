@@ -7,13 +7,18 @@ use std::ops::Range;
 
 use shardmill_core::envelope::Batch;
 use shardmill_core::leases::Millis;
-use shardmill_core::run_loop::{self, Action, CallFailure, Event, FailureClass, Returned, RunLoop, SourceId};
+use shardmill_core::run_loop::{
+    self, Action, CallFailure, Event, FailureClass, InstanceId, Returned, RunLoop, SourceId,
+};
 
 use super::Node;
 use crate::audit::RecordId;
 use crate::outside::Outside;
 use crate::queue::Part;
 use crate::world::Flaw;
+
+/// The one instance of the task.
+pub(super) const INSTANCE: InstanceId = 0;
 
 /// Batches of all shards that may wait for the task, as in the host.
 const BATCHES_WAITING_MAX: usize = 64;
@@ -39,7 +44,7 @@ impl TaskThread {
     pub(super) fn new(local: Millis, settings: run_loop::Settings) -> Self {
         Self {
             run_loop: RunLoop::new(local, settings),
-            control: VecDeque::new(),
+            control: VecDeque::from([Event::Added { instance: INSTANCE }]),
             data: VecDeque::new(),
             answer: Some(Event::Tick),
             todo: VecDeque::new(),
@@ -118,7 +123,7 @@ impl Node {
     /// the lease before.
     fn show(&self, out: &mut Outside, event: &Event) {
         match event {
-            Event::Assigned { source, epoch, checkpoint } => {
+            Event::Assigned { source, epoch, checkpoint, .. } => {
                 out.audit.assigned(self.id, *source, self.supervisor.shard(*source), *epoch, checkpoint);
             }
             Event::Revoked { source, epoch } | Event::Sealed { source, epoch } => {
@@ -134,7 +139,7 @@ impl Node {
         let takes = match &action {
             Action::Call { .. } => out.task.call(&mut out.dice),
             Action::Flush => out.task.flush(&mut out.dice),
-            Action::Rebuild | Action::BeforeStop => 1 + out.dice.below(300),
+            Action::Rebuild { .. } | Action::BeforeStop { .. } => 1 + out.dice.below(300),
             Action::Read { source, generation, from } => {
                 out.audit.reading(self.id, *source, *generation, from);
                 0
@@ -160,8 +165,8 @@ impl Node {
     fn through(&mut self, out: &mut Outside, action: Action) -> Event {
         match action {
             Action::Call { source, batch, range, .. } => self.called(out, source, &batch, range),
-            Action::Rebuild => Event::Rebuilt(Ok(())),
-            Action::BeforeStop => Event::BeforeStopReturned,
+            Action::Rebuild { .. } => Event::Rebuilt(Ok(())),
+            Action::BeforeStop { .. } => Event::BeforeStopReturned { trapped: false },
             Action::Flush if out.task.flush_fails(&mut out.dice) => {
                 let some = out.dice.index(self.task.outputs.len() + 1);
                 out.audit.durable(out.now, &self.task.outputs[..some]);
@@ -225,7 +230,7 @@ fn brief(event: &Event) -> String {
 
 fn brief_action(action: &Action) -> String {
     match action {
-        Action::Call { source, batch, range, attempt } => {
+        Action::Call { source, batch, range, attempt, .. } => {
             let first = batch.position(range.start);
             format!("Call {{ {source}, {} records from {first}, attempt {attempt} }}", range.len())
         }

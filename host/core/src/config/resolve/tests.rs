@@ -18,6 +18,8 @@ fn sample(key: &Key) -> &'static str {
         "aws.kcl.BillingMode" => "PROVISIONED",
         "aws.kcl.ShardSyncStrategyType" => "PERIODIC",
         "aws.wire.protocol" => "json",
+        "task.rollout" => "canary",
+        "task.rollout.waves" => "1,50%",
         "aws.kcl.RetrievalMode" => "FANOUT",
         "aws.kcl.ConsumerArn" => "arn:aws:kinesis:eu-central-1:123456789012:stream/x/consumer/c:1",
         "task.grant.dir" => "/data::/in:rw",

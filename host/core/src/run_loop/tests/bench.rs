@@ -6,7 +6,7 @@ use crate::envelope::{Batch, BatchBuilder, Envelope};
 use crate::leases::Millis;
 use crate::position::Checkpoint;
 use crate::run_loop::{
-    Action, CallFailure, Event, Failure, FailureClass, Generation, Returned, RunLoop, Settings, SourceId,
+    Action, CallFailure, Event, Failure, FailureClass, Generation, InstanceId, Returned, RunLoop, Settings, SourceId,
 };
 use crate::shard::{ChildShard, HashRange};
 
@@ -17,7 +17,12 @@ pub(super) struct Bench {
     pub(super) generations: BTreeMap<SourceId, Generation>,
     /// Envelopes in the call under way.
     called: usize,
+    /// Whether another instance would take over from one that gives up; if not, the job stops at once.
+    pub(super) has_fallback: bool,
 }
+
+/// The instance that is there from the start.
+pub(super) const FIRST: InstanceId = 0;
 
 /// Records with these sequence numbers and messages of 100 bytes.
 pub(super) fn batch(sequences: impl IntoIterator<Item = u64>) -> Batch {
@@ -51,32 +56,49 @@ fn sequences(batch: &Batch, range: std::ops::Range<usize>) -> String {
     }
 }
 
+/// Of an instance other than the first.
+fn on_instance(instance: InstanceId) -> String {
+    if instance == FIRST { String::new() } else { format!(" on {instance}") }
+}
+
 /// What an action is, in a few words.
 pub(super) fn show(action: &Action) -> String {
     match action {
         Action::Read { source, from, .. } => format!("read {source} from {from}"),
         Action::Processed { source, records, .. } => format!("through {source} {records}"),
-        Action::Call { source, batch, range, attempt } => {
+        Action::Call { instance, source, batch, range, attempt } => {
             let again = if *attempt > 1 { format!(" attempt {attempt}") } else { String::new() };
-            format!("call {source} {}{again}", sequences(batch, range.clone()))
+            format!("call {source} {}{again}{}", sequences(batch, range.clone()), on_instance(*instance))
         }
-        Action::Rebuild => "rebuild".to_owned(),
-        Action::BeforeStop => "before-stop".to_owned(),
+        Action::Rebuild { instance } => format!("rebuild{}", on_instance(*instance)),
+        Action::BeforeStop { instance } => format!("before-stop{}", on_instance(*instance)),
+        Action::Drop { instance } => format!("drop {instance}"),
+        Action::Routed => "routed".to_owned(),
+        Action::GaveUp { instance, failure } => format!("gave up{}: {}", on_instance(*instance), tell(failure)),
         Action::Flush => "flush".to_owned(),
         Action::Checkpoint { source, checkpoint, .. } => format!("checkpoint {source} {checkpoint}"),
         Action::EndShard { source, children, .. } => format!("end {source} children {}", children.len()),
         Action::Shutdown(reason) => format!("shutdown: {reason}"),
         Action::Finished(Ok(())) => "finished".to_owned(),
-        Action::Finished(Err(Failure::Envelopes { source, first, last, attempts, cause })) => {
+        Action::Finished(Err(failure)) => tell(failure),
+    }
+}
+
+fn tell(failure: &Failure) -> String {
+    match failure {
+        Failure::Envelopes { source, first, last, attempts, cause } => {
             format!("failed at {source} {first}-{last} after {attempts}: {}", cause.message)
         }
-        Action::Finished(Err(other)) => format!("failed: {other:?}"),
+        other => format!("failed: {other:?}"),
     }
 }
 
 impl Bench {
     pub(super) fn new(settings: Settings) -> Self {
-        Self { run_loop: RunLoop::new(0, settings), now: 0, generations: BTreeMap::new(), called: 0 }
+        let run_loop = RunLoop::new(0, settings);
+        let mut bench = Self { run_loop, now: 0, generations: BTreeMap::new(), called: 0, has_fallback: false };
+        bench.on(Event::Added { instance: FIRST });
+        bench
     }
 
     /// Sources that are read from the start, with the envelopes `1..=records` delivered to each.
@@ -91,7 +113,12 @@ impl Bench {
     }
 
     pub(super) fn on(&mut self, event: Event) -> Vec<String> {
-        let actions = self.run_loop.on(self.now, event);
+        let mut actions = self.run_loop.on(self.now, event);
+        let gave_up = actions.iter().position(|action| matches!(action, Action::GaveUp { .. }));
+        if let Some(index) = gave_up.filter(|_| !self.has_fallback) {
+            actions.remove(index);
+            actions.extend(self.run_loop.on(self.now, Event::GiveUp { instance: FIRST }));
+        }
         for action in &actions {
             match action {
                 Action::Read { source, generation, .. } => drop(self.generations.insert(*source, *generation)),
@@ -103,7 +130,12 @@ impl Bench {
     }
 
     pub(super) fn assign(&mut self, source: SourceId, epoch: u64, checkpoint: Checkpoint) -> Vec<String> {
-        self.on(Event::Assigned { source, epoch, checkpoint })
+        self.on(Event::Assigned { source, epoch, checkpoint, instance: FIRST })
+    }
+
+    /// The last instance asked says goodbye.
+    pub(super) fn goodbye(&mut self) -> Vec<String> {
+        self.on(Event::BeforeStopReturned { trapped: false })
     }
 
     pub(super) fn deliver(&mut self, source: SourceId, sequences: impl IntoIterator<Item = u64>) -> Vec<String> {

@@ -90,7 +90,7 @@ fn a_seal_that_waits_does_not_hold_up_the_stop() {
     assert_eq!(bench.flushed(), ["checkpoint 0 5", "end 0 children 1"]);
     bench.checkpointed(0);
     assert_eq!(bench.on(Event::Stop), ["before-stop"]);
-    assert_eq!(bench.on(Event::BeforeStopReturned), ["finished"]);
+    assert_eq!(bench.goodbye(), ["finished"]);
 }
 
 /// The lease is lost during the flush: no checkpoint for it, and nobody waits for an answer.

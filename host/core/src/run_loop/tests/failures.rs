@@ -17,7 +17,7 @@ fn a_failed_call_is_repeated_with_a_doubling_wait_and_then_ends_the_job() {
     assert_eq!(bench.run_loop.wake_at(), 300);
     assert_eq!(bench.tick(300), ["call 0 1-5 attempt 3"]);
     assert_eq!(bench.fail(0, None, Other), ["before-stop"]);
-    assert_eq!(bench.on(Event::BeforeStopReturned), ["failed at 0 1-5 after 3: Other"]);
+    assert_eq!(bench.goodbye(), ["failed at 0 1-5 after 3: Other"]);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn the_envelopes_before_a_named_one_are_called_alone() {
     bench.fail(0, Some(0), Other);
     assert_eq!(bench.tick(300), ["call 0 6-8 attempt 3"]);
     bench.fail(0, Some(0), Other);
-    assert_eq!(bench.on(Event::BeforeStopReturned), ["flush"], "what was good is committed");
+    assert_eq!(bench.goodbye(), ["flush"], "what was good is committed");
     assert_eq!(bench.flushed(), ["checkpoint 0 5"]);
     assert_eq!(bench.checkpointed(0), ["failed at 0 6-6 after 3: Other"]);
 }
@@ -75,7 +75,7 @@ fn a_named_envelope_that_cannot_be_the_one_is_ignored() {
     for (processed, failed_at) in [(3, Some(1)), (3, Some(8)), (3, Some(99))] {
         let (mut bench, _) = Bench::delivered(SETTINGS, &[8]);
         bench.fail(processed, failed_at, Reject);
-        assert_eq!(bench.on(Event::BeforeStopReturned), ["flush"]);
+        assert_eq!(bench.goodbye(), ["flush"]);
         bench.flushed();
         assert_eq!(bench.checkpointed(0), ["failed at 0 4-8 after 1: Reject"], "{failed_at:?}");
     }
@@ -92,7 +92,7 @@ fn what_can_never_succeed_ends_the_job_at_once() {
     for (class, failed_at, expected) in cases {
         let (mut bench, _) = Bench::delivered(SETTINGS, &[5]);
         assert_eq!(bench.fail(0, failed_at, class), ["before-stop"], "{expected}");
-        assert_eq!(bench.on(Event::BeforeStopReturned), [expected]);
+        assert_eq!(bench.goodbye(), [expected]);
     }
 }
 
@@ -103,7 +103,7 @@ fn what_precedes_a_rejected_envelope_is_processed_and_committed() {
     assert_eq!(bench.fail(0, Some(2), Reject), ["call 0 1-2"]);
     assert_eq!(bench.ok(), ["call 0 3-5"]);
     assert_eq!(bench.fail(0, Some(0), Reject), ["before-stop"]);
-    assert_eq!(bench.on(Event::BeforeStopReturned), ["flush"]);
+    assert_eq!(bench.goodbye(), ["flush"]);
     assert_eq!(bench.flushed(), ["checkpoint 0 2"]);
     assert_eq!(bench.checkpointed(0), ["failed at 0 3-3 after 1: Reject"]);
 }
@@ -115,7 +115,7 @@ fn an_error_after_the_last_envelope_is_the_last_envelopes() {
     bench.fail(5, None, Other);
     assert_eq!(bench.tick(100), ["call 0 5 attempt 2"]);
     bench.fail(1, None, Reject);
-    bench.on(Event::BeforeStopReturned);
+    bench.goodbye();
     bench.flushed();
     assert_eq!(bench.checkpointed(0), ["failed at 0 5-5 after 2: Reject"]);
 }

@@ -1,6 +1,8 @@
 //! Random histories: sources come and go, deliver in pieces, calls fail in every way, answers are late, the job is
-//! stopped somewhere. A model of each shard knows what may happen next and checks every action.
+//! stopped somewhere; versions are deployed, some shards or all move to them and back, they trap in every place. A model
+//! of each shard and of each instance knows what may happen next and checks every action.
 
+mod instances;
 mod shard;
 
 use std::ops::Range;
@@ -8,7 +10,10 @@ use std::ops::Range;
 use super::bench::{failure, sequence, show};
 use crate::dice::{Dice, histories};
 use crate::leases::{Epoch, Millis};
-use crate::run_loop::{Action, Event, Failure, FailureClass, Generation, Retry, Returned, RunLoop, Settings, SourceId};
+use crate::run_loop::{
+    Action, Event, Failure, FailureClass, Generation, InstanceId, Retry, Returned, RunLoop, Settings, SourceId,
+};
+use instances::Instances;
 use shard::{Poison, Shard};
 
 const STEPS: u64 = 400;
@@ -24,15 +29,24 @@ fn no_history_breaks_an_invariant_and_all_is_processed_in_the_end() {
 #[derive(Debug)]
 enum Busy {
     Call {
+        instance: InstanceId,
         source: SourceId,
         generation: Generation,
         first: u64,
         len: usize,
     },
-    Rebuild,
-    BeforeStop,
+    Rebuild(InstanceId),
+    BeforeStop(InstanceId),
     /// What each shard had processed when the flush began.
     Flush(Vec<(SourceId, Epoch, u64)>),
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.tail());
+        }
+    }
 }
 
 struct History {
@@ -48,8 +62,10 @@ struct History {
     seals: Vec<(SourceId, Epoch)>,
     /// The loop was told to stop, or cannot go on.
     stopping: bool,
-    /// The instance is dead and no other was built, or its outputs are gone: what it processed is lost.
-    dead: bool,
+    instances: Instances,
+    paused: bool,
+    /// The outputs are gone.
+    unflushed: bool,
     finished: bool,
     log: Vec<String>,
 }
@@ -72,7 +88,7 @@ impl History {
                 shard.poison.insert(1 + dice.below(150), poison);
             }
         }
-        Self {
+        let mut this = Self {
             dice,
             settings,
             run_loop: RunLoop::new(0, settings),
@@ -83,10 +99,14 @@ impl History {
             checkpoints: Vec::new(),
             seals: Vec::new(),
             stopping: false,
-            dead: false,
+            instances: Instances::default(),
+            paused: false,
+            unflushed: false,
             finished: false,
             log: Vec::new(),
-        }
+        };
+        this.add_instance();
+        this
     }
 
     fn play(mut self) {
@@ -100,6 +120,7 @@ impl History {
                 assert!(!shard.is_hopeless(), "the job goes on after a record that can never succeed");
                 assert_eq!(shard.processed, shard.records, "all is processed; {}", self.tail());
             }
+            self.instances.assert_settled();
             self.stop();
             self.wind_down();
         }
@@ -116,13 +137,16 @@ impl History {
         match self.dice.below(100) {
             0..20 => drop(self.shards[source].fetch(&mut self.dice)),
             20..45 => drop(self.deliver(source)),
-            45..75 => drop(self.answer()),
+            45..73 => drop(self.answer()),
+            73..75 => drop(self.answer_give_up()),
             75..82 => drop(self.answer_checkpoint()),
             82..85 => drop(self.answer_seal()),
             85..88 => self.revoke(source),
             88..92 => self.assign(source),
             92..94 => self.put(source),
-            94..99 => {
+            94..96 => self.route(),
+            96 => self.pause(),
+            97..99 => {
                 self.now += self.dice.below(400);
                 self.on(Event::Tick);
             }
@@ -133,6 +157,9 @@ impl History {
 
     /// Everything that is under way comes to its end; no lease is lost any more.
     fn wind_down(&mut self) {
+        if self.paused {
+            self.pause();
+        }
         (0..self.shards.len()).for_each(|source| self.assign(source));
         for _ in 0..STEPS_MAX {
             if self.finished {
@@ -140,7 +167,7 @@ impl History {
             }
             let fetched = (0..self.shards.len()).any(|source| self.shards[source].fetch(&mut self.dice));
             let delivered = (0..self.shards.len()).any(|source| self.deliver(source));
-            let happened = self.answer() || self.answer_checkpoint() || self.answer_seal();
+            let happened = self.answer() || self.answer_give_up() || self.answer_checkpoint() || self.answer_seal();
             if fetched || delivered || happened {
                 continue;
             }
@@ -165,8 +192,9 @@ impl History {
 
     fn assign(&mut self, source: usize) {
         if self.shards[source].is_free() && !self.stopping && !self.finished {
-            let checkpoint = self.shards[source].assign();
-            self.on(Event::Assigned { source: id(source), epoch: self.shards[source].epoch, checkpoint });
+            let instance = self.instances.any(&mut self.dice);
+            let checkpoint = self.shards[source].assign(instance);
+            self.on(Event::Assigned { source: id(source), epoch: self.shards[source].epoch, checkpoint, instance });
         }
     }
 
@@ -227,16 +255,24 @@ impl History {
     fn answer(&mut self) -> bool {
         let Some(busy) = self.busy.take() else { return false };
         let event = match busy {
-            Busy::Call { source, generation, first, len } => self.call(source, generation, first, len),
-            Busy::Rebuild => {
-                self.dead = false;
-                // The new instance saw nothing of what was not committed.
-                self.shards.iter_mut().for_each(|shard| shard.processed = shard.committed);
+            Busy::Call { instance, source, generation, first, len } => {
+                self.call(instance, source, generation, first, len)
+            }
+            Busy::Rebuild(_) if self.dice.below(50) == 0 => Event::Rebuilt(Err("no memory".to_owned())),
+            Busy::Rebuild(instance) => {
+                self.instances.rebuilt(instance);
                 Event::Rebuilt(Ok(()))
             }
-            Busy::BeforeStop => Event::BeforeStopReturned,
+            Busy::BeforeStop(instance) => {
+                let trapped = self.dice.chance(20);
+                self.instances.said_goodbye(instance);
+                if trapped {
+                    self.died(instance);
+                }
+                Event::BeforeStopReturned { trapped }
+            }
             Busy::Flush(_) if self.dice.below(400) == 0 => {
-                (self.stopping, self.dead) = (true, true);
+                (self.stopping, self.unflushed) = (true, true);
                 Event::Flushed(Err("no space".to_owned()))
             }
             Busy::Flush(processed) => {
@@ -254,9 +290,16 @@ impl History {
     }
 
     /// What the guest makes of a call.
-    fn call(&mut self, source: SourceId, generation: Generation, first: u64, len: usize) -> Event {
+    fn call(
+        &mut self,
+        instance: InstanceId,
+        source: SourceId,
+        generation: Generation,
+        first: u64,
+        len: usize,
+    ) -> Event {
         let shard = &mut self.shards[source as usize];
-        let poisoned = shard.poison_in(first, len);
+        let poisoned = shard.poison_in(instance, first, len);
         let by_chance = self.dice.chance(3).then_some((self.dice.index(len), FailureClass::Retry(None)));
         let returned = match poisoned.or(by_chance) {
             Some((index, class)) => failed(&mut self.dice, index, class),
@@ -265,7 +308,9 @@ impl History {
         if shard.held && shard.generation == generation {
             shard.processed += returned.processed as u64;
         }
-        self.dead |= matches!(&returned.error, Some(error) if error.class == FailureClass::Trap);
+        if matches!(&returned.error, Some(error) if error.class == FailureClass::Trap) {
+            self.died(instance);
+        }
         Event::Returned(returned)
     }
 
@@ -284,26 +329,36 @@ impl History {
     fn check(&mut self, action: Action) {
         match action {
             Action::Read { source, generation, from } => {
-                assert!(generation > self.generation && !self.dead && !self.stopping, "{}", self.tail());
+                assert!(generation > self.generation && !self.stopping, "{}", self.tail());
                 self.generation = generation;
+                self.instances.check_reading(self.shards[source as usize].runs_on());
                 self.shards[source as usize].read(generation, &from);
             }
             Action::Processed { source, generation, records, .. } => {
                 self.shards[source as usize].through(generation, records);
             }
-            Action::Call { source, batch, range, attempt } => {
-                assert!(!self.stopping && !self.dead, "{}", self.tail());
+            Action::Call { instance, source, batch, range, attempt } => {
+                assert!(!self.stopping && !self.paused, "{}", self.tail());
+                self.instances.check_call(instance);
                 self.check_bounds(&batch, range.clone());
-                let shard = &self.shards[source as usize];
+                let shard = &mut self.shards[source as usize];
+                assert_eq!(instance, shard.runs_on(), "a call on another instance than the last route says");
+                shard.arrive();
                 shard.check_call(&batch, range.clone(), attempt, self.settings.retry.max_attempts);
                 let (first, generation) = (shard.processed + 1, shard.generation);
-                self.wait_for(Busy::Call { source, generation, first, len: range.len() });
+                self.wait_for(Busy::Call { instance, source, generation, first, len: range.len() });
             }
-            Action::Rebuild => self.wait_for(Busy::Rebuild),
-            Action::BeforeStop => {
-                self.stopping = true;
-                self.wait_for(Busy::BeforeStop);
+            Action::Rebuild { instance } => {
+                self.instances.check_rebuild(instance);
+                self.wait_for(Busy::Rebuild(instance));
             }
+            Action::BeforeStop { instance } => {
+                self.check_goodbye(instance);
+                self.wait_for(Busy::BeforeStop(instance));
+            }
+            Action::Drop { instance } => self.check_drop(instance),
+            Action::Routed => self.check_routed(),
+            Action::GaveUp { instance, failure } => self.check_gave_up(instance, &failure),
             Action::Flush => {
                 let held = (0..).zip(&self.shards).filter(|(_, shard)| shard.held);
                 let processed = held.map(|(source, shard)| (source, shard.epoch, shard.processed)).collect();
@@ -341,23 +396,16 @@ impl History {
     fn check_finished(&mut self, result: Result<(), Failure>) {
         self.finished = true;
         assert!(self.busy.is_none());
-        match &result {
-            Err(Failure::Envelopes { source, first, last, attempts, cause }) => {
-                let is_final = matches!(cause.class, FailureClass::Reject | FailureClass::Fatal);
-                assert!(is_final || *attempts == self.settings.retry.max_attempts, "gave up after {attempts}");
-                let number = |position: &crate::position::Position| position.sequence.as_str().parse::<u64>().unwrap();
-                let blamed = self.shards[*source as usize].poison.range(number(first)..=number(last));
-                let culprit = |(_, poison): (&u64, &Poison)| poison.failed > 0;
-                let by_chance = matches!(cause.class, FailureClass::Retry(_));
-                assert!(by_chance || blamed.clone().any(culprit), "{first}-{last} did nothing wrong");
-            }
-            Err(Failure::Flush(_)) => return,
-            Err(Failure::Rebuild(reason)) => panic!("{reason}"),
-            Ok(()) => assert!(self.stopping, "nobody asked for the end"),
+        assert!(self.stopping, "nobody asked for the end");
+        if let Err(failure) = &result
+            && !self.instances.told.contains(failure)
+        {
+            self.check_failure(failure);
         }
-        if self.dead {
+        if self.unflushed {
             return;
         }
+        self.instances.assert_none_alive();
         assert!(self.checkpoints.is_empty(), "answers to {:?} are not awaited", self.checkpoints);
         for shard in self.shards.iter().filter(|shard| shard.held) {
             assert_eq!(shard.committed, shard.processed, "all that was processed is committed; {}", self.tail());
@@ -365,6 +413,19 @@ impl History {
         let most = 2 * self.settings.retry.max_attempts;
         let counts = self.shards.iter().flat_map(|shard| shard.poison.values());
         assert!(counts.clone().all(|poison| poison.failed <= most), "a record was tried more than {most} times");
+    }
+
+    fn check_failure(&self, failure: &Failure) {
+        let Failure::Envelopes { source, first, last, attempts, cause } = failure else {
+            return;
+        };
+        let is_final = matches!(cause.class, FailureClass::Reject | FailureClass::Fatal);
+        assert!(is_final || *attempts == self.settings.retry.max_attempts, "gave up after {attempts}");
+        let number = |position: &crate::position::Position| position.sequence.as_str().parse::<u64>().unwrap();
+        let blamed = self.shards[*source as usize].poison.range(number(first)..=number(last));
+        let culprit = |(_, poison): (&u64, &Poison)| poison.failed > 0;
+        let by_chance = matches!(cause.class, FailureClass::Retry(_));
+        assert!(by_chance || blamed.clone().any(culprit), "{first}-{last} did nothing wrong");
     }
 }
 
@@ -383,7 +444,8 @@ fn poison(dice: &mut Dice) -> Poison {
     };
     let never = matches!(class, FailureClass::Reject | FailureClass::Fatal) || dice.chance(10);
     let times = if never { u32::MAX } else { 1 };
-    Poison { class, times, failed: 0 }
+    let only = dice.chance(40).then(|| dice.below(2));
+    Poison { class, times, only, failed: 0 }
 }
 
 /// A call that fails at the envelope `index`: a task reports what came before as done, a batch task nothing; either

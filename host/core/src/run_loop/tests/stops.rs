@@ -14,7 +14,7 @@ fn a_stop_says_goodbye_commits_and_waits_for_the_answers() {
     bench.ok();
     assert_eq!(bench.on(Event::Stop), [""; 0], "the call under way ends first");
     assert_eq!(bench.ok(), ["through 0 15", "before-stop"]);
-    assert_eq!(bench.on(Event::BeforeStopReturned), ["flush"]);
+    assert_eq!(bench.goodbye(), ["flush"]);
     assert_eq!(bench.flushed(), ["checkpoint 0 15", "checkpoint 1 5"]);
     assert_eq!(bench.checkpointed(0), [""; 0]);
     assert_eq!(bench.checkpointed(1), ["finished"]);
@@ -25,7 +25,7 @@ fn a_stop_says_goodbye_commits_and_waits_for_the_answers() {
 fn an_idle_loop_stops_at_once() {
     let mut bench = Bench::new(SETTINGS);
     assert_eq!(bench.on(Event::Stop), ["before-stop"]);
-    assert_eq!(bench.on(Event::BeforeStopReturned), ["finished"]);
+    assert_eq!(bench.goodbye(), ["finished"]);
 }
 
 /// After the end nothing happens any more, whatever still comes in.
@@ -33,7 +33,7 @@ fn an_idle_loop_stops_at_once() {
 fn the_end_is_said_once() {
     let (mut bench, _) = Bench::delivered(SETTINGS, &[0]);
     bench.on(Event::Stop);
-    assert_eq!(bench.on(Event::BeforeStopReturned), ["finished"]);
+    assert_eq!(bench.goodbye(), ["finished"]);
     assert_eq!(bench.deliver(0, 1..=5), [""; 0]);
     assert_eq!(bench.end(0), [""; 0]);
     assert_eq!(bench.assign(1, 1, Checkpoint::TrimHorizon), [""; 0]);
@@ -48,7 +48,7 @@ fn a_stop_does_not_work_off_the_queue() {
     let (mut bench, _) = Bench::delivered(SETTINGS, &[100]);
     bench.on(Event::Stop);
     assert_eq!(bench.ok(), ["before-stop"]);
-    assert_eq!(bench.on(Event::BeforeStopReturned), ["flush"]);
+    assert_eq!(bench.goodbye(), ["flush"]);
     assert_eq!(bench.flushed(), ["checkpoint 0 10"]);
 }
 
@@ -58,7 +58,7 @@ fn a_stop_during_a_flush_commits_what_came_after_it_too() {
     bench.ok_commit();
     assert_eq!(bench.on(Event::Stop), [""; 0]);
     assert_eq!(bench.flushed(), ["checkpoint 0 10", "before-stop"]);
-    assert_eq!(bench.on(Event::BeforeStopReturned), [""; 0], "the first answer is awaited");
+    assert_eq!(bench.goodbye(), [""; 0], "the first answer is awaited");
     assert_eq!(bench.checkpointed(0), ["finished"]);
 }
 
@@ -70,7 +70,7 @@ fn the_last_commit_follows_the_one_under_way() {
     bench.flushed();
     bench.on(Event::Stop);
     assert_eq!(bench.ok(), ["through 0 15", "before-stop"]);
-    assert_eq!(bench.on(Event::BeforeStopReturned), [""; 0]);
+    assert_eq!(bench.goodbye(), [""; 0]);
     assert_eq!(bench.checkpointed(0), ["flush"]);
     assert_eq!(bench.flushed(), ["checkpoint 0 15"]);
     assert_eq!(bench.checkpointed(0), ["finished"]);
@@ -82,7 +82,7 @@ fn a_call_that_fails_during_the_stop_is_left_to_the_next_start() {
     let (mut bench, _) = Bench::delivered(SETTINGS, &[5]);
     bench.on(Event::Stop);
     assert_eq!(bench.fail(2, None, Other), ["before-stop"]);
-    assert_eq!(bench.on(Event::BeforeStopReturned), ["flush"]);
+    assert_eq!(bench.goodbye(), ["flush"]);
     assert_eq!(bench.flushed(), ["checkpoint 0 2"]);
     assert_eq!(bench.checkpointed(0), ["finished"]);
 }
@@ -103,7 +103,7 @@ fn a_stop_during_a_rebuild_reads_nothing_again() {
     bench.fail(0, None, Trap);
     assert_eq!(bench.on(Event::Stop), [""; 0]);
     assert_eq!(bench.rebuilt(), ["before-stop"]);
-    assert_eq!(bench.on(Event::BeforeStopReturned), ["finished"]);
+    assert_eq!(bench.goodbye(), ["finished"]);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_failed_last_flush_is_told() {
     let (mut bench, _) = Bench::delivered(SETTINGS, &[5]);
     bench.on(Event::Stop);
     bench.ok();
-    bench.on(Event::BeforeStopReturned);
+    bench.goodbye();
     assert_eq!(bench.on(Event::Flushed(Err("gone".to_owned()))), [r#"failed: Flush("gone")"#]);
 }
 
@@ -131,7 +131,7 @@ fn a_shard_that_ended_before_the_stop_is_sealed_by_the_last_commit() {
     bench.end(0);
     bench.on(Event::Stop);
     bench.ok();
-    assert_eq!(bench.on(Event::BeforeStopReturned), ["flush"]);
+    assert_eq!(bench.goodbye(), ["flush"]);
     assert_eq!(bench.flushed(), ["checkpoint 0 5", "end 0 children 1"]);
     assert_eq!(bench.checkpointed(0), ["finished"]);
 }

@@ -7,7 +7,7 @@ use crate::dice::Dice;
 use crate::envelope::{Batch, BatchBuilder, Envelope};
 use crate::leases::Epoch;
 use crate::position::Checkpoint;
-use crate::run_loop::{Event, FailureClass, Generation, SourceId};
+use crate::run_loop::{Event, FailureClass, Generation, InstanceId, SourceId};
 
 /// Records that a reader delivers ahead of the task.
 const UNPROCESSED_MAX: usize = 60;
@@ -18,6 +18,8 @@ pub(super) struct Poison {
     pub(super) class: FailureClass,
     /// Calls that fail by it before it turns out well; `MAX` when it never does.
     pub(super) times: u32,
+    /// It hurts the versions with even or with odd numbers only; absent when it hurts all.
+    pub(super) only: Option<InstanceId>,
     /// Calls that failed by it under the current lease.
     pub(super) failed: u32,
 }
@@ -41,6 +43,15 @@ pub(super) struct Shard {
     pub(super) held: bool,
     pub(super) generation: Generation,
     pub(super) in_flight: VecDeque<Delivery>,
+    pub(super) instance: InstanceId,
+    /// Where it was last routed to, until something happens there.
+    pub(super) target: Option<InstanceId>,
+    /// The instances that it may be on until then.
+    maybe_on: Vec<InstanceId>,
+    /// To be read again: its instance died.
+    unread: bool,
+    /// An instance died on which it may have been, with nothing of it that was not durable.
+    may_read: bool,
     next: u64,
     unprocessed: usize,
     end_sent: bool,
@@ -59,17 +70,61 @@ impl Shard {
         !self.held && !self.sealed
     }
 
-    pub(super) fn assign(&mut self) -> Checkpoint {
+    pub(super) fn assign(&mut self, instance: InstanceId) -> Checkpoint {
         self.epoch += 1;
         self.held = true;
-        (self.committed, self.flushed) = (self.table, self.table);
+        (self.instance, self.target, self.unread, self.may_read) = (instance, None, true, false);
+        self.generation = 0;
+        self.maybe_on = vec![instance];
+        (self.committed, self.flushed, self.processed) = (self.table, self.table, self.table);
         self.end_asked = false;
         self.poison.values_mut().for_each(|poison| poison.failed = 0);
         self.position()
     }
 
+    pub(super) fn route(&mut self, to: InstanceId) {
+        if self.held {
+            self.target = Some(to);
+            self.maybe_on.push(to);
+        }
+    }
+
+    /// An instance died: what it did since the last flush is to be done again.
+    pub(super) fn died(&mut self, instance: InstanceId) {
+        if !self.held || self.end_asked || !self.maybe_on.contains(&instance) {
+            return;
+        }
+        if self.target.is_none() || (self.instance == instance && self.processed > self.flushed) {
+            self.processed = self.flushed;
+            self.unread = true;
+        } else {
+            self.may_read = true;
+        }
+    }
+
+    /// Whether it has to do with an instance.
+    pub(super) fn needs(&self, instance: InstanceId) -> bool {
+        self.held && !self.end_asked && self.runs_on() == instance
+    }
+
+    /// The instance that processes it, from the next call on.
+    pub(super) fn runs_on(&self) -> InstanceId {
+        self.target.unwrap_or(self.instance)
+    }
+
+    /// Something happened on the instance that it was routed to.
+    pub(super) fn arrive(&mut self) {
+        if let Some(target) = self.target.take() {
+            let stays = target == self.instance;
+            assert!(stays || self.flushed == self.processed, "moved before all that was processed is durable");
+            self.instance = target;
+            self.maybe_on = vec![target];
+            self.poison.values_mut().for_each(|poison| poison.failed = 0);
+        }
+    }
+
     fn position(&self) -> Checkpoint {
-        match self.committed {
+        match self.flushed {
             0 => Checkpoint::TrimHorizon,
             sequence => Checkpoint::from_row(&sequence.to_string(), 0).unwrap(),
         }
@@ -78,15 +133,18 @@ impl Shard {
     /// The run loop wants the shard read.
     pub(super) fn read(&mut self, generation: Generation, from: &Checkpoint) {
         assert!(self.held && !self.end_asked, "reads a shard that is not held or done");
-        assert_eq!(*from, self.position(), "reads from what is committed");
+        assert!(self.unread || self.may_read, "reads again what nobody lost");
+        self.arrive();
+        assert_eq!(*from, self.position(), "reads from what is durable");
+        (self.unread, self.may_read) = (false, false);
         self.generation = generation;
-        (self.next, self.processed) = (self.committed, self.committed);
+        (self.next, self.processed) = (self.flushed, self.flushed);
         (self.unprocessed, self.end_sent, self.end_delivered) = (0, false, false);
     }
 
     /// The reader gets a response, if it may ask for one.
     pub(super) fn fetch(&mut self, dice: &mut Dice) -> bool {
-        if !self.held || self.end_asked || self.end_sent || self.unprocessed >= UNPROCESSED_MAX {
+        if !self.held || self.unread || self.end_asked || self.end_sent || self.unprocessed >= UNPROCESSED_MAX {
             return false;
         }
         if self.next == self.records {
@@ -129,7 +187,7 @@ impl Shard {
         attempt: u32,
         most_attempts: u32,
     ) {
-        assert!(self.held && !self.end_asked);
+        assert!(self.held && !self.end_asked && !self.unread);
         assert!(attempt <= most_attempts, "attempt {attempt}");
         let next = (self.processed + 1..).zip(batch.envelopes(range));
         for (expected, envelope) in next {
@@ -151,17 +209,18 @@ impl Shard {
     }
 
     /// The first record of a call that makes it fail: its index and how.
-    pub(super) fn poison_in(&mut self, first: u64, len: usize) -> Option<(usize, FailureClass)> {
-        let (&sequence, poison) =
-            self.poison.range_mut(first..first + len as u64).find(|(_, poison)| poison.times > 0)?;
+    pub(super) fn poison_in(&mut self, instance: InstanceId, first: u64, len: usize) -> Option<(usize, FailureClass)> {
+        let parity = instance % 2;
+        let hurts = |poison: &Poison| poison.times > 0 && poison.only.is_none_or(|only| only == parity);
+        let (&sequence, poison) = self.poison.range_mut(first..first + len as u64).find(|(_, poison)| hurts(poison))?;
         poison.times -= u32::from(poison.times < u32::MAX);
         poison.failed += 1;
         Some((usize::try_from(sequence - first).unwrap(), poison.class))
     }
 
-    /// Whether a record of it will never succeed.
+    /// Whether a record of it will never succeed, whatever the version.
     pub(super) fn is_hopeless(&self) -> bool {
-        self.poison.range(..=self.records).any(|(_, poison)| poison.times == u32::MAX)
+        self.poison.range(..=self.records).any(|(_, poison)| poison.times == u32::MAX && poison.only.is_none())
     }
 }
 

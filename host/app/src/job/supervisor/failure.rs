@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use shardmill_core::config::Input;
 use shardmill_core::run_loop::{Failure, SourceId};
 
-use super::{Supervisor, TaskFailed};
+use super::{Supervisor, TaskFailed, shard_name};
 
 impl Supervisor {
     pub(super) fn describe(&self, failure: &Failure) -> anyhow::Error {
@@ -25,6 +25,6 @@ impl Supervisor {
     pub(super) fn name(&self, source: SourceId) -> String {
         let state = &self.sources[source as usize];
         let Input { system, stream, .. } = &self.inputs[state.input].config;
-        format!("shard {} of {system}.{stream}", state.shard)
+        shard_name(system, stream, &state.shard)
     }
 }

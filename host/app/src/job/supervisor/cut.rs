@@ -18,7 +18,7 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 
 /// What the job was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(in crate::job) enum Stop {
     NotAsked,
     InGoodOrder,
     AtOnce,

@@ -1,0 +1,367 @@
+//! The shell around the rollout: builds instances on threads of their own, writes deployments down, hands instances and
+//! routes to the task thread, answers who asked. Decides nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use shardmill_core::leases::{Epoch, Millis};
+use shardmill_core::position::Checkpoint;
+use shardmill_core::rollout::{Action, Deployment, Event, ModuleId, Outcome, RequestId, Rollout, Settings, WriteError};
+use shardmill_core::run_loop::{self, InstanceId, SourceId};
+use shardmill_runtime::{Interrupter, Module, TaskSpec};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::status::Status;
+use crate::task_thread::{Control, Ready, instantiate};
+
+/// How often instances are judged while there is a version to go back to.
+const HEALTH_INTERVAL: Millis = 500;
+
+/// Keeps what a job runs, for its restarts and for the other hosts of it.
+pub trait DeploymentStore: Send + Sync {
+    /// Makes a deployment durable if nobody wrote since its revision was one less. May block.
+    ///
+    /// # Errors
+    /// [`WriteError::Changed`] with what is written if another host was first; [`WriteError::Failed`] if it cannot be
+    /// written.
+    fn write(&self, deployment: &Deployment) -> Result<(), WriteError>;
+}
+
+/// For jobs that begin anew with the module that they are started with.
+pub struct NoStore;
+
+impl DeploymentStore for NoStore {
+    fn write(&self, _: &Deployment) -> Result<(), WriteError> {
+        Ok(())
+    }
+}
+
+/// What a job begins with.
+pub struct Deployed {
+    pub deployment: Deployment,
+    /// Those that [`Deployment::modules`] names, as far as they are here. The current one has to be.
+    pub modules: Vec<Module>,
+    pub store: Arc<dyn DeploymentStore>,
+}
+
+impl Deployed {
+    /// A module that runs alone, and of which nothing is kept.
+    #[must_use]
+    pub fn once(module: Module) -> Self {
+        let deployment = Deployment::first(module.id().hex());
+        Self { deployment, modules: vec![module], store: Arc::new(NoStore) }
+    }
+
+    /// The module of the current version.
+    pub(super) fn current(&self) -> Result<Module> {
+        let current = &self.deployment.current;
+        let found = self.modules.iter().find(|module| module.id().hex() == *current);
+        found.cloned().with_context(|| format!("the module {current}, which the job is to run, is not on this host"))
+    }
+}
+
+/// The end of something that was begun away from the supervisor.
+pub(super) enum Done {
+    Built(InstanceId, Result<Box<Ready>, String>),
+    Written(Result<(), WriteError>),
+}
+
+/// The answer to a request: it is done, or why not.
+pub(super) type Answer = oneshot::Sender<Result<(), String>>;
+
+/// A shard that waits for its instance.
+struct Assignment {
+    epoch: Epoch,
+    checkpoint: Checkpoint,
+}
+
+pub(super) struct Versions {
+    rollout: Rollout,
+    modules: HashMap<ModuleId, Module>,
+    spec: TaskSpec,
+    store: Arc<dyn DeploymentStore>,
+    /// Built, and not handed to the task thread yet.
+    spares: BTreeMap<InstanceId, Box<Ready>>,
+    interrupters: BTreeMap<InstanceId, Interrupter>,
+    assignments: BTreeMap<SourceId, Assignment>,
+    /// The instance that each shard was given to.
+    placed: BTreeMap<SourceId, InstanceId>,
+    answers: HashMap<RequestId, Answer>,
+    next_request: RequestId,
+    done: mpsc::UnboundedSender<Done>,
+    control: mpsc::UnboundedSender<Control>,
+    status: Arc<Status>,
+    clock: Clock,
+    drain: Duration,
+    /// What ends calls that hold up routes.
+    draining: Vec<AbortHandle>,
+    judged_at: Millis,
+    failure: Option<String>,
+}
+
+/// What [`Versions`] is made of.
+pub(super) struct Parts {
+    pub(super) settings: Settings,
+    pub(super) drain: Duration,
+    pub(super) deployed: Deployed,
+    pub(super) spec: TaskSpec,
+    pub(super) control: mpsc::UnboundedSender<Control>,
+    pub(super) status: Arc<Status>,
+    pub(super) clock: Clock,
+}
+
+impl Versions {
+    /// The instance of the current version is in the task thread already; `done` takes what [`Versions::done`] wants back.
+    pub(super) fn new(parts: Parts, first: Interrupter, done: mpsc::UnboundedSender<Done>) -> Self {
+        let Parts { settings, drain, deployed, spec, control, status, clock } = parts;
+        let modules = deployed.modules.into_iter().map(|module| (module.id().hex(), module)).collect();
+        let mut this = Self {
+            rollout: Rollout::new(settings, deployed.deployment),
+            modules,
+            spec,
+            store: deployed.store,
+            spares: BTreeMap::new(),
+            interrupters: BTreeMap::from([(shardmill_core::rollout::FIRST_INSTANCE, first)]),
+            assignments: BTreeMap::new(),
+            placed: BTreeMap::new(),
+            answers: HashMap::new(),
+            next_request: 0,
+            done,
+            control,
+            status,
+            clock,
+            drain,
+            draining: Vec::new(),
+            judged_at: 0,
+            failure: None,
+        };
+        this.on(Event::Tick);
+        this
+    }
+
+    /// Why the job cannot go on, once.
+    pub(super) fn take_failure(&mut self) -> Option<String> {
+        self.failure.take()
+    }
+
+    /// When [`Versions::tick`] is due.
+    pub(super) fn wake_at(&self) -> Millis {
+        let judge = if self.is_judging() { self.judged_at + HEALTH_INTERVAL } else { Millis::MAX };
+        self.rollout.wake_at().min(judge)
+    }
+
+    pub(super) fn tick(&mut self) {
+        let now = self.clock.now();
+        if self.is_judging() && now >= self.judged_at + HEALTH_INTERVAL {
+            self.judged_at = now;
+            for (instance, health) in self.status.snapshot().health {
+                self.on(Event::Health { instance, health });
+            }
+        }
+        self.on(Event::Tick);
+    }
+
+    fn is_judging(&self) -> bool {
+        let Deployment { candidate, previous, .. } = self.rollout.deployment();
+        candidate.is_some() || previous.as_ref().is_some_and(|previous| self.clock.now() < previous.warm_until)
+    }
+
+    pub(super) fn deploy(&mut self, module: Module, forced: bool, answer: Answer) {
+        let id = module.id().hex();
+        self.modules.insert(id.clone(), module);
+        let request = self.request(answer);
+        self.on(Event::Deploy { request, module: id, forced });
+    }
+
+    pub(super) fn promote(&mut self, answer: Answer) {
+        let request = self.request(answer);
+        self.on(Event::Promote { request });
+    }
+
+    pub(super) fn roll_back(&mut self, answer: Answer) {
+        let request = self.request(answer);
+        self.on(Event::RollBack { request });
+    }
+
+    pub(super) fn changed(&mut self, deployment: Deployment, modules: Vec<Module>) {
+        self.modules.extend(modules.into_iter().map(|module| (module.id().hex(), module)));
+        self.on(Event::Changed(deployment));
+    }
+
+    fn request(&mut self, answer: Answer) -> RequestId {
+        self.next_request += 1;
+        self.answers.insert(self.next_request, answer);
+        self.next_request
+    }
+
+    pub(super) fn assign(&mut self, source: SourceId, shard: String, epoch: Epoch, checkpoint: Checkpoint) {
+        self.assignments.insert(source, Assignment { epoch, checkpoint });
+        self.on(Event::Assigned { source, shard });
+    }
+
+    pub(super) fn released(&mut self, source: SourceId) {
+        self.assignments.remove(&source);
+        self.placed.remove(&source);
+        self.on(Event::Released { source });
+    }
+
+    pub(super) fn ended(&mut self, children: Vec<(String, Vec<String>)>) {
+        self.on(Event::Ended { children });
+    }
+
+    pub(super) fn gave_up(&mut self, instance: InstanceId, reason: String) {
+        self.on(Event::GaveUp { instance, reason });
+    }
+
+    /// The run loop carried out every route.
+    pub(super) fn routed(&mut self) {
+        self.draining.drain(..).for_each(|draining| draining.abort());
+    }
+
+    pub(super) fn done(&mut self, done: Done) {
+        match done {
+            Done::Built(instance, built) => {
+                let result = built.map(|ready| {
+                    self.interrupters.insert(instance, ready.interrupter.clone());
+                    self.spares.insert(instance, ready);
+                });
+                self.on(Event::Built { instance, result });
+            }
+            Done::Written(result) => self.on(Event::Written(result)),
+        }
+    }
+
+    fn on(&mut self, event: Event) {
+        for action in self.rollout.on(self.clock.now(), event) {
+            self.act(action);
+        }
+        self.show();
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Build { instance, module } => self.build(instance, &module),
+            Action::Write(deployment) => self.write(deployment),
+            Action::Assign { source, instance } => {
+                self.hand_over(instance);
+                self.placed.insert(source, instance);
+                if let Some(Assignment { epoch, checkpoint }) = self.assignments.remove(&source) {
+                    self.tell(run_loop::Event::Assigned { source, epoch, checkpoint, instance });
+                }
+            }
+            Action::Route { moves, retire } => self.route(moves, retire),
+            Action::GiveUp { instance } => self.tell(run_loop::Event::GiveUp { instance }),
+            Action::Fail { reason } => self.failure = Some(reason),
+            Action::Answer { request, result } => {
+                if let Some(answer) = self.answers.remove(&request) {
+                    // Who asked may have gone.
+                    drop(answer.send(result));
+                }
+            }
+            Action::Tell(outcome) => self.told(&outcome),
+        }
+    }
+
+    fn tell(&self, event: run_loop::Event) {
+        // The task thread outlives every message that matters to it.
+        drop(self.control.send(Control::Loop(event)));
+    }
+
+    fn build(&self, instance: InstanceId, module: &ModuleId) {
+        let (module, spec, done) = (self.modules.get(module).cloned(), self.spec.clone(), self.done.clone());
+        tokio::task::spawn_blocking(move || {
+            let ready = |module: Module| {
+                let instance = instantiate(&module, &spec).map_err(|error| error.to_string())?;
+                Ok(Box::new(Ready { module, instance, interrupter: Interrupter::default() }))
+            };
+            let built = module.ok_or("its module is not on this host".to_owned()).and_then(ready);
+            // The supervisor is gone when the job is.
+            drop(done.send(Done::Built(instance, built)));
+        });
+    }
+
+    fn write(&self, deployment: Deployment) {
+        let (store, done) = (Arc::clone(&self.store), self.done.clone());
+        tokio::task::spawn_blocking(move || drop(done.send(Done::Written(store.write(&deployment)))));
+    }
+
+    /// Gives an instance to the task thread, unless it has it.
+    fn hand_over(&mut self, instance: InstanceId) {
+        if let Some(ready) = self.spares.remove(&instance) {
+            drop(self.control.send(Control::AddInstance(instance, ready)));
+        }
+    }
+
+    fn route(&mut self, moves: Vec<(SourceId, InstanceId)>, retire: Vec<InstanceId>) {
+        let left = moves.iter().filter_map(|&(source, to)| self.placed.insert(source, to));
+        let left: Vec<InstanceId> = left.chain(retire.iter().copied()).collect();
+        moves.iter().for_each(|&(_, instance)| self.hand_over(instance));
+        let mut used = Vec::new();
+        for instance in retire {
+            if self.spares.remove(&instance).is_none() {
+                used.push(instance);
+            }
+        }
+        if !moves.is_empty() || !used.is_empty() {
+            let interrupters = left.iter().filter_map(|instance| self.interrupters.get(instance).cloned()).collect();
+            self.drain(interrupters);
+            self.tell(run_loop::Event::Route { moves, retire: used });
+        }
+        let rollout = &self.rollout;
+        self.interrupters.retain(|&instance, _| rollout.module(instance).is_some());
+        self.status.update(|status| status.health.retain(|&instance, _| rollout.module(instance).is_some()));
+    }
+
+    /// Ends the calls of instances that lose shards, if they take too long.
+    fn drain(&mut self, interrupters: Vec<Interrupter>) {
+        let patience = self.drain;
+        let draining = tokio::spawn(async move {
+            tokio::time::sleep(patience).await;
+            interrupters.iter().for_each(Interrupter::interrupt);
+        });
+        self.draining.push(draining.abort_handle());
+    }
+
+    fn told(&mut self, outcome: &Outcome) {
+        let text = match outcome {
+            Outcome::Wave { module, wave } => format!("{} is in wave {wave}", self.name(module)),
+            Outcome::TookOver { module } => format!("{} took over", self.name(module)),
+            Outcome::RolledBack { module, reason } => format!("{} was rolled back: {reason}", self.name(module)),
+            Outcome::NotWarm { module, reason } => {
+                format!("there is no way back to {}: it cannot be built any more: {reason}", self.name(module))
+            }
+            Outcome::Unwritten { reason } => format!("the roll-back is not written down: {reason}"),
+        };
+        match outcome {
+            Outcome::Wave { .. } | Outcome::TookOver { .. } => info!("{text}"),
+            _ => warn!("{text}"),
+        }
+        self.status.update(|status| status.rollout.last = Some(text));
+    }
+
+    fn name(&self, module: &ModuleId) -> String {
+        self.modules.get(module).map_or_else(|| module.clone(), |module| module.id().to_string())
+    }
+
+    /// Shows where the rollout stands.
+    fn show(&self) {
+        let rollout = &self.rollout;
+        self.status.update(|status| {
+            if status.rollout.deployment.as_ref() != Some(rollout.deployment()) {
+                status.rollout.deployment = Some(rollout.deployment().clone());
+            }
+            status.rollout.starting = rollout.starting().cloned();
+            for (source, shard) in &mut status.shards {
+                let module = self.placed.get(source).and_then(|&instance| rollout.module(instance));
+                if module.is_some() && shard.module.as_ref() != module {
+                    shard.module = module.cloned();
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,8 @@
+//! Transitions of the rollout one by one, written as the actions that each event leads to; and in `sim` the rollout
+//! together with the run loop and a store, killed at every step.
+
+mod bench;
+mod canary;
+mod probation;
+mod sim;
+mod stores;
