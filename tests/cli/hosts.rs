@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use shardmill_aws::{ClientSettings, Credentials, Kinesis, StaticCredentials};
-use shardmill_tests::guests::rust_guest;
+use shardmill_tests::guests::{self, rust_guest};
 use shardmill_tests::process::{Process, Signal};
 use shardmill_tests::wait::LIMIT;
 use tempfile::TempDir;
@@ -39,16 +39,34 @@ struct Host {
 
 impl Host {
     fn start(files: &[(&str, &[u8])]) -> Self {
+        Self::start_with(HOST, files)
+    }
+
+    fn start_with(properties: &str, files: &[(&str, &[u8])]) -> Self {
         let local = Local::start(&["--stream", "lines:2"]);
-        let directory = directory(&[("host.properties", HOST.as_bytes())]);
+        let directory = directory(&[("host.properties", properties.as_bytes())]);
         fs::create_dir(directory.path().join("tasks")).unwrap();
         for (name, content) in files {
             fs::write(directory.path().join("tasks").join(name), content).unwrap();
         }
-        let log = directory.path().join("log");
-        let mut run = in_directory(&directory, &["run", "--config-path", "host.properties"]);
-        let process = Process::start(local.environment(&mut run), &log);
+        let process = run(&local, &directory, "log");
         Self { process, local, directory }
+    }
+
+    /// Starts it again after its end.
+    fn restart(&mut self) {
+        self.process = run(&self.local, &self.directory, "log-of-restart");
+    }
+
+    /// Puts a version of the echo task into the directory, and waits until it runs or is rejected.
+    fn deploy(&self, job: &str, wasm: &[u8]) -> Said {
+        let file = self.directory.path().join("deployed.wasm");
+        fs::write(&file, wasm).unwrap();
+        self.said(&["deploy", "deployed.wasm", "--name", job, "--wait"])
+    }
+
+    fn output(&self) -> String {
+        fs::read_to_string(self.directory.path().join("out.jsonl")).unwrap_or_default()
     }
 
     fn task(&self, file: &str) -> PathBuf {
@@ -118,6 +136,11 @@ impl Host {
     }
 }
 
+fn run(local: &Local, directory: &TempDir, log: &str) -> Process {
+    let mut run = in_directory(directory, &["run", "--config-path", "host.properties"]);
+    Process::start(local.environment(&mut run), &directory.path().join(log))
+}
+
 fn in_directory(directory: &TempDir, args: &[&str]) -> std::process::Command {
     let mut command = command(args);
     // A socket's path is short, and so must be what it is in.
@@ -129,16 +152,17 @@ fn echo() -> Vec<u8> {
     fs::read(rust_guest("echo")).unwrap()
 }
 
-/// The same task by other bytes: a custom section more.
+/// The same task by other bytes.
 fn version(number: u8) -> Vec<u8> {
-    let mut wasm = echo();
-    wasm.extend([0, 3, 1, b'v', number]);
-    wasm
+    guests::version(&echo(), &number.to_string())
 }
 
 fn module(name: &str, wasm: &[u8]) -> String {
-    let hash = Sha256::digest(wasm);
-    format!("{name}@{}", hash[..6].iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    format!("{name}@{}", digits(wasm))
+}
+
+fn digits(wasm: &[u8]) -> String {
+    Sha256::digest(wasm)[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -336,4 +360,131 @@ fn nobody_else_can_reach_the_socket() {
     let said = finished(in_directory(&host.directory, &["ls"]).env("RUST_LOG", "off"));
     assert_eq!(said.code, Some(1), "a killed host leaves a socket that nobody answers");
     assert_eq!(fs::read_dir(&sockets).unwrap().count(), 0, "and that is removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_replaces_another_and_goes_back_by_hand() {
+    let mut host = Host::start(&[("orders.wasm", &version(1))]);
+    host.until_running("orders", &version(1));
+    host.put(50).await;
+    let said = host.deploy("orders", &version(2));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    host.put(50).await;
+    host.until("orders", "all is processed", |job| job["processed"] == 100);
+    let said = host.said(&["versions", "orders"]);
+    assert!(said.stdout.contains("current") && said.stdout.contains("previous"), "{said:?}");
+
+    let said = host.said(&["rollback", "orders"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    host.until_running("orders", &version(1));
+    let rejected = host.job("orders").unwrap()["rejected"]["reason"].clone();
+    assert!(rejected.as_str().is_some_and(|reason| reason.contains("rolled back")), "{rejected}");
+    host.stop();
+
+    host.restart();
+    host.until_running("orders", &version(1));
+    let said = host.said(&["rollback", "orders", "--to", &digits(&version(2))]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    host.until_running("orders", &version(2));
+    let said = host.said(&["rollback", "orders", "--to", "0123456789ab"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("is not kept here"), "{said:?}");
+    host.stop();
+    assert_eq!(host.output().lines().count(), 100, "nothing was lost and nothing done twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_fails_on_what_the_running_one_had_is_rejected_before_it_gets_any() {
+    let bad = version(2);
+    let properties = format!("{HOST}task.config.{}.process=trap\n", digits(&bad));
+    let mut host = Host::start_with(&properties, &[("orders.wasm", &version(1))]);
+    host.put(20).await;
+    host.until("orders", "all is processed", |job| job["processed"] == 20);
+    let said = host.deploy("orders", &bad);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("was rejected") && said.stderr.contains("trap"), "{said:?}");
+    host.put(20).await;
+    host.until("orders", "the old version goes on", |job| job["processed"] == 40 && job["failed_calls"] == 0);
+    assert_eq!(host.job("orders").unwrap()["module"], module("orders", &version(1)));
+
+    let said = host.deploy("orders", &version(3));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    host.stop();
+    assert_eq!(host.output().lines().count(), 40);
+}
+
+#[test]
+fn a_canary_gets_a_part_until_it_is_promoted() {
+    let properties = format!("{HOST}task.rollout=canary\ntask.rollout.waves=50%\ntask.rollout.bake.ms=3600000\n");
+    let mut host = Host::start_with(&properties, &[("orders.wasm", &version(1))]);
+    host.until("orders", "it reads", |job| job["shards"].as_array().is_some_and(|shards| shards.len() == 2));
+    fs::write(host.task("orders.wasm"), version(2)).unwrap();
+    let (old, new) = (module("orders", &version(1)), module("orders", &version(2)));
+    host.until("orders", "each version has a shard", |job| {
+        let mut on: Vec<_> =
+            job["shards"].as_array().unwrap().iter().map(|shard| shard["module"].to_string()).collect();
+        on.sort();
+        let mut both = [format!("\"{old}\""), format!("\"{new}\"")];
+        both.sort();
+        job["module"] == old && job["rollout"]["candidate"]["module"] == new && on == both
+    });
+    host.stop();
+
+    host.restart();
+    host.until("orders", "the restart goes on with both", |job| {
+        job["state"] == "running" && job["module"] == old && job["rollout"]["candidate"]["module"] == new
+    });
+    let said = host.said(&["promote", "orders"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    host.until_running("orders", &version(2));
+    assert_eq!(host.said(&["promote", "orders"]).code, Some(1), "there is nothing to promote");
+    host.stop();
+}
+
+#[test]
+fn two_hosts_of_one_directory_agree() {
+    let host = Host::start(&[("orders.wasm", &version(1))]);
+    let _other = run(&host.local, &host.directory, "log-of-the-other");
+    let both_run = |wasm: &[u8]| {
+        let wanted = Value::from(module("orders", wasm));
+        host.wait("both hosts run it", || {
+            let said = host.said(&["ls", "--json"]);
+            let Ok(report) = serde_json::from_str::<Value>(&said.stdout) else { return false };
+            let hosts = report["hosts"].as_array().unwrap();
+            hosts.len() == 2 && hosts.iter().all(|host| host["jobs"][0]["module"] == wanted)
+        });
+    };
+    both_run(&version(1));
+    fs::write(host.task("orders.wasm"), version(2)).unwrap();
+    both_run(&version(2));
+    assert_eq!(host.said(&["rollback", "orders", "--to", &digits(&version(1))]).code, Some(0));
+    both_run(&version(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_job_keeps_its_leases_and_calls_nothing() {
+    let mut host = Host::start(&[("orders.wasm", &echo())]);
+    host.until_running("orders", &echo());
+    assert_eq!(host.said(&["pause", "orders"]).code, Some(0));
+    host.until("orders", "it is paused", |job| job["state"] == "paused");
+    host.put(10).await;
+    host.until("orders", "records wait", |job| {
+        job["shards"].as_array().is_some_and(|shards| shards.iter().any(|shard| shard["waiting"] != 0))
+    });
+    assert_eq!(host.job("orders").unwrap()["processed"], 0);
+    assert_eq!(host.said(&["resume", "orders"]).code, Some(0));
+    host.until("orders", "all is processed", |job| job["state"] == "running" && job["processed"] == 10);
+    host.stop();
+}
+
+#[test]
+fn a_module_that_was_replaced_while_nothing_ran_takes_over_at_the_start() {
+    let mut host = Host::start(&[("orders.wasm", &version(1))]);
+    host.until_running("orders", &version(1));
+    host.stop();
+    fs::write(host.task("orders.wasm"), version(2)).unwrap();
+    host.restart();
+    host.until_running("orders", &version(2));
+    host.stop();
+    assert!(!host.process.log().contains(&module("orders", &version(1))), "the old one did not run again");
 }

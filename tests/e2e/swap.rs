@@ -297,11 +297,11 @@ async fn a_job_that_is_paused_calls_nothing_and_goes_on_where_it_was() {
     let job = start(&account.properties(&["lines"]), "v1").await;
     producer.put(account.kinesis(), "lines", 200);
     job.processed(200).await;
-    assert!(!job.running().recent().await.is_empty());
+    assert!(!job.running().lately().await.unwrap().recent.is_empty());
     job.running().pause().await;
     until("it is paused", async || job.status().rollout.paused.then_some(())).await;
     // An answer of the task thread: it has heard of the pause.
-    job.running().recent().await;
+    job.running().lately().await.unwrap();
     producer.put(account.kinesis(), "lines", 200);
     until("records are waiting", async || {
         let waiting: u64 = job.status().shards.values().map(|shard| shard.waiting).sum();

@@ -27,8 +27,8 @@ const SUFFIX: &str = ".sock";
 const ASK_MAX_BYTES: u64 = 64 << 10;
 /// The longest line that answers: some thousand shards.
 const ANSWER_MAX_BYTES: u64 = 64 << 20;
-/// How long a host may take to answer, and a client to ask.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a host may take to answer, and a client to ask: going back to an old version may mean to start a Python task.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Clients at a time; more wait.
 const CLIENTS_MAX: usize = 8;
 
@@ -43,6 +43,19 @@ pub enum Ask {
     },
     /// Run again.
     Resume {
+        job: String,
+    },
+    /// Let the candidate take over now.
+    Promote {
+        job: String,
+    },
+    /// Go back to the version before, or to the one named.
+    Rollback {
+        job: String,
+        to: Option<String>,
+    },
+    /// Call the task no more, but keep the leases.
+    Pause {
         job: String,
     },
 }
@@ -169,6 +182,9 @@ async fn pass_on(ask: Ask, requests: &mpsc::Sender<Request>) -> Answer {
         }
         Ask::Drain { job } => with_reply(|reply| Request::Drain(job, reply)),
         Ask::Resume { job } => with_reply(|reply| Request::Resume(job, reply)),
+        Ask::Promote { job } => with_reply(|reply| Request::Promote(job, reply)),
+        Ask::Rollback { job, to } => with_reply(|reply| Request::RollBack(job, to, reply)),
+        Ask::Pause { job } => with_reply(|reply| Request::Pause(job, reply)),
     };
     if requests.send(request).await.is_err() {
         return gone();

@@ -31,7 +31,18 @@ pub(crate) enum Command {
     /// Let a job finish, commit, release its leases and stay down; the host and its other jobs go on
     #[command(after_help = "Example:\n  shardmill drain orders --tasks tasks")]
     Drain(JobArgs),
-    /// Let a job run again that was drained or has failed
+    /// Let the candidate of a rollout take over now
+    #[command(after_help = "Example:\n  shardmill promote orders --tasks tasks")]
+    Promote(JobArgs),
+    /// Take the candidate of a rollout back, or the current version; what is taken back is not tried again by itself
+    Rollback(Rollback),
+    /// List the versions of a job that are kept
+    #[command(after_help = "Example:\n  shardmill versions orders --tasks tasks")]
+    Versions(Versions),
+    /// Call the task of a job no more until it is resumed; its leases are kept
+    #[command(after_help = "Example:\n  shardmill pause orders --tasks tasks")]
+    Pause(JobArgs),
+    /// Let a job run again that was paused, drained or has failed
     #[command(after_help = "Example:\n  shardmill resume orders --tasks tasks")]
     Resume(JobArgs),
     /// See it work: a local stream, the word-count task, a result. Needs nothing but a Rust toolchain
@@ -95,6 +106,9 @@ pub(crate) struct Run {
     pub(crate) tasks: PathBuf,
     #[command(flatten)]
     pub(crate) modules: ModuleArgs,
+    /// Where it is kept which versions run. Hosts that share it agree on them. Default: .shardmill in the task directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
     /// Stop when everything that is in the streams now has been processed
     #[arg(long)]
     pub(crate) until_caught_up: bool,
@@ -127,6 +141,27 @@ pub(crate) struct Deploy {
     /// Print the result as JSON on standard output
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    shardmill rollback orders --tasks tasks\n  \
+    shardmill rollback orders --to 1a2b3c4d5e6f --tasks tasks")]
+pub(crate) struct Rollback {
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
+    /// The version to go to, by the first digits of its hash as `shardmill versions` shows them. Default: the one before
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) to: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Versions {
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
+    /// The directory that the hosts of the task directory share. Default: .shardmill in the task directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

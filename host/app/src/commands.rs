@@ -12,6 +12,7 @@ pub(crate) mod local;
 mod modules;
 pub(crate) mod run;
 mod usage;
+pub(crate) mod versions;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -122,6 +123,11 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+/// Where it is kept which versions of the jobs of a task directory run.
+pub(crate) fn state_directory(named: Option<&Path>, tasks: &Path) -> PathBuf {
+    named.map_or_else(|| tasks.join(".shardmill"), Path::to_owned)
 }
 
 /// Reads the files named.

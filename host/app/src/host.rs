@@ -5,6 +5,7 @@
 mod actor;
 mod entry;
 mod report;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,18 +17,19 @@ use shardmill_core::config::{Job, Source};
 use shardmill_core::jobs::{self, Action, End, Hash, Jobs};
 use shardmill_core::leases::Millis;
 use shardmill_core::task_dir::{self, LISTING_INTERVAL, Stamp, TaskDir};
-use shardmill_runtime::Module;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::admit::{Admission, Rejected};
 use crate::clock::Clock;
+use crate::deployments::Deployments;
 use crate::task_files::{self, Contents, hash, hex};
-use actor::{Command, JobActor};
+use actor::{Command, JobActor, Proposal, Refusal};
 use entry::Entry;
+use versions::Versions;
 
-pub use report::{HostReport, JobReport, Rejection, ShardReport, Totals};
+pub use report::{CandidateReport, HostReport, JobReport, Rejection, RolloutReport, ShardReport, Totals};
 
 /// Builds a job's configuration. The sources stand between the files and the single settings of the command line.
 ///
@@ -40,6 +42,8 @@ pub struct Settings {
     pub tasks: PathBuf,
     /// The one job to run. `None`: every module of the directory is a job.
     pub only: Option<String>,
+    /// What the hosts of this task directory share: see [`Deployments`].
+    pub state: PathBuf,
     pub load_job: LoadJob,
     pub admission: Admission,
     pub clock: Clock,
@@ -65,6 +69,11 @@ pub enum Request {
     Report(oneshot::Sender<HostReport>),
     Drain(String, Reply),
     Resume(String, Reply),
+    Promote(String, Reply),
+    /// To the version named, or to the one before.
+    RollBack(String, Option<String>, Reply),
+    /// Call the task no more, but keep the leases.
+    Pause(String, Reply),
     /// Stop all jobs gracefully, then end.
     Stop,
     /// Likewise, but wait for no task any longer.
@@ -81,6 +90,8 @@ pub struct Host {
     jobs: Jobs,
     entries: BTreeMap<String, Entry>,
     work: JoinSet<Done>,
+    /// From the jobs: what they did not take.
+    refusals: (mpsc::UnboundedSender<Refusal>, mpsc::UnboundedReceiver<Refusal>),
     is_listing: bool,
     /// Why the directory could not be listed the last time.
     listing_error: Option<String>,
@@ -92,7 +103,7 @@ pub struct Host {
 enum Done {
     Listed(std::io::Result<BTreeMap<String, Stamp>>),
     Read(String, Contents),
-    Admitted { name: String, id: Hash, result: Result<Module, NotAdmitted> },
+    Admitted { name: String, id: Hash, result: Result<Proposal, NotAdmitted> },
     Ended { name: String, end: End },
 }
 
@@ -112,6 +123,7 @@ impl Host {
             jobs: Jobs::default(),
             entries: BTreeMap::new(),
             work: JoinSet::new(),
+            refusals: mpsc::unbounded_channel(),
             is_listing: false,
             listing_error: None,
             failure: None,
@@ -132,6 +144,7 @@ impl Host {
             tokio::select! {
                 Some(done) = self.work.join_next() => self.done(done.context("a part of the host panicked")?),
                 Some(request) = requests.recv() => self.asked(request),
+                Some(refusal) = self.refusals.1.recv() => self.refused(refusal),
                 _ = listings.tick(), if !self.is_listing => self.list(),
                 _ = looks.tick(), if self.settings.until_caught_up => self.stop_if_caught_up(),
                 () = tokio::time::sleep(wake) => self.tell(jobs::Event::Tick),
@@ -171,21 +184,42 @@ impl Host {
         match request {
             // Whoever asked may be gone.
             Request::Report(reply) => drop(reply.send(self.report())),
-            Request::Drain(name, reply) => self.answer(name, reply, |name| jobs::Event::Drain { name }),
-            Request::Resume(name, reply) => self.answer(name, reply, |name| jobs::Event::Resume { name }),
+            Request::Drain(name, reply) => {
+                if let Some(reply) = self.of_known(&name, reply) {
+                    self.tell(jobs::Event::Drain { name });
+                    drop(reply.send(Ok(())));
+                }
+            }
+            Request::Resume(name, reply) => {
+                if let Some(reply) = self.of_known(&name, reply) {
+                    self.tell(jobs::Event::Resume { name: name.clone() });
+                    self.pass_on(&name, Command::Resume(reply));
+                }
+            }
+            Request::Promote(name, reply) => self.of_running(&name, reply, Command::Promote),
+            Request::RollBack(name, to, reply) => self.of_running(&name, reply, |reply| Command::RollBack(to, reply)),
+            Request::Pause(name, reply) => self.of_running(&name, reply, Command::Pause),
             Request::Stop => self.tell(jobs::Event::Stop),
             Request::StopAtOnce => self.entries.values().for_each(|entry| entry.command(Command::StopAtOnce)),
         }
     }
 
-    fn answer(&mut self, name: String, reply: Reply, event: impl FnOnce(String) -> jobs::Event) {
-        let known = self.jobs.get(&name).is_some();
-        if known {
-            self.tell(event(name));
-            return drop(reply.send(Ok(())));
+    fn of_running(&mut self, name: &str, reply: Reply, command: impl FnOnce(Reply) -> Command) {
+        let Some(reply) = self.of_known(name, reply) else { return };
+        if self.entry(name).actor.is_none() {
+            return drop(reply.send(Err(format!("{name} does not run; `shardmill status {name}` says why"))));
+        }
+        self.pass_on(name, command(reply));
+    }
+
+    /// Refuses what is asked of a job that there is not.
+    fn of_known(&self, name: &str, reply: Reply) -> Option<Reply> {
+        if self.jobs.get(name).is_some() {
+            return Some(reply);
         }
         let names: Vec<&str> = self.jobs.iter().map(|(name, _)| name).collect();
         drop(reply.send(Err(format!("there is no job {name}; there are: {}", names.join(", ")))));
+        None
     }
 
     fn now(&self) -> Millis {
@@ -353,8 +387,12 @@ impl Host {
             match action {
                 Action::Admit { name, id } => self.admit(name, id),
                 Action::Start { name, id } => self.start(name, id),
-                Action::Deploy { name, id } => self.deploy(&name, id),
-                Action::Stop { name } => self.entry(&name).command(Command::Stop),
+                Action::Deploy { name, id } => {
+                    if let Some(proposal) = self.entry(&name).proposal(id) {
+                        self.pass_on(&name, Command::Deploy(proposal));
+                    }
+                }
+                Action::Stop { name } => self.pass_on(&name, Command::Stop),
             }
         }
     }
@@ -367,7 +405,7 @@ impl Host {
             let admitted = admission.admit(&name, contents.bytes.clone()).await;
             let result = match (admitted, &contents.flaw) {
                 (Ok(_), Some(flaw)) => Err(NotAdmitted::Bad(flaw.clone())),
-                (Ok(admitted), None) => Ok(admitted.module),
+                (Ok(admitted), None) => Ok(Proposal { id, module: admitted.module, file: contents }),
                 (Err(rejected), _) if rejected.is_final() => Err(NotAdmitted::Bad(rejected.to_string())),
                 (Err(failed), _) => Err(NotAdmitted::NotNow(failed)),
             };
@@ -375,12 +413,12 @@ impl Host {
         });
     }
 
-    fn admitted(&mut self, name: String, id: Hash, result: Result<Module, NotAdmitted>) {
+    fn admitted(&mut self, name: String, id: Hash, result: Result<Proposal, NotAdmitted>) {
         let runs_on = self.entry(&name).actor.is_some();
         let is_needed = self.settings.only.is_some() && !runs_on;
         match result {
-            Ok(module) => {
-                self.entry(&name).admitted = Some((id, module));
+            Ok(admitted) => {
+                self.entry(&name).admitted = Some(admitted);
                 self.tell(jobs::Event::Admitted { name, id });
             }
             Err(NotAdmitted::Bad(reason)) => {
@@ -403,25 +441,34 @@ impl Host {
     }
 
     fn start(&mut self, name: String, id: Hash) {
-        let clock = self.settings.clock;
+        let Settings { clock, admission, state, .. } = &self.settings;
         let entry = self.entries.entry(name.clone()).or_default();
-        let (Some(job), Some((of, module))) = (&entry.job, &entry.admitted) else { return };
-        debug_assert_eq!(*of, id, "the machine starts what was admitted last");
-        info!(job = job.name, id = job.id, module = %module.id(), "starting");
-        let (job, module) = (job.clone(), module.clone());
-        let (actor, mailbox) = JobActor::new();
+        // The machine starts what was admitted, with a configuration that is good.
+        let (Some(job), Some(first)) = (entry.job.clone(), entry.proposal(id)) else { return };
+        info!(job = job.name, id = job.id, module = %first.module.id(), "starting");
+        let kept = Deployments::open(state, &name);
+        let kept = kept.map_err(|error| {
+            let state = state.display();
+            warn!(job = name, %error, %state, "what is deployed is forgotten at the end: no state directory; --state names another");
+        });
+        let versions = Versions::new(&name, &job, admission.clone(), kept.ok());
+        let (actor, mailbox) = JobActor::new(self.refusals.0.clone());
         entry.actor = Some(actor);
         entry.last = None;
+        let clock = *clock;
         self.work.spawn(async move {
-            let end = actor::run(&job, module, clock, mailbox).await;
+            let end = actor::run(job, versions, first, clock, mailbox).await;
             Done::Ended { name, end }
         });
     }
 
-    fn deploy(&mut self, name: &str, id: Hash) {
-        let entry = self.entry(name);
-        let Some((_, module)) = entry.admitted.clone().filter(|(of, _)| *of == id) else { return };
-        entry.command(Command::Deploy(module));
+    fn pass_on(&mut self, name: &str, command: Command) {
+        self.entry(name).command(command);
+    }
+
+    fn refused(&mut self, Refusal { job, id, reason }: Refusal) {
+        warn!(job, module = hex(&id[..6]), "not deployed, the running version goes on: {reason}");
+        self.tell(jobs::Event::Rejected { name: job, id, reason });
     }
 
     fn ended(&mut self, name: String, end: End) {

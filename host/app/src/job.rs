@@ -6,13 +6,14 @@ mod start;
 mod supervisor;
 mod versions;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use shardmill_core::config::Job;
 use shardmill_core::rollout::Deployment;
 use shardmill_runtime::trial::Recent;
-use shardmill_runtime::{Module, TaskSpec};
+use shardmill_runtime::{Module, Source, TaskSpec};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -36,17 +37,36 @@ pub struct TaskFailed(String);
 
 /// A job that was started.
 ///
-/// Its module can be replaced while it runs. [`RunningJob::deploy`] builds an instance of another version beside the one
+/// Its module can be replaced while it runs. [`JobHandle::deploy`] builds an instance of another version beside the one
 /// that runs, writes the new deployment to the [`DeploymentStore`], and moves the shards between two calls; nothing is
 /// read again. `task.rollout` says whether all shards move at once or wave by wave. A version that traps too often, fails
 /// too much or gives up is rolled back by itself while there is a version to go back to. Where it stands is in
 /// [`Status`]: [`Rollout`](crate::status::Rollout), and the module of each shard.
+///
+/// Everything that can be asked of it is asked through its [`JobHandle`], which it derefs to.
 pub struct RunningJob {
+    handle: JobHandle,
+    supervisor: JoinHandle<Result<()>>,
+}
+
+/// Asks a job, from anywhere. Cheap to clone.
+#[derive(Clone)]
+pub struct JobHandle {
     status: Arc<Status>,
     inputs: usize,
     stop: watch::Sender<Stop>,
     commands: mpsc::Sender<Command>,
-    supervisor: JoinHandle<Result<()>>,
+}
+
+/// What the task had lately, for a trial of another version.
+#[derive(Debug)]
+pub struct Lately {
+    /// The current version.
+    pub module: Module,
+    /// The shards, by their index.
+    pub sources: Vec<Source>,
+    /// The envelopes of the last calls, shard by shard, in order; a bounded number.
+    pub recent: Vec<Recent>,
 }
 
 /// A request about the versions of a job was not met.
@@ -65,7 +85,7 @@ enum Command {
     Promote { answer: Answer },
     RollBack { answer: Answer },
     Changed { deployment: Deployment, modules: Vec<Module> },
-    Recent { answer: oneshot::Sender<Vec<Recent>> },
+    Lately { answer: oneshot::Sender<Lately> },
     Pause(bool),
 }
 
@@ -109,9 +129,33 @@ impl RunningJob {
         let supervisor = Supervisor::new(inputs, task.control, task.data, versions, Arc::clone(&status), clock);
         let messages = Messages { tellings, requests: task.requests, done, commands: commanded, stop: stopped };
         let run = supervisor.run(messages, job.shutdown_timeout);
-        Ok(Self { status, inputs: job.inputs.len(), stop, commands, supervisor: tokio::spawn(run) })
+        let handle = JobHandle { status, inputs: job.inputs.len(), stop, commands };
+        Ok(Self { handle, supervisor: tokio::spawn(run) })
     }
 
+    #[must_use]
+    pub fn handle(&self) -> JobHandle {
+        self.handle.clone()
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// Why the job had to stop, when it did not stop because it was asked to.
+    pub async fn wait(&mut self) -> Result<()> {
+        (&mut self.supervisor).await.context("the job panicked")?
+    }
+}
+
+impl Deref for RunningJob {
+    type Target = JobHandle;
+
+    fn deref(&self) -> &JobHandle {
+        &self.handle
+    }
+}
+
+impl JobHandle {
     #[must_use]
     pub fn status(&self) -> &Arc<Status> {
         &self.status
@@ -136,7 +180,7 @@ impl RunningJob {
     /// Moves every shard to this version at once, even if it was rolled back before.
     ///
     /// # Errors
-    /// As [`RunningJob::deploy`].
+    /// As [`JobHandle::deploy`].
     pub async fn switch_to(&self, module: Module) -> Result<(), Refused> {
         self.ask(|answer| Command::Deploy { module, forced: true, answer }).await
     }
@@ -150,7 +194,7 @@ impl RunningJob {
     }
 
     /// Takes the candidate back; without one, the current version, if the one before is still kept ready
-    /// ([`RunningJob::switch_to`] goes back further). What is taken back is not tried again unless it is named.
+    /// ([`JobHandle::switch_to`] goes back further). What is taken back is not tried again unless it is named.
     ///
     /// # Errors
     /// When there is nothing to go back to.
@@ -169,16 +213,16 @@ impl RunningJob {
         drop(self.commands.send(Command::Pause(true)).await);
     }
 
-    /// Goes on after [`RunningJob::pause`].
+    /// Goes on after [`JobHandle::pause`].
     pub async fn resume(&self) {
         drop(self.commands.send(Command::Pause(false)).await);
     }
 
-    /// The envelopes that the task was called with last, shard by shard, in order; a bounded number.
-    pub async fn recent(&self) -> Vec<Recent> {
+    /// What the task had lately; `None` when the job is at its end.
+    pub async fn lately(&self) -> Option<Lately> {
         let (answer, answered) = oneshot::channel();
-        drop(self.commands.send(Command::Recent { answer }).await);
-        answered.await.unwrap_or_default()
+        self.commands.send(Command::Lately { answer }).await.ok()?;
+        answered.await.ok()
     }
 
     async fn ask(&self, command: impl FnOnce(Answer) -> Command) -> Result<(), Refused> {
@@ -195,13 +239,5 @@ impl RunningJob {
     /// Asks for the end without waiting for the task: only the leases are still released.
     pub fn stop_at_once(&self) {
         self.stop.send_replace(Stop::AtOnce);
-    }
-
-    /// Waits for the end.
-    ///
-    /// # Errors
-    /// Why the job had to stop, when it did not stop because it was asked to.
-    pub async fn wait(&mut self) -> Result<()> {
-        (&mut self.supervisor).await.context("the job panicked")?
     }
 }

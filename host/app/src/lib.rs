@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod admit;
 pub mod clock;
+pub mod deployments;
 mod fanout_reader;
 pub mod host;
 pub mod job;

@@ -13,6 +13,7 @@ use shardmill_core::jobs::Hash;
 use shardmill_core::task_dir::{Stamp, is_cut_short, is_of_interest};
 
 /// A file as it was read.
+#[derive(Debug)]
 pub(crate) struct Contents {
     /// The file's after the reading; `None` when it is gone.
     pub(crate) stamp: Option<Stamp>,

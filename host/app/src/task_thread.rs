@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shardmill_core::run_loop::{Action, Event, FailureClass, InstanceId, RunLoop};
-use shardmill_runtime::trial::Recent;
-use shardmill_runtime::{Source, TaskSpec};
+use shardmill_runtime::{Module, Source, TaskSpec};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
+use crate::job::Lately;
 use crate::outputs::OutputSystems;
 use crate::status::Status;
 use instances::Instances;
@@ -29,8 +29,8 @@ pub(crate) enum Control {
     AddSource(Source),
     /// A version that the run loop will be told to use.
     AddInstance(InstanceId, Box<Ready>),
-    /// Asks for the envelopes of the last calls.
-    Recent(oneshot::Sender<Vec<Recent>>),
+    /// Asks what the task had lately; the module is the current one.
+    Lately(Module, oneshot::Sender<Lately>),
 }
 
 /// Where the thread gets its work from.
@@ -141,9 +141,10 @@ impl TaskThread {
                 self.instances.add(instance, *ready);
                 Some(Event::Added { instance })
             }
-            Control::Recent(asked) => {
+            Control::Lately(module, asked) => {
+                let lately = Lately { module, sources: self.instances.sources().to_vec(), recent: self.recent.all() };
                 // Who asked may have gone.
-                drop(asked.send(self.recent.all()));
+                drop(asked.send(lately));
                 None
             }
         }

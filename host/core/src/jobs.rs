@@ -233,6 +233,12 @@ impl Job {
         }
     }
 
+    /// The bytes in the directory.
+    #[must_use]
+    pub fn wanted(&self) -> Option<&Hash> {
+        self.wanted.as_ref()
+    }
+
     /// The bytes in the directory that cannot run, and why; `None` when those that are there are good or not known yet.
     #[must_use]
     pub fn rejected(&self) -> Option<(&Hash, &str)> {

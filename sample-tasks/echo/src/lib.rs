@@ -6,8 +6,8 @@
 //! fewer than so many attempts were made before, or always without a number.
 //!
 //! Configuration: `output`, where the messages go, `console.echo` unless set; `pause.ms`, how long each takes, 0 unless
-//! set; `MODULE.init`, `MODULE.process` and `MODULE.before-stop`, orders that the module of that name follows in every such
-//! call, so that one component can stand for several versions of a task, good and bad ones.
+//! set; `MODULE.init`, `MODULE.process` and `MODULE.before-stop`, orders that the module of that name (or of that hash, in
+//! 12 digits) follows in every such call, so that one component can stand for several versions of a task, good and bad ones.
 
 use std::cell::{Cell, RefCell};
 use std::hint::black_box;
@@ -73,8 +73,8 @@ impl processor::Guest for Echo {
 /// What this version is to do in every call of that name.
 fn order_for(call: &str) -> Option<String> {
     let module = context::module_id();
-    let (name, _) = module.split_once('@')?;
-    config::get(&format!("{name}.{call}"))
+    let (name, digits) = module.split_once('@')?;
+    [name, digits].iter().find_map(|which| config::get(&format!("{which}.{call}")))
 }
 
 fn send(envelope: &Envelope, text: &str) -> Result<(), TaskError> {

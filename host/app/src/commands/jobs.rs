@@ -1,4 +1,4 @@
-//! `shardmill ls`, `status`, `drain`, `resume`: what the running hosts of a task directory say of their jobs, and what
+//! `shardmill ls`, `status`, `promote`, `rollback`, `pause`, `drain`, `resume`: what the running hosts of a task directory say of their jobs, and what
 //! they are asked to do with them.
 
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use shardmill::admin::{Answer, Ask, ask};
-use shardmill::host::{HostReport, JobReport};
+use shardmill::host::{HostReport, JobReport, RolloutReport};
 
 use super::{NotReady, print};
-use crate::cli::{JobArgs, Ls};
+use crate::cli::{JobArgs, Ls, Rollback};
 
 pub(crate) fn ls(args: &Ls) -> Result<()> {
     let hosts = reports(&args.tasks)?;
@@ -54,6 +54,19 @@ pub(crate) fn drain(args: &JobArgs) -> Result<()> {
 
 pub(crate) fn resume(args: &JobArgs) -> Result<()> {
     tell(args, &Ask::Resume { job: args.job.clone() }, "resumed")
+}
+
+pub(crate) fn promote(args: &JobArgs) -> Result<()> {
+    tell(args, &Ask::Promote { job: args.job.clone() }, "promoted: the candidate takes over")
+}
+
+pub(crate) fn rollback(args: &Rollback) -> Result<()> {
+    let ask = Ask::Rollback { job: args.job.job.clone(), to: args.to.clone() };
+    tell(&args.job, &ask, "rolled back; `shardmill status` says what runs")
+}
+
+pub(crate) fn pause(args: &JobArgs) -> Result<()> {
+    tell(args, &Ask::Pause { job: args.job.clone() }, "paused: its task is not called; its leases are kept")
 }
 
 /// What all hosts of a task directory on this machine say.
@@ -123,7 +136,7 @@ fn table(hosts: &[HostReport]) -> String {
     columns(&rows) + &problems
 }
 
-fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let mut widths = [0; N];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -143,24 +156,46 @@ fn behind(job: &JobReport) -> String {
     behind.map_or_else(|| "-".to_owned(), |ms| format!("{}.{} s", ms / 1000, ms % 1000 / 100))
 }
 
+fn rollout_lines(rollout: &RolloutReport) -> String {
+    let mut text = String::new();
+    if let Some(candidate) = &rollout.candidate {
+        text += &format!("  candidate  {} in wave {}\n", candidate.module, candidate.wave);
+    }
+    if let Some(previous) = &rollout.previous {
+        text += &format!("  previous   {previous}\n");
+    }
+    for quarantined in &rollout.quarantined {
+        text += &format!("  rolled back {}: {}\n", quarantined.module, quarantined.reason);
+    }
+    if let Some(last) = &rollout.last {
+        text += &format!("  last       {last}\n");
+    }
+    text
+}
+
 fn details(host: u32, job: &JobReport) -> String {
     let mut text = format!("{}  {}  on host {host}\n", job.name, job.state);
     text += &format!("  module     {}\n", job.module.as_deref().unwrap_or("-"));
+    text += &job.rollout.as_ref().map(rollout_lines).unwrap_or_default();
     text += &format!(
         "  processed  {} envelopes, {} messages sent, {} failed calls\n",
         job.processed, job.sent, job.failed_calls
     );
+    for (limit, hits) in &job.limits {
+        text += &format!("  limit      {limit} was hit {hits} times\n");
+    }
     for problem in &job.problems {
         text += &format!("  problem    {problem}\n");
     }
-    let mut rows = vec![["  STREAM", "SHARD", "BEHIND", "WAITING"].map(str::to_owned)];
+    let mut rows = vec![["  STREAM", "SHARD", "MODULE", "BEHIND", "WAITING"].map(str::to_owned)];
     for shard in &job.shards {
         let behind = match shard.behind_ms {
             _ if shard.is_finished => "finished".to_owned(),
             Some(ms) => format!("{ms} ms"),
             None => "-".to_owned(),
         };
-        rows.push([format!("  {}", shard.stream), shard.shard.clone(), behind, shard.waiting.to_string()]);
+        let module = shard.module.clone().unwrap_or_else(|| "-".to_owned());
+        rows.push([format!("  {}", shard.stream), shard.shard.clone(), module, behind, shard.waiting.to_string()]);
     }
     text + &columns(&rows)
 }

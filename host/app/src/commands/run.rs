@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::modules::admission;
-use super::{BadInput, JobLoader, Signals, print, runtime, tell_notices, usage};
+use super::{BadInput, JobLoader, Signals, print, runtime, state_directory, tell_notices, usage};
 use crate::cli::Run;
 
 /// Requests of people that may wait for the host.
@@ -52,6 +52,7 @@ pub(crate) fn run(args: &Run) -> Result<()> {
     let mut host = Host::new(Settings {
         tasks: args.tasks.clone(),
         only,
+        state: state_directory(args.state.as_deref(), &args.tasks),
         load_job: Box::new(move |directory| load_job(&loader, directory)),
         admission: admission(&args.modules)?,
         clock,

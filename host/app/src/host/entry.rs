@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use shardmill_core::config::{Job, Source};
 use shardmill_core::jobs::{Hash, OnDelete};
-use shardmill_runtime::Module;
 
-use super::actor::{Command, JobActor, Started};
+use super::actor::{Command, JobActor, Proposal, Started};
 use crate::task_files::Contents;
 
 #[derive(Default)]
@@ -15,8 +14,8 @@ pub(super) struct Entry {
     pub(super) properties: Option<String>,
     /// `NAME.wasm` as it was read last.
     pub(super) module: Option<(Hash, Arc<Contents>)>,
-    /// The newest module that may run.
-    pub(super) admitted: Option<(Hash, Module)>,
+    /// The newest module that may run, and its bytes.
+    pub(super) admitted: Option<Proposal>,
     /// The newest configuration that can be used, and how many there were before it.
     pub(super) job: Option<Job>,
     version: u64,
@@ -54,6 +53,11 @@ impl Entry {
         let inputs = &self.job.as_ref()?.inputs;
         let shared = inputs.iter().find(|mine| other.inputs.iter().any(|input| input.shares_leases_with(mine)))?;
         Some(&shared.table_name)
+    }
+
+    /// The admitted module, if it is still this one.
+    pub(super) fn proposal(&self, id: Hash) -> Option<Proposal> {
+        self.admitted.clone().filter(|admitted| admitted.id == id)
     }
 
     /// Tells the running job; nothing happens when none runs.

@@ -162,7 +162,11 @@ impl Supervisor {
             Command::Promote { answer } => self.versions.promote(answer),
             Command::RollBack { answer } => self.versions.roll_back(answer),
             Command::Changed { deployment, modules } => self.versions.changed(deployment, modules),
-            Command::Recent { answer } => drop(self.control.send(Control::Recent(answer))),
+            Command::Lately { answer } => {
+                if let Some(module) = self.versions.current() {
+                    drop(self.control.send(Control::Lately(module, answer)));
+                }
+            }
             Command::Pause(paused) => {
                 self.tell_task(if paused { Event::Pause } else { Event::Resume });
                 self.status.update(|status| status.rollout.paused = paused);

@@ -171,6 +171,11 @@ impl Versions {
         candidate.is_some() || previous.as_ref().is_some_and(|previous| self.clock.now() < previous.warm_until)
     }
 
+    /// The module of the current version.
+    pub(super) fn current(&self) -> Option<Module> {
+        self.modules.get(&self.rollout.deployment().current).cloned()
+    }
+
     pub(super) fn deploy(&mut self, module: Module, forced: bool, answer: Answer) {
         let id = module.id().hex();
         self.modules.insert(id.clone(), module);

@@ -68,6 +68,11 @@ impl Instances {
         self.all.insert(id, ready);
     }
 
+    /// The shards that the guests know, by their index.
+    pub(super) fn sources(&self) -> &[Source] {
+        &self.spec.sources
+    }
+
     pub(super) fn add_source(&mut self, source: Source) {
         for ready in self.all.values_mut() {
             ready.instance.add_source(source.clone());

@@ -1,0 +1,68 @@
+//! `shardmill versions`: what is kept of a job, read from the directory that its hosts share; no host need run.
+
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use shardmill::deployments::{Deployments, Version};
+use shardmill_core::rollout::Deployment;
+
+use super::{BadInput, jobs, print, state_directory};
+use crate::cli::{JobArgs, Versions};
+
+/// Digits of a version's hash that are shown.
+const SHOWN_DIGITS: usize = 12;
+
+pub(crate) fn versions(args: &Versions) -> Result<()> {
+    let JobArgs { job, tasks, json } = &args.job;
+    let state = state_directory(args.state.as_deref(), tasks);
+    let kept = Deployments::at(&state, job);
+    let versions = kept
+        .versions()
+        .map_err(|error| BadInput(format!("no versions of a job {job} are kept in {}: {error}", state.display())))?;
+    let deployment = kept.read().context("failed to read what runs")?;
+    let rows = versions.iter().map(|version| (version, role(deployment.as_ref(), version)));
+    if *json {
+        let rows: Value = rows.map(|(version, role)| as_json(version, role)).collect();
+        print(&json!({ "job": job, "versions": rows }).to_string());
+        return Ok(());
+    }
+    let mut lines = vec![["VERSION", "ROLE", "BYTES", "AGE"].map(str::to_owned)];
+    lines.extend(rows.map(|(version, role)| {
+        let name = format!("{job}@{}", &version.module[..SHOWN_DIGITS.min(version.module.len())]);
+        [name, role.to_owned(), version.bytes.to_string(), age(version.since)]
+    }));
+    print(&jobs::columns(&lines));
+    Ok(())
+}
+
+fn role(deployment: Option<&Deployment>, version: &Version) -> &'static str {
+    let Some(deployment) = deployment else { return "kept" };
+    let is = |module: Option<&String>| module == Some(&version.module);
+    if deployment.current == version.module {
+        "current"
+    } else if is(deployment.candidate.as_ref().map(|candidate| &candidate.module)) {
+        "candidate"
+    } else if is(deployment.previous.as_ref().map(|previous| &previous.module)) {
+        "previous"
+    } else if deployment.quarantine(&version.module).is_some() {
+        "rolled back"
+    } else {
+        "kept"
+    }
+}
+
+fn as_json(version: &Version, role: &str) -> Value {
+    let since = version.since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    json!({ "sha256": version.module, "role": role, "bytes": version.bytes, "since_ms": since.as_millis() as u64 })
+}
+
+fn age(since: SystemTime) -> String {
+    let seconds = since.elapsed().unwrap_or_default().as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
