@@ -14,6 +14,7 @@ mod node;
 mod outside;
 mod queue;
 mod quiet;
+pub mod rows;
 mod service;
 mod table;
 mod tasks;

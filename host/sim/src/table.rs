@@ -8,6 +8,7 @@ use shardmill_core::position::Checkpoint;
 use shardmill_core::shard::{Shard, ShardId};
 
 use crate::dice::Dice;
+use crate::rows::written;
 
 /// How long a row's earlier versions are kept for scans.
 const STALE_MAX: Millis = 1_500;
@@ -99,47 +100,4 @@ impl LeaseTable {
     pub(crate) fn is_at_end(&self, key: &str) -> bool {
         self.rows.get(key).is_some_and(|row| row.checkpoint == Checkpoint::ShardEnd)
     }
-}
-
-/// What a write leaves of a row, if its condition holds; `Some(None)` when it deletes it.
-fn written(before: Option<&Lease>, write: &Write) -> Option<Option<Lease>> {
-    let Some(row) = before else {
-        return match write {
-            Write::Create(lease) => Some(Some(lease.clone())),
-            _ => None,
-        };
-    };
-    let holds = match write {
-        Write::Create(_) => false,
-        Write::Renew { counter, .. } | Write::Checkpoint { counter, .. } => row.counter == *counter,
-        Write::Take { seen, .. } => row.counter == seen.counter,
-        Write::Evict { owner, .. } => row.owner.as_ref() == Some(owner),
-        Write::Children { .. } => true,
-        Write::HashRange { .. } => row.hash_range.is_none(),
-        Write::Delete { counter, .. } => row.counter == *counter && row.checkpoint == Checkpoint::ShardEnd,
-    };
-    if !holds {
-        return None;
-    }
-    let mut row = row.clone();
-    match write {
-        Write::Create(_) | Write::Renew { .. } => {}
-        Write::Take { seen, worker } => {
-            row.owner_switches += u64::from(seen.owner.as_ref().is_some_and(|owner| owner != worker));
-            row.owner = Some(worker.clone());
-            row.checkpoint_owner = None;
-            row.latest_since = row.latest_since.or(seen.latest_since);
-        }
-        Write::Evict { .. } => row.owner = None,
-        Write::Checkpoint { checkpoint, .. } => {
-            row.checkpoint = checkpoint.clone();
-            row.owner_switches = 0;
-            row.latest_since = None;
-        }
-        Write::Children { children, .. } => row.children.clone_from(children),
-        Write::HashRange { range, .. } => row.hash_range = Some(range.clone()),
-        Write::Delete { .. } => return Some(None),
-    }
-    row.counter += u64::from(!matches!(write, Write::Children { .. } | Write::HashRange { .. }));
-    Some(Some(row))
 }

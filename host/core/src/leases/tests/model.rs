@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::dice::Dice;
 use crate::leases::{Action, Event, Lease, Outcome, Scan, Write};
 use crate::position::Checkpoint;
+use crate::rows::written;
 use crate::shard::{ChildShard, HashRange, Shard, ShardFilter, ShardId};
 
 /// A lease table. It checks of itself that a counter never falls.
@@ -16,51 +17,13 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn apply(&mut self, write: &Write) -> Outcome {
-        let Some(row) = self.rows.get_mut(write.key()) else {
-            return match write {
-                Write::Create(lease) => {
-                    assert!(lease.owner.is_none() && lease.counter == 0, "a new row is nobody's: {lease:?}");
-                    self.rows.insert(lease.key.clone(), lease.clone());
-                    Outcome::Done
-                }
-                _ => Outcome::ConditionFailed(None),
-            };
-        };
-        let before = row.clone();
-        let holds = match write {
-            Write::Create(_) => false,
-            Write::Renew { counter, .. } | Write::Checkpoint { counter, .. } => row.counter == *counter,
-            Write::Take { seen, .. } => row.counter == seen.counter,
-            Write::Evict { owner, .. } => row.owner.as_ref() == Some(owner),
-            Write::Children { .. } => true,
-            Write::HashRange { .. } => row.hash_range.is_none(),
-            Write::Delete { counter, .. } => row.counter == *counter && row.checkpoint == Checkpoint::ShardEnd,
-        };
-        if !holds {
-            return Outcome::ConditionFailed(Some(before));
+        let key = write.key();
+        let before = self.rows.get(key);
+        let Some(after) = written(before, write) else { return Outcome::ConditionFailed(before.cloned()) };
+        match after {
+            Some(row) => drop(self.rows.insert(key.clone(), row)),
+            None => drop(self.rows.remove(key)),
         }
-        match write {
-            Write::Create(_) | Write::Renew { .. } => {}
-            Write::Take { seen, worker } => {
-                row.owner_switches += u64::from(seen.owner.as_ref().is_some_and(|owner| owner != worker));
-                row.owner = Some(worker.clone());
-                row.latest_since = row.latest_since.or(seen.latest_since);
-                row.checkpoint_owner = None;
-            }
-            Write::Evict { .. } => row.owner = None,
-            Write::Checkpoint { checkpoint, .. } => {
-                row.checkpoint = checkpoint.clone();
-                row.latest_since = None;
-                row.owner_switches = 0;
-            }
-            Write::Children { children, .. } => row.children.clone_from(children),
-            Write::HashRange { range, .. } => row.hash_range = Some(range.clone()),
-            Write::Delete { key, .. } => {
-                self.rows.remove(key);
-                return Outcome::Done;
-            }
-        }
-        row.counter += u64::from(!matches!(write, Write::Children { .. } | Write::HashRange { .. }));
         Outcome::Done
     }
 
