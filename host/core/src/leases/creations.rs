@@ -11,18 +11,38 @@ use crate::shard::ShardId;
 
 /// Creations on their way at a time: enough to hide the round trips of a large stream, few enough for a small table.
 const AT_ONCE_MAX: usize = 10;
+/// So many refusals in a row tell that other workers create the same rows: as many again would be a waste.
+const REFUSALS_MAX: usize = AT_ONCE_MAX;
 
 #[derive(Default)]
 pub(super) struct Creations {
     waiting: VecDeque<Lease>,
     under_way: BTreeSet<ShardId>,
+    /// Rows in a row that were there already.
+    refused: usize,
+    abandoned: bool,
     /// Rounds of failures in a row.
     failures: u32,
     retry_at: Millis,
 }
 
+/// How far creations are after an answer.
+#[derive(Debug, PartialEq)]
+pub(super) enum Progress {
+    Going,
+    /// Every row is there.
+    Complete,
+    /// Others are at it: what is still missing the table tells.
+    Abandoned,
+}
+
 impl Creations {
-    pub(super) fn new(leases: Vec<Lease>) -> Self {
+    /// Workers that start together begin at different places, unless rows must come before others.
+    pub(super) fn new(mut leases: Vec<Lease>, random: &mut Random) -> Self {
+        if leases.len() > AT_ONCE_MAX && is_flat(&leases) {
+            let bound = u32::try_from(leases.len()).expect("no table has as many rows");
+            leases.rotate_left(random.below(bound) as usize);
+        }
         Self { waiting: leases.into(), ..Self::default() }
     }
 
@@ -41,13 +61,22 @@ impl Creations {
         next
     }
 
-    /// A row exists now; whether it was one of these and the last of them.
-    pub(super) fn created(&mut self, key: &str) -> bool {
-        let is_one = self.under_way.remove(key);
-        if is_one {
-            self.failures = 0;
+    /// A row exists now, by this worker's hand or another's.
+    pub(super) fn exists(&mut self, key: &str, is_mine: bool) -> Progress {
+        if !self.under_way.remove(key) {
+            return Progress::Going;
         }
-        is_one && self.is_empty()
+        self.failures = 0;
+        self.refused = if is_mine { 0 } else { self.refused + 1 };
+        if self.refused >= REFUSALS_MAX && !self.waiting.is_empty() {
+            self.waiting.clear();
+            self.abandoned = true;
+        }
+        match (self.is_empty(), self.abandoned) {
+            (false, _) => Progress::Going,
+            (true, false) => Progress::Complete,
+            (true, true) => Progress::Abandoned,
+        }
     }
 
     /// A creation failed and is not tried again.
@@ -73,4 +102,10 @@ impl Creations {
     pub(super) fn wake_at(&self) -> Option<Millis> {
         (!self.waiting.is_empty() && self.under_way.len() < AT_ONCE_MAX).then_some(self.retry_at)
     }
+}
+
+/// Whether none of them descends from another.
+fn is_flat(leases: &[Lease]) -> bool {
+    let keys: BTreeSet<&str> = leases.iter().map(|lease| lease.key.as_str()).collect();
+    !leases.iter().flat_map(|lease| &lease.parents).any(|parent| keys.contains(parent.as_str()))
 }

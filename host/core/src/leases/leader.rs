@@ -2,6 +2,7 @@
 //! Client Library 2.x finds it (`DeterministicShuffleShardSyncLeaderDecider`).
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use crate::random::Random;
 
@@ -11,9 +12,10 @@ const SEED: u64 = 1947;
 /// Whether `me` is the leader among `owners`, which may come in any order and more than once. Without owners everyone
 /// is: what a leader does is safe to do twice.
 pub(super) fn is_leader<'a>(me: &str, owners: impl Iterator<Item = &'a str>) -> bool {
-    let mut owners: Vec<&str> = owners.collect();
+    // Once each, before they are sorted: a table has many more rows than owners.
+    let owners: BTreeSet<&str> = owners.collect();
+    let mut owners: Vec<&str> = owners.into_iter().collect();
     owners.sort_unstable_by(|a, b| java_order(a, b));
-    owners.dedup();
     Random::new(SEED).shuffle(&mut owners);
     owners.first().is_none_or(|leader| *leader == me)
 }

@@ -177,6 +177,31 @@ fn two_first_workers_share_the_work() {
     assert_eq!(starts, ["s00", "s01", "s02", "s03"]);
 }
 
+/// Workers that start together on a large stream create its rows together: none of them tries all.
+#[test]
+fn a_fleet_that_starts_fills_the_table_once() {
+    const WORKERS: u64 = 20;
+    const SHARDS: usize = 400;
+    let mut services = Services::new(Stream::of(SHARDS as u128));
+    let start = |seed| Solo::new(Settings { seed, ..settings(&format!("w{seed}")) }, 0);
+    let mut solos: Vec<Solo> = (0..WORKERS).map(start).collect();
+    let mut tries = 0;
+    while services.table.rows.len() < SHARDS {
+        for solo in &mut solos {
+            if solo.calls.is_empty() {
+                solo.now = solo.worker.wake_at();
+                solo.event(Event::Tick);
+            }
+            tries += usize::from(matches!(solo.calls.front(), Some(Action::Write(Write::Create(_)))));
+            solo.answer(&mut services);
+        }
+    }
+    assert!(tries < 2 * SHARDS, "{tries} tries for {SHARDS} rows");
+    let mut last = Solo::new(settings("last"), 60_000);
+    last.settle(&mut services);
+    assert_eq!(services.table.rows.len(), SHARDS);
+}
+
 /// A stop that comes while the start is under way ends it: nothing is called any more.
 #[test]
 fn a_stop_during_the_start_calls_nothing_more() {

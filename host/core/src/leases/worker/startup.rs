@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 
 use super::{BACKOFF, Listing, Phase, VIEW_AGE_MAX, Worker};
 use crate::leases::audit::first_hole;
-use crate::leases::creations::Creations;
+use crate::leases::creations::{Creations, Progress};
 use crate::leases::message::{Loss, Millis};
 use crate::leases::row::{Lease, Outcome};
 use crate::leases::sync;
 use crate::position::Checkpoint;
 use crate::service::{ErrorKind, ServiceError};
 use crate::shard::{Shard, ShardFilter, ShardId};
+
+/// When a starting worker looks what is left after others began to fill the table too.
+const LOOK_AGAIN: Millis = 500;
 
 impl Worker {
     /// An empty table is filled by the shards of the initial position; otherwise all shards tell what is missing. One
@@ -47,7 +50,7 @@ impl Worker {
         };
         let contact = |lease: &mut Lease| lease.latest_since = (lease.checkpoint == Checkpoint::Latest).then_some(now);
         missing.iter_mut().for_each(contact);
-        self.creations = Creations::new(missing);
+        self.creations = Creations::new(missing, &mut self.random);
         if self.creations.is_empty() {
             self.finish_creations(now);
         }
@@ -76,8 +79,10 @@ impl Worker {
                     self.table.learn(now, lease.clone());
                 }
                 self.held.values_mut().for_each(|held| held.child_exists(&lease.key));
-                if self.creations.created(&lease.key) {
-                    self.finish_creations(now);
+                match self.creations.exists(&lease.key, outcome == Outcome::Done) {
+                    Progress::Going => {}
+                    Progress::Abandoned if self.phase == Phase::Starting => self.scan_by(now + LOOK_AGAIN),
+                    Progress::Complete | Progress::Abandoned => self.finish_creations(now),
                 }
             }
             Err(error) if error.kind.is_transient() => {
