@@ -24,7 +24,7 @@ pub mod task_dir;
 
 #[cfg(test)]
 #[path = "../../sim/src/dice.rs"]
-#[allow(unreachable_pub, reason = "shared with the simulation")]
+#[allow(unreachable_pub, dead_code, reason = "shared with the simulation")]
 mod dice;
 
 /// What is shared with the simulation names this crate as it does.

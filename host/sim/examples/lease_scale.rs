@@ -34,8 +34,8 @@ const STEADY: Millis = 60_000;
 enum What {
     Tick,
     /// A write reaches the table.
-    Write(Write),
-    Answer(Event),
+    Write(Box<Write>),
+    Answer(Box<Event>),
 }
 
 struct Node {
@@ -68,7 +68,8 @@ struct Fleet {
 }
 
 fn main() {
-    let mut numbers = std::env::args().skip(1).map(|text| text.parse::<usize>().expect("numbers of shards and workers"));
+    let mut numbers =
+        std::env::args().skip(1).map(|text| text.parse::<usize>().expect("numbers of shards and workers"));
     let (shards, workers) = (numbers.next().unwrap_or(10_000), numbers.next().unwrap_or(1_000));
     let mut fleet = Fleet::of(shards);
     println!("{shards} shards, {workers} workers, failover time {FAILOVER} ms");
@@ -168,13 +169,17 @@ impl Fleet {
             }
             What::Write(write) => {
                 let outcome = self.write(&write);
-                self.push(when + WRITE / 2, node, What::Answer(Event::Written { write, result: Ok(outcome) }));
+                self.push(
+                    when + WRITE / 2,
+                    node,
+                    What::Answer(Box::new(Event::Written { write, result: Ok(outcome) })),
+                );
             }
             What::Answer(event) => {
-                if let (Event::Written { .. }, Some(state)) = (&event, &mut self.nodes[node]) {
+                if let (Event::Written { .. }, Some(state)) = (event.as_ref(), &mut self.nodes[node]) {
                     state.under_way -= 1;
                 }
-                self.tell(node, event);
+                self.tell(node, *event);
             }
         }
     }
@@ -202,13 +207,13 @@ impl Fleet {
                 let took = PAGE * (leases.len() / ROWS_A_PAGE + 1) as Millis;
                 self.count("scans");
                 let scan = Scan { leases, ..Scan::default() };
-                self.push(self.now + took, node, What::Answer(Event::Scanned(Ok(scan))));
+                self.push(self.now + took, node, What::Answer(Box::new(Event::Scanned(Ok(scan)))));
             }
             Action::List(_) => {
                 self.count("listings");
                 let took = PAGE * (self.shards.len() / SHARDS_A_PAGE + 1) as Millis;
                 let shards = self.shards.clone();
-                self.push(self.now + took, node, What::Answer(Event::Listed(Ok(shards))));
+                self.push(self.now + took, node, What::Answer(Box::new(Event::Listed(Ok(shards)))));
             }
             Action::Write(write) => {
                 if let Some(state) = &mut self.nodes[node] {
@@ -226,7 +231,7 @@ impl Fleet {
         state.under_way += sent;
         let writes: Vec<Write> = state.waiting.drain(..sent).collect();
         for write in writes {
-            self.push(self.now + WRITE / 2, node, What::Write(write));
+            self.push(self.now + WRITE / 2, node, What::Write(Box::new(write)));
         }
     }
 

@@ -5,7 +5,7 @@ use shardmill_sim::play;
 
 #[test]
 fn no_history_loses_reorders_or_overtakes_anything() {
-    histories(0..4_000, |seed| {
+    histories(0..3_000, |seed| {
         if let Err(what) = play(seed, None) {
             panic!("{what}");
         }

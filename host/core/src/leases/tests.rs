@@ -1,8 +1,7 @@
-//! The lease machine against a model of the table and of the stream: named cases here, a fleet under faults in
-//! simulated time in `fleet`. Numbers such as (7) are the items of the conformance list for workers that share a table
-//! with the Kinesis Client Library.
+//! The lease machine against a model of the table and of the stream: named cases here; the crate `sim` runs whole fleets
+//! under faults in simulated time. Numbers such as (7) are the items of the conformance list for workers that share a
+//! table with the Kinesis Client Library.
 
-mod fleet;
 mod items;
 mod latest;
 mod lineage;

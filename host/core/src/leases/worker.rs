@@ -28,7 +28,7 @@ use crate::position::Checkpoint;
 use crate::random::Random;
 use crate::service::ServiceError;
 use crate::shard::{ChildShard, ShardId};
-use taking::Taking;
+use taking::{Pace, Taking};
 
 /// How often a start-up step is tried before the job fails (the Kinesis Client Library's `maxInitializationAttempts`).
 pub const START_ATTEMPTS_MAX: u32 = 20;
@@ -67,6 +67,7 @@ pub struct Worker {
     creations: Creations,
     upkeep: Upkeep,
     taking: BTreeMap<ShardId, Taking>,
+    pace: Pace,
     /// Takes in a row that the table did not answer.
     takes_failed: u32,
     /// Rows that this worker created at LATEST and did not read yet.
@@ -103,6 +104,7 @@ impl Worker {
             held: BTreeMap::new(),
             creations: Creations::default(),
             taking: BTreeMap::new(),
+            pace: Pace::new(),
             takes_failed: 0,
             created_at_latest: BTreeSet::new(),
             scanning: None,

@@ -79,7 +79,7 @@ impl Node {
         if supervisor.phase == Phase::Releasing && supervisor.released {
             out.trace.say(out.now, || format!("{} ended", self.name));
             if !supervisor.failed {
-                out.audit.ended_well(&out.table, self.id, &self.name);
+                out.audit.ended_well(out.now, &out.table, self.id, &self.name);
             }
             return self.end(out);
         }

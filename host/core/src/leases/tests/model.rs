@@ -44,27 +44,10 @@ impl Rows {
     }
 }
 
-/// A shard and how many records it has: their sequence numbers are `first..first + records`.
+/// A shard and what came of it.
 pub(super) struct ModelShard {
     pub(super) shard: Shard,
-    pub(super) records: u64,
     children: Vec<ShardId>,
-}
-
-impl ModelShard {
-    /// The sequence number of the record at `index`; the number `first` itself is the shard's start and no record's.
-    pub(super) fn sequence(&self, index: u64) -> u64 {
-        self.shard.starting_sequence.parse::<u64>().unwrap() + 1 + index
-    }
-
-    /// How many records a checkpoint covers.
-    pub(super) fn covered_by(&self, checkpoint: &Checkpoint) -> u64 {
-        match checkpoint {
-            Checkpoint::At(position) => position.sequence.as_str().parse::<u64>().unwrap() - self.sequence(0) + 1,
-            Checkpoint::ShardEnd => self.records,
-            _ => 0,
-        }
-    }
 }
 
 /// A stream.
@@ -97,7 +80,7 @@ impl Stream {
             parent.children.push(id.clone());
         }
         let shard = Shard { id: id.clone(), parents, hash_range, starting_sequence, open: true };
-        self.shards.insert(id.clone(), ModelShard { shard, records: 0, children: Vec::new() });
+        self.shards.insert(id.clone(), ModelShard { shard, children: Vec::new() });
         id
     }
 

@@ -316,7 +316,6 @@ fn an_open_shard_is_never_sealed() {
 #[test]
 fn children_wait_for_the_commit_of_their_parents_end() {
     let (mut solo, mut services) = split();
-    services.stream.shards.get_mut("s00").unwrap().records = 5;
     solo.checkpoint("s00", at(3));
     solo.run_until(60_000, &mut services);
     assert_eq!(services.table.keys(), ["s00"]);

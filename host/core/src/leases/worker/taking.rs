@@ -21,6 +21,11 @@ const LOOK_MIN: Millis = 800;
 const LOOK_SHARE: Millis = 60;
 /// A large table takes long to read: no more than one part of so many of the time goes into it.
 const LOOK_REST: Millis = 10;
+/// Free leases taken at a time, at first and after another worker was faster. While nobody is, twice as many the next
+/// time: alone, a worker soon has all; of a fleet that starts, nobody tries what the others have long taken.
+const TAKES_MIN: usize = 10;
+/// When a worker that others are faster than looks at the table, before it takes more.
+const LOOK_AGAIN: Millis = 500;
 /// The counter of a row after its first take.
 const FIRST_TAKE: u64 = 1;
 
@@ -33,12 +38,29 @@ pub(super) struct Taking {
     is_first_contact: bool,
 }
 
+/// How many free leases are taken at a time.
+pub(super) struct Pace {
+    at_once: usize,
+    /// There are more to take once those on their way are answered.
+    is_more: bool,
+    refused: bool,
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        Self { at_once: TAKES_MIN, is_more: false, refused: false }
+    }
+}
+
 impl Worker {
     /// Takes what nobody holds, up to a fair share of all leases.
     pub(super) fn take(&mut self, now: Millis) {
         if self.phase == Phase::Running {
             let taker = Taker { table: &self.table, now: self.looked_at, settings: &self.settings, mine: self.mine() };
-            let free = taker.to_take(&mut self.random);
+            let mut free = taker.to_take(&mut self.random);
+            let room = self.pace.at_once.saturating_sub(self.taking.len());
+            self.pace.is_more = free.len() > room;
+            free.truncate(room);
             free.into_iter().for_each(|seen| self.send_take(now, seen, None));
         }
     }
@@ -94,7 +116,34 @@ impl Worker {
         self.actions.push(Action::Write(Write::Take { seen, worker: self.settings.worker.clone() }));
     }
 
+    /// The answer to a take.
     pub(super) fn taken(&mut self, now: Millis, seen: Lease, result: Result<Outcome, ServiceError>) {
+        match &result {
+            Ok(Outcome::Done) => {}
+            Ok(Outcome::ConditionFailed(_)) => self.pace.refused = true,
+            // The next look at the table goes on.
+            Err(_) => self.pace.is_more = false,
+        }
+        self.take_answered(now, seen, result);
+        if self.taking.is_empty() {
+            self.go_on(now);
+        }
+    }
+
+    /// All takes are answered.
+    fn go_on(&mut self, now: Millis) {
+        let Pace { at_once, is_more, refused } = std::mem::replace(&mut self.pace, Pace::new());
+        match (is_more, refused) {
+            (true, true) => self.scan_by(now + LOOK_AGAIN),
+            (true, false) => {
+                self.pace.at_once = at_once.saturating_mul(2);
+                self.take(now);
+            }
+            (false, _) => {}
+        }
+    }
+
+    fn take_answered(&mut self, now: Millis, seen: Lease, result: Result<Outcome, ServiceError>) {
         let Some(Taking { sent_at, victim, is_first_contact }) = self.taking.remove(&seen.key) else {
             return;
         };
