@@ -172,7 +172,7 @@ impl Fleet {
                 self.push(
                     when + WRITE / 2,
                     node,
-                    What::Answer(Box::new(Event::Written { write, result: Ok(outcome) })),
+                    What::Answer(Box::new(Event::Written { write: *write, result: Ok(outcome) })),
                 );
             }
             What::Answer(event) => {
