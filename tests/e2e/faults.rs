@@ -6,8 +6,10 @@ use shardmill_local::model::ErrorKind;
 use shardmill_local::{Fault, FaultAction, Options};
 use shardmill_tests::account::Account;
 use shardmill_tests::echoes::{self, Producer, assert_each_once, assert_keys_in_order, assert_shards_in_order};
+use shardmill_tests::wait::until;
 
 use crate::job::Job;
+use crate::process::run;
 
 /// Drains 1,000 records while these faults strike; each strikes its call a few times.
 async fn drain_under(account: &Account, faults: Vec<Fault>) {
@@ -43,6 +45,21 @@ async fn throttles_and_failures_of_the_service_are_waited_out() {
     let absent = error(ErrorKind::ServiceUnavailable, "GetShardIterator").times(2);
     let busy = error(ErrorKind::LimitExceeded, "ListShards").times(2);
     drain_under(&Account::new(), vec![throttle, failure, absent, busy]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_cannot_be_read_for_long_is_in_the_log_and_so_is_its_return() {
+    let account = Account::new();
+    account.stream("lines", 1);
+    account.configure(&account.properties(&["lines"]));
+    let fault = account.faults().inject(error(ErrorKind::InternalFailure, "GetRecords"));
+    let process = run(&account, "run.log", &[]);
+    let logged = async |text: &str| until(text, async || process.log().contains(text).then_some(())).await;
+
+    logged("the shard cannot be read; trying on").await;
+    assert!(process.log().contains("error=GetRecords: "), "{}", process.log());
+    fault.remove();
+    logged("the shard can be read again").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

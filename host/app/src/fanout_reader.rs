@@ -96,7 +96,15 @@ impl FanOutReader {
             event = match call {
                 // A call that is given up half-way takes its subscription with it: the next one is a new one.
                 Some(call) => tokio::select! {
-                    event = self.call(call, &kinesis, &consumer, &mut subscription) => event,
+                    event = self.call(call, &kinesis, &consumer, &mut subscription) => {
+                        self.shard.answered(match &event {
+                            Event::Subscribed(Err(error)) | Event::Delivered(Err(error)) | Event::Consumer(Err(error)) => {
+                                Some(error)
+                            }
+                            _ => None,
+                        });
+                        event
+                    }
                     () = due => Event::Tick,
                 },
                 // Both arms are cancel-safe: a missed notification is stored, a timer loses nothing.

@@ -13,10 +13,13 @@ use shardmill_core::run_loop::{self, Generation, SourceId};
 use shardmill_core::service::ServiceError;
 use shardmill_core::shard::ChildShard;
 use tokio::sync::{Notify, mpsc};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
 use crate::status::Status;
+
+/// Failed calls in a row before the log says so; a few are everyday, because readers share a shard's calls.
+const FAILURES_SAID: u32 = 4;
 
 /// What the task is through with, counted back to the reader.
 #[derive(Debug, Default)]
@@ -53,6 +56,8 @@ pub(crate) struct ShardReader {
     pub(crate) run_loop: mpsc::Sender<run_loop::Event>,
     /// As it was last shown.
     pub(crate) aggregation: Report,
+    /// Calls in a row that failed.
+    pub(crate) failures: u32,
 }
 
 impl ShardReader {
@@ -78,7 +83,14 @@ impl ShardReader {
             }
             self.show(reader.millis_behind_latest(), reader.aggregation());
             event = match call {
-                Some(call) => self.call(call).await,
+                Some(call) => {
+                    let event = self.call(call).await;
+                    self.answered(match &event {
+                        Event::Iterator(Err(error)) | Event::Fetched(Err(error)) => Some(error),
+                        _ => None,
+                    });
+                    event
+                }
                 // Both arms are cancel-safe: a missed notification is stored, a timer loses nothing.
                 None => tokio::select! {
                     (bytes, records) = self.progress.taken() => Event::Processed { bytes, records },
@@ -118,6 +130,19 @@ impl ShardReader {
         let (source, generation) = (self.source, self.generation);
         // Nobody listens once the job has ended.
         drop(self.run_loop.send(run_loop::Event::End { source, generation, children }).await);
+    }
+
+    /// Takes note of a call's end: a shard that cannot be read for long is not passed over in silence.
+    pub(crate) fn answered(&mut self, failure: Option<&ServiceError>) {
+        let (stream, shard, before) = (&self.stream, &self.shard, self.failures);
+        self.failures = if failure.is_some() { before.saturating_add(1) } else { 0 };
+        match failure {
+            Some(error) if self.failures >= FAILURES_SAID && self.failures.is_power_of_two() => {
+                warn!(stream, shard, %error, failures = self.failures, "the shard cannot be read; trying on");
+            }
+            None if before >= FAILURES_SAID => info!(stream, shard, "the shard can be read again"),
+            _ => {}
+        }
     }
 
     /// Shows how the reading stands.

@@ -327,6 +327,7 @@ impl Supervisor {
             status: Arc::clone(&self.status),
             run_loop: self.data.clone(),
             aggregation: Report::default(),
+            failures: 0,
         };
         let hash_range = state.hash_range.clone();
         let latest = state.latest.for_reading(self.clock.now());
