@@ -53,7 +53,7 @@ impl Account {
         self.backend.dynamodb_faults()
     }
 
-    /// The calls of these operations from now on, of both services.
+    /// Notes the calls of these operations from now on.
     #[must_use]
     pub fn journal(&self, operations: &[&str]) -> Journal {
         self.backend.journal(operations)
@@ -111,7 +111,10 @@ impl Account {
         fs::create_dir_all(&tasks).expect("the directory of this test can be written");
         for module in modules {
             let name = module.file_name().expect("a module has a name").to_string_lossy().replace('_', "-");
-            fs::copy(module, tasks.join(name)).expect("the directory of this test can be written");
+            // Another process may be reading the one that is there.
+            let copy = tasks.join(format!("{name}.copy"));
+            fs::copy(module, &copy).expect("the directory of this test can be written");
+            fs::rename(copy, tasks.join(name)).expect("the directory of this test can be written");
         }
         tasks
     }

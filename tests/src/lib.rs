@@ -1,11 +1,14 @@
 //! What the end-to-end tests share.
 
 pub mod account;
+#[path = "../../host/sim/src/dice.rs"]
+pub mod dice;
 pub mod echoes;
 pub mod guests;
 pub mod http;
 pub mod instances;
 pub mod kpl;
+pub mod ledger;
 pub mod process;
 pub mod properties;
 pub mod wait;

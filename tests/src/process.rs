@@ -17,6 +17,9 @@ pub struct Process {
 pub enum Signal {
     Terminate,
     Interrupt,
+    /// Suspends it until [`Signal::Continue`].
+    Stop,
+    Continue,
 }
 
 impl Process {
@@ -88,6 +91,8 @@ pub fn send(child: &Child, signal: Signal) {
     let name = match signal {
         Signal::Terminate => "TERM",
         Signal::Interrupt => "INT",
+        Signal::Stop => "STOP",
+        Signal::Continue => "CONT",
     };
     let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", child.id())).status();
     assert!(sent.expect("there is a shell").success(), "SIG{name} was not sent");

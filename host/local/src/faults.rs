@@ -271,7 +271,7 @@ pub(crate) enum Served<R> {
 }
 
 /// Carries a call out as the faults in force have it, and notes it in the journal if it succeeds. What a service has
-/// received it does not forget: a call that was struck goes its way even if its client goes away.
+/// received it does not forget: a call goes its way even if its client goes away.
 pub(crate) async fn serve<R: Send + 'static>(
     faults: &Faults,
     journal: &Journal,
@@ -288,9 +288,6 @@ pub(crate) async fn serve<R: Send + 'static>(
         }
         Ok(reply)
     };
-    if struck.is_empty() {
-        return noted(&call).await.map(|reply| Served::Done { reply, drop_after: None });
-    }
     let detached = tokio::spawn(async move {
         let (mut after, mut drop_after) = (Vec::new(), None);
         for (action, record) in struck {

@@ -12,7 +12,8 @@ pub fn histories(seeds: Range<u64>, play: impl Fn(u64) + std::panic::RefUnwindSa
     }
 }
 
-fn chosen() -> Option<Range<u64>> {
+/// The seeds that the environment asks for.
+pub fn chosen() -> Option<Range<u64>> {
     let text = std::env::var("SEEDS").ok()?;
     let number = |text: &str| text.parse::<u64>().expect("SEEDS is a number or a range like 0..100");
     Some(match text.split_once("..") {

@@ -268,6 +268,7 @@ impl Worker {
     fn written(&mut self, now: Millis, write: Write, result: Result<Outcome, ServiceError>) {
         if let Ok(Outcome::ConditionFailed(Some(row))) = &result {
             self.table.learn(now, row.clone());
+            self.look_after_refusal(now, row);
         }
         match write {
             Write::Create(lease) => self.created(now, lease, result),

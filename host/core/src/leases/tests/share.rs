@@ -311,6 +311,37 @@ fn a_stopping_workers_leases_are_taken_within_a_second() {
     }
 }
 
+/// Who held everything learns of a newcomer by what it loses to it: what that one gives back, or leaves behind, does not
+/// wait for the next look of a worker that knows of nobody else.
+#[test]
+fn a_newcomer_that_is_gone_soon_is_succeeded_as_soon() {
+    for (is_stop, within) in [(true, 1_000), (false, FAILOVER + 2_000)] {
+        let mut fleet = Fleet::of(4);
+        fleet.join(settings("a"));
+        fleet.join(greedy("b"));
+        fleet.run_for(FAILOVER / 2);
+        assert_eq!(fleet.loads(), [2, 2]);
+        if is_stop {
+            fleet.stop_last()
+        } else {
+            fleet.kill_last()
+        }
+        fleet.run_for(within);
+        assert_eq!(fleet.loads().last(), Some(&4), "within {within} ms");
+    }
+}
+
+/// Likewise when it was there between two renewals only.
+#[test]
+fn a_worker_that_came_and_went_leaves_nothing_unread() {
+    let mut fleet = Fleet::of(4);
+    fleet.join(settings("a"));
+    fleet.join(greedy("b"));
+    fleet.stop_last();
+    fleet.run_for(FAILOVER / 2);
+    assert_eq!(fleet.loads(), [4]);
+}
+
 /// Frequent looks are no more frequent thefts.
 #[test]
 fn looking_often_is_not_stealing_often() {

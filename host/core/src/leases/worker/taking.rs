@@ -102,6 +102,12 @@ impl Worker {
         affordable.max(rest).max(LOOK_MIN).min(self.take_interval())
     }
 
+    /// A refused write may be the first sign of another worker, or the only one of a worker that came and went.
+    pub(super) fn look_after_refusal(&mut self, now: Millis, row: &Lease) {
+        let interval = if row.owner.is_none() { LOOK_MIN } else { self.look_interval(now, now) };
+        self.scan_by(now + interval);
+    }
+
     fn mine(&self) -> BTreeSet<ShardId> {
         let held = self.held.iter().filter(|(_, held)| !held.is_sealed()).map(|(key, _)| key);
         held.chain(self.taking.keys()).cloned().collect()
