@@ -62,7 +62,8 @@ impl Host {
     fn deploy(&self, job: &str, wasm: &[u8]) -> Said {
         let file = self.directory.path().join("deployed.wasm");
         fs::write(&file, wasm).unwrap();
-        self.said(&["deploy", "deployed.wasm", "--name", job, "--wait"])
+        // A Python task takes long to compile where much else is done.
+        self.said(&["deploy", "deployed.wasm", "--name", job, "--wait", "--timeout", "240"])
     }
 
     fn output(&self) -> String {
@@ -487,4 +488,33 @@ fn a_module_that_was_replaced_while_nothing_ran_takes_over_at_the_start() {
     host.until_running("orders", &version(2));
     host.stop();
     assert!(!host.process.log().contains(&module("orders", &version(1))), "the old one did not run again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_may_change_its_language() {
+    let properties =
+        HOST.replace("task.config.output=out.echo", "task.config.output=out.filtered\ntask.config.pattern=1");
+    let rust = fs::read(rust_guest("filter-batch")).unwrap();
+    let mut host = Host::start_with(&properties, &[("filter.wasm", &rust)]);
+    host.until_running("filter", &rust);
+    let mut put = 20;
+    host.put(20).await;
+    host.until("filter", "the records are processed", |job| job["processed"] == put);
+    for language in ["javascript", "python"] {
+        let guest = match guests::scripted_guest(language) {
+            Ok(guest) => fs::read(guest).unwrap(),
+            Err(missing) => {
+                eprintln!("not shown for {language}: {missing}");
+                continue;
+            }
+        };
+        let said = host.deploy("filter", &guest);
+        assert_eq!(said.code, Some(0), "{language}: {said:?}");
+        host.put(20).await;
+        put += 20;
+        host.until("filter", language, |job| job["processed"] == put && job["failed_calls"] == 0);
+    }
+    host.stop();
+    // Of the numbers below 20, eleven have a 1.
+    assert_eq!(host.output().lines().count() as u64, put / 20 * 11, "each language did the same");
 }

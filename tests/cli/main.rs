@@ -1,7 +1,11 @@
 //! The command line as users type it: what the binary prints, where, and with which exit code. Snapshots hold the
 //! words; `INSTA_UPDATE=always` writes them anew.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on fails, or says what it leaves out"
+)]
 
 mod build;
 mod check;
