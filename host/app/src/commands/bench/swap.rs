@@ -84,6 +84,7 @@ async fn run(args: &Swap, job: &Job, versions: &[Module], endpoints: &Endpoints)
     for swap in 1..=args.swaps {
         load.processed(&running, RECORDS_PER_SWAP).await?;
         running.deploy(versions[usize::try_from(swap).unwrap_or_default() % VERSIONS].clone()).await?;
+        carried_out(&running, swap).await?;
     }
     load.stop.store(true, Ordering::Relaxed);
     producer.await.context("the producer panicked")??;
@@ -96,6 +97,16 @@ async fn run(args: &Swap, job: &Job, versions: &[Module], endpoints: &Endpoints)
     ensure!(!pauses.is_empty(), "no swap was carried out");
     pauses.sort();
     Ok(Figures { records, seconds, pauses })
+}
+
+/// Waits until so many swaps are carried out: the next would be done together with one that is not.
+async fn carried_out(running: &RunningJob, swaps: u64) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while running.status().snapshot().swaps.count < swaps {
+        ensure!(Instant::now() < deadline, "swap {swaps} was not carried out in {} s", PATIENCE.as_secs());
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
 }
 
 /// What the producer and the task have done so far.
