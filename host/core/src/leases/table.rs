@@ -21,10 +21,15 @@ pub(super) struct Table {
     rows: BTreeMap<ShardId, Row>,
     /// Keys of rows that could not be read, and why. They are left alone, and nothing is decided as if they were not.
     unreadable: BTreeMap<ShardId, String>,
+    /// When the last scan was asked for.
+    scanned_at: Millis,
 }
 
 struct Row {
     lease: Lease,
+    /// Only a scan that was asked for after this tells that a parent without a row has none: an earlier one may have
+    /// shown this row and not yet that of its parent, which was there before it.
+    orphan_after: Millis,
     /// When the counter was last seen to change, at first when the row was first seen.
     changed_at: Millis,
     /// When an answer last told what the row is.
@@ -37,6 +42,7 @@ impl Table {
     /// Takes in a scan that was asked for at `asked_at`. A row whose counter did not change keeps its age; rows that
     /// vanished are forgotten; what was told a moment ago, or meanwhile, stays.
     pub(super) fn replace(&mut self, now: Millis, asked_at: Millis, leases: Vec<Lease>) {
+        self.scanned_at = asked_at;
         let mut old = std::mem::take(&mut self.rows);
         for lease in leases {
             let known = old.remove(&lease.key);
@@ -71,6 +77,15 @@ impl Table {
         self.rows.insert(lease.key.clone(), Row::seen(now, known, lease));
     }
 
+    /// Takes in a row that this worker created: it knows which of its parents have one.
+    pub(super) fn created(&mut self, now: Millis, lease: Lease) {
+        let key = lease.key.clone();
+        self.learn(now, lease);
+        if let Some(row) = self.rows.get_mut(&key) {
+            row.orphan_after = 0;
+        }
+    }
+
     pub(super) fn forget(&mut self, key: &str) {
         self.rows.remove(key);
     }
@@ -98,14 +113,19 @@ impl Table {
         self.rows.values().map(|row| row.lease.clone()).collect()
     }
 
-    /// Whether some parent of `lease` has a row that is not, or cannot be seen to be, at SHARD_END. A parent without a
-    /// row does not block.
-    pub(super) fn waits_for_parents(&self, lease: &Lease) -> bool {
-        let is_finished = |id: &ShardId| {
-            let row = self.rows.get(id);
-            row.map_or(!self.unreadable.contains_key(id), |row| row.lease.checkpoint == Checkpoint::ShardEnd)
+    /// Until when `lease` must wait for its parents at least; `None` when all of them are done. One with a row is done at
+    /// SHARD_END; one without when that is certain, as it is if the shard was begun before.
+    pub(super) fn waits_for_parents(&self, lease: &Lease) -> Option<Millis> {
+        let orphan_after = match lease.checkpoint {
+            Checkpoint::At(_) => 0,
+            _ => self.rows.get(&lease.key).map_or(0, |row| row.orphan_after),
         };
-        !lease.parents.iter().all(is_finished)
+        let wait = |id: &ShardId| match self.rows.get(id) {
+            Some(row) => (row.lease.checkpoint != Checkpoint::ShardEnd).then_some(Millis::MAX),
+            None if self.unreadable.contains_key(id) => Some(Millis::MAX),
+            None => (self.scanned_at < orphan_after).then_some(orphan_after),
+        };
+        lease.parents.iter().filter_map(wait).max()
     }
 
     /// The leases that may be taken: with something left to read, and nobody's, expired, or this worker's from before
@@ -165,12 +185,13 @@ impl Table {
 impl Row {
     /// A row as it is now, beside what was known of it.
     fn seen(now: Millis, known: Option<&Self>, lease: Lease) -> Self {
+        let orphan_after = known.map_or(now + SCAN_LAG + 1, |row| row.orphan_after);
         match known {
             Some(row) if row.lease.counter == lease.counter => {
-                Self { lease, changed_at: row.changed_at, told_at: now, alive: row.alive }
+                Self { lease, orphan_after, changed_at: row.changed_at, told_at: now, alive: row.alive }
             }
-            Some(_) => Self { lease, changed_at: now, told_at: now, alive: true },
-            None => Self { lease, changed_at: now, told_at: now, alive: false },
+            Some(_) => Self { lease, orphan_after, changed_at: now, told_at: now, alive: true },
+            None => Self { lease, orphan_after, changed_at: now, told_at: now, alive: false },
         }
     }
 

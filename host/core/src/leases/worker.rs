@@ -316,8 +316,8 @@ impl Worker {
             return;
         }
         for held in self.held.values_mut().filter(|held| held.waits_to_start()) {
-            if self.table.waits_for_parents(&held.lease) {
-                self.scan_at = self.scan_at.min(now + self.settings.parent_poll);
+            if let Some(until) = self.table.waits_for_parents(&held.lease) {
+                self.scan_at = self.scan_at.min(until.max(now).min(now + self.settings.parent_poll));
                 continue;
             }
             held.started = true;

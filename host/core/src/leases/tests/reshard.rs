@@ -385,3 +385,44 @@ fn a_failing_listing_backs_off() {
     solo.run_until(30_000, &mut services);
     assert!(services.table.is_at_end("s00"));
 }
+
+/// The first scan of a worker may show a child that was created a moment ago and, on another page or copy, not its parent
+/// yet: the child does not start for that, and starts once its parent is done.
+#[test]
+fn a_first_scan_that_shows_a_child_and_not_its_parent_starts_no_child() {
+    let (mut solo, mut services) = split();
+    solo.end("s00", services.stream.children_of("s00"));
+    while services.table.rows.len() < 3 {
+        solo.answer(&mut services);
+    }
+    let parent = services.table.rows.remove("s00").unwrap();
+    let mut newcomer = Solo::new(settings("newcomer"), solo.now);
+    while newcomer.held().len() < 2 {
+        newcomer.answer(&mut services);
+    }
+    services.table.rows.insert("s00".to_owned(), parent);
+    newcomer.settle(&mut services);
+    newcomer.run_until(solo.now + 4_000, &mut services);
+    assert_eq!(newcomer.start_keys().len(), 0, "the parent is not done");
+    while !services.table.is_at_end("s00") {
+        solo.answer(&mut services);
+    }
+    let poll = newcomer.now + settings("newcomer").parent_poll;
+    newcomer.run_until(poll, &mut services);
+    assert_eq!(newcomer.start_keys().len(), 2);
+}
+
+/// A parent that has no row is no reason to wait for ever: it left the table long ago, or never was in it.
+#[test]
+fn a_child_whose_parent_has_no_row_starts_once_that_is_certain() {
+    let (mut solo, mut services) = split();
+    solo.end("s00", services.stream.children_of("s00"));
+    while services.table.rows.len() < 3 {
+        solo.answer(&mut services);
+    }
+    services.table.rows.remove("s00");
+    let mut newcomer = Solo::running(settings("newcomer"), solo.now, &mut services);
+    assert_eq!((newcomer.held().len(), newcomer.start_keys().len()), (2, 0), "a moment ago there may have been one");
+    newcomer.run_until(solo.now + 4_000, &mut services);
+    assert_eq!(newcomer.start_keys().len(), 2);
+}
