@@ -4,32 +4,34 @@
 
 mod actor;
 mod entry;
+mod files;
 mod report;
+mod requests;
 mod versions;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use shardmill_core::config::{Job, Source};
 use shardmill_core::jobs::{self, Action, End, Hash, Jobs};
 use shardmill_core::leases::Millis;
-use shardmill_core::task_dir::{self, LISTING_INTERVAL, Stamp, TaskDir};
-use tokio::sync::{mpsc, oneshot};
+use shardmill_core::task_dir::{LISTING_INTERVAL, Stamp, TaskDir};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::admit::{Admission, Rejected};
 use crate::clock::Clock;
 use crate::deployments::Deployments;
-use crate::task_files::{self, Contents, hash, hex};
+use crate::task_files::{Contents, hex};
 use actor::{Command, JobActor, Proposal, Refusal};
 use entry::Entry;
 use versions::Versions;
 
 pub use report::{CandidateReport, HostReport, JobReport, Rejection, RolloutReport, ShardReport, Totals};
+pub use requests::{Reply, Request};
 
 /// Builds a job's configuration. The sources stand between the files and the single settings of the command line.
 ///
@@ -62,26 +64,6 @@ pub enum Unusable {
 
 /// How often jobs that run until they are caught up are looked at.
 const CAUGHT_UP_POLL: Duration = Duration::from_millis(20);
-
-/// What people, and the command that runs the host, may ask of it.
-#[derive(Debug)]
-pub enum Request {
-    Report(oneshot::Sender<HostReport>),
-    Drain(String, Reply),
-    Resume(String, Reply),
-    Promote(String, Reply),
-    /// To the version named, or to the one before.
-    RollBack(String, Option<String>, Reply),
-    /// Call the task no more, but keep the leases.
-    Pause(String, Reply),
-    /// Stop all jobs gracefully, then end.
-    Stop,
-    /// Likewise, but wait for no task any longer.
-    StopAtOnce,
-}
-
-/// Answers a request: done, or why not.
-pub type Reply = oneshot::Sender<Result<(), String>>;
 
 /// A running host.
 pub struct Host {
@@ -180,56 +162,8 @@ impl Host {
         }
     }
 
-    fn asked(&mut self, request: Request) {
-        match request {
-            // Whoever asked may be gone.
-            Request::Report(reply) => drop(reply.send(self.report())),
-            Request::Drain(name, reply) => {
-                if let Some(reply) = self.of_known(&name, reply) {
-                    self.tell(jobs::Event::Drain { name });
-                    drop(reply.send(Ok(())));
-                }
-            }
-            Request::Resume(name, reply) => {
-                if let Some(reply) = self.of_known(&name, reply) {
-                    self.tell(jobs::Event::Resume { name: name.clone() });
-                    self.pass_on(&name, Command::Resume(reply));
-                }
-            }
-            Request::Promote(name, reply) => self.of_running(&name, reply, Command::Promote),
-            Request::RollBack(name, to, reply) => self.of_running(&name, reply, |reply| Command::RollBack(to, reply)),
-            Request::Pause(name, reply) => self.of_running(&name, reply, Command::Pause),
-            Request::Stop => self.tell(jobs::Event::Stop),
-            Request::StopAtOnce => self.entries.values().for_each(|entry| entry.command(Command::StopAtOnce)),
-        }
-    }
-
-    fn of_running(&mut self, name: &str, reply: Reply, command: impl FnOnce(Reply) -> Command) {
-        let Some(reply) = self.of_known(name, reply) else { return };
-        if self.entry(name).actor.is_none() {
-            return drop(reply.send(Err(format!("{name} does not run; `shardmill status {name}` says why"))));
-        }
-        self.pass_on(name, command(reply));
-    }
-
-    /// Refuses what is asked of a job that there is not.
-    fn of_known(&self, name: &str, reply: Reply) -> Option<Reply> {
-        if self.jobs.get(name).is_some() {
-            return Some(reply);
-        }
-        let names: Vec<&str> = self.jobs.iter().map(|(name, _)| name).collect();
-        drop(reply.send(Err(format!("there is no job {name}; there are: {}", names.join(", ")))));
-        None
-    }
-
     fn now(&self) -> Millis {
         self.settings.clock.now()
-    }
-
-    fn list(&mut self) {
-        self.is_listing = true;
-        let tasks = self.settings.tasks.clone();
-        self.work.spawn_blocking(move || Done::Listed(task_files::list(&tasks)));
     }
 
     fn done(&mut self, done: Done) {
@@ -244,142 +178,8 @@ impl Host {
         }
     }
 
-    fn listed(&mut self, listing: std::io::Result<BTreeMap<String, Stamp>>) {
-        let mut listing = match listing {
-            Ok(listing) => listing,
-            Err(error) => {
-                // A directory that cannot be seen is not an empty one: nothing is removed.
-                let error = error.to_string();
-                if self.listing_error.as_ref() != Some(&error) {
-                    warn!(directory = %self.settings.tasks.display(), error, "cannot list the task directory; trying on");
-                }
-                self.listing_error = Some(error);
-                return;
-            }
-        };
-        self.listing_error = None;
-        if let Some(only) = &self.settings.only {
-            let module = format!("{only}.wasm");
-            listing.retain(|file, _| file.strip_suffix(".sha256").unwrap_or(file) == module);
-        }
-        let actions = self.directory.on(self.now(), task_dir::Event::Listed(listing));
-        self.follow(actions, None);
-    }
-
-    fn follow(&mut self, actions: Vec<task_dir::Action>, mut contents: Option<Contents>) {
-        for action in actions {
-            match action {
-                task_dir::Action::Read(file) => self.begin_reading(file),
-                task_dir::Action::Changed(file) => {
-                    if let Some(contents) = contents.take() {
-                        self.changed(&file, contents);
-                    }
-                }
-                task_dir::Action::Removed(file) => self.removed(&file),
-            }
-        }
-    }
-
-    fn begin_reading(&mut self, file: String) {
-        let tasks = self.settings.tasks.clone();
-        self.work.spawn_blocking(move || {
-            let contents = task_files::read(&tasks, &file);
-            Done::Read(file, contents)
-        });
-    }
-
-    fn read(&mut self, file: String, contents: Contents) {
-        if let Some(flaw) = &contents.flaw {
-            info!(file, flaw, "the file may not be whole yet; giving it time");
-        }
-        let (stamp, is_whole) = (contents.stamp, contents.flaw.is_none());
-        let actions = self.directory.on(self.now(), task_dir::Event::Read { file, stamp, is_whole });
-        self.follow(actions, Some(contents));
-    }
-
-    fn changed(&mut self, file: &str, contents: Contents) {
-        if let Some(module) = file.strip_suffix(".wasm.sha256") {
-            // The module is looked at again in the light of it.
-            if self.entries.contains_key(module) {
-                self.begin_reading(format!("{module}.wasm"));
-            }
-        } else if let Some(name) = file.strip_suffix(".wasm") {
-            self.module(name, contents);
-        } else if let Some(name) = file.strip_suffix(".properties") {
-            let text = String::from_utf8_lossy(&contents.bytes).into_owned();
-            self.entry(name).properties = Some(text);
-            self.configure(name);
-        }
-    }
-
-    fn removed(&mut self, file: &str) {
-        if let Some(name) = file.strip_suffix(".wasm") {
-            let on_delete = self.entry(name).on_delete();
-            info!(job = name, ?on_delete, "its module is gone from the task directory");
-            self.tell(jobs::Event::ModuleGone { name: name.to_owned(), on_delete });
-        } else if let Some(name) = file.strip_suffix(".properties") {
-            self.entry(name).properties = None;
-            self.configure(name);
-        }
-    }
-
     fn entry(&mut self, name: &str) -> &mut Entry {
         self.entries.entry(name.to_owned()).or_default()
-    }
-
-    fn module(&mut self, name: &str, contents: Contents) {
-        let id = hash(&contents.bytes);
-        let entry = self.entry(name);
-        let is_first = entry.module.is_none();
-        entry.module = Some((id, Arc::new(contents)));
-        if is_first {
-            self.configure(name);
-        }
-        self.tell(jobs::Event::Module { name: name.to_owned(), id });
-    }
-
-    /// Reads a job's configuration, if there is a module to run with it.
-    fn configure(&mut self, name: &str) {
-        let entry = self.entry(name);
-        if entry.module.is_none() {
-            return;
-        }
-        let is_only = self.settings.only.is_some();
-        let sources = if is_only { Vec::new() } else { self.entry(name).sources(name) };
-        let loaded = (self.settings.load_job)(&sources).and_then(|job| self.unshared(name, job));
-        let name = name.to_owned();
-        match loaded {
-            Ok(job) => {
-                let version = self.entry(&name).configured(job);
-                self.tell(jobs::Event::Configured { name, version });
-            }
-            Err(reason) => {
-                error!(job = name, "its configuration cannot be used:\n{reason}");
-                self.tell(jobs::Event::Misconfigured { name, reason: reason.clone() });
-                if is_only {
-                    self.give_up(Unusable::Configuration(reason).into());
-                }
-            }
-        }
-    }
-
-    /// Two jobs with one lease table would take each other's shards.
-    fn unshared(&self, name: &str, job: Job) -> Result<Job, String> {
-        if self.settings.only.is_none() && job.task_class != name {
-            let class = &job.task_class;
-            return Err(format!(
-                "task.class={class}: in a task directory the module of job {name} is {name}.wasm; remove the key"
-            ));
-        }
-        for (other, entry) in self.entries.iter().filter(|(other, _)| *other != name) {
-            if let Some(table) = entry.shared_table(&job) {
-                return Err(format!(
-                    "it would share the lease table {table} with the job {other}, and each would read only a part of \
-                     the shards: give it a job.name of its own in {name}.properties"
-                ));
-            }
-        }
-        Ok(job)
     }
 
     fn tell(&mut self, event: jobs::Event) {

@@ -1,0 +1,72 @@
+//! What people, and the command that runs the host, ask of it: answered from what the host knows, or passed on to the
+//! job.
+
+use shardmill_core::jobs;
+use tokio::sync::oneshot;
+
+use super::actor::Command;
+use super::{Host, HostReport};
+
+/// What people, and the command that runs the host, may ask of it.
+#[derive(Debug)]
+pub enum Request {
+    Report(oneshot::Sender<HostReport>),
+    Drain(String, Reply),
+    Resume(String, Reply),
+    Promote(String, Reply),
+    /// To the version named, or to the one before.
+    RollBack(String, Option<String>, Reply),
+    /// Call the task no more, but keep the leases.
+    Pause(String, Reply),
+    /// Stop all jobs gracefully, then end.
+    Stop,
+    /// Likewise, but wait for no task any longer.
+    StopAtOnce,
+}
+
+/// Answers a request: done, or why not.
+pub type Reply = oneshot::Sender<Result<(), String>>;
+
+impl Host {
+    pub(super) fn asked(&mut self, request: Request) {
+        match request {
+            // Whoever asked may be gone.
+            Request::Report(reply) => drop(reply.send(self.report())),
+            Request::Drain(name, reply) => {
+                if let Some(reply) = self.of_known(&name, reply) {
+                    self.tell(jobs::Event::Drain { name });
+                    drop(reply.send(Ok(())));
+                }
+            }
+            Request::Resume(name, reply) => {
+                if let Some(reply) = self.of_known(&name, reply) {
+                    self.tell(jobs::Event::Resume { name: name.clone() });
+                    self.pass_on(&name, Command::Resume(reply));
+                }
+            }
+            Request::Promote(name, reply) => self.of_running(&name, reply, Command::Promote),
+            Request::RollBack(name, to, reply) => self.of_running(&name, reply, |reply| Command::RollBack(to, reply)),
+            Request::Pause(name, reply) => self.of_running(&name, reply, Command::Pause),
+            Request::Stop => self.tell(jobs::Event::Stop),
+            Request::StopAtOnce => self.entries.values().for_each(|entry| entry.command(Command::StopAtOnce)),
+        }
+    }
+
+    fn of_running(&mut self, name: &str, reply: Reply, command: impl FnOnce(Reply) -> Command) {
+        let Some(reply) = self.of_known(name, reply) else { return };
+        if self.entry(name).actor.is_none() {
+            return drop(reply.send(Err(format!("{name} does not run; `shardmill status {name}` says why"))));
+        }
+        self.pass_on(name, command(reply));
+    }
+
+    /// Refuses what is asked of a job that there is not.
+    fn of_known(&self, name: &str, reply: Reply) -> Option<Reply> {
+        if self.jobs.get(name).is_some() {
+            return Some(reply);
+        }
+        let names: Vec<&str> = self.jobs.iter().map(|(name, _)| name).collect();
+        drop(reply.send(Err(format!("there is no job {name}; there are: {}", names.join(", ")))));
+        None
+    }
+}
