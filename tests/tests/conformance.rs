@@ -171,7 +171,10 @@ fn files_and_tests_of_the_architecture_exist() {
         let (path, test) = quoted.split_once("::").map_or((quoted, None), |(path, test)| (path, Some(test)));
         for path in alternatives(path) {
             named += 1;
-            let source = ["host", "."].iter().find_map(|from| fs::read_to_string(root().join(from).join(&path)).ok());
+            // The table of shells names files of the binary.
+            let source = ["host", ".", "host/app/src"]
+                .iter()
+                .find_map(|from| fs::read_to_string(root().join(from).join(&path)).ok());
             match (source, test) {
                 (None, _) => missing.push(path),
                 (Some(source), Some(test)) if !tests_in(&source).contains(test) => missing.push(quoted.to_owned()),
