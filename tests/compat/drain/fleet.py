@@ -19,6 +19,8 @@ AT_ONCE_MAX = 4
 SHARDS_MIN, SHARDS_MAX = 3, 7
 LOOK_SECONDS = 0.25
 DRAIN_SECONDS = 180
+# The Java consumers take a minute and more to begin.
+BEGIN_SECONDS = 240
 
 
 class Feeder(threading.Thread):
@@ -132,9 +134,12 @@ class Fleet:
         self.did = Counter()
 
     def live_for(self, seconds):
-        """One of each kind, then whatever comes."""
+        """One of each kind, until each has been handed something; then whatever comes."""
         for kind in self.kinds:
             self.start(kind)
+        for consumer in list(self.alive):
+            kept = self.watcher.consumers[consumer.name]
+            wait(f"a record for {consumer.name}", BEGIN_SECONDS, lambda kept=kept: kept.deliveries, *self.alive)
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             time.sleep(self.dice.uniform(2, 6))
@@ -223,6 +228,9 @@ class Fleet:
         by_kind = Counter()
         for consumer in self.all:
             by_kind[consumer.name.rsplit("-", 1)[0]] += len(consumer.deliveries())
+        idle = [kind for kind in self.kinds if not by_kind[kind]]
+        if idle:
+            raise Failed(f"{' and '.join(idle)} got no record: nothing is shown of sharing")
         what = ", ".join(f"{count} {name}" for name, count in sorted(self.did.items()))
         self.say(f"{what}; {checked} take-overs began after the checkpoint")
         self.say(f"{len(written)} records: {dict(by_kind)}, {len(handed) - len(written)} repeats, none lost")
