@@ -18,6 +18,9 @@ use crate::settings;
 /// The fewest digits of a module's hash that name it.
 const NAME_DIGITS_MIN: usize = 6;
 
+/// Looks at what holds when other hosts of the job begin at the same time.
+const BEGINNINGS_MAX: usize = 10;
+
 /// One job's versions. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Versions {
@@ -69,19 +72,32 @@ impl Versions {
         let Some(kept) = self.kept.clone() else {
             return Ok(Begun::with(Deployed::once(first.module.clone())));
         };
-        let id = first.module.id().hex();
-        let (file, proposed) = (Arc::clone(&first.file), id.clone());
-        let (holds, is_new) = self
+        let (file, proposed) = (Arc::clone(&first.file), first.module.id().hex());
+        let is_new = self
             .blocking(move |kept| {
                 kept.keep(&file.bytes)?;
-                Ok((kept.read()?, kept.propose(&proposed)?))
+                kept.propose(&proposed)
             })
             .await?;
-        let Some(holds) = holds else {
+        for _ in 0..BEGINNINGS_MAX {
+            if let Some(begun) = self.try_to_begin(first, is_new, &kept).await? {
+                return Ok(begun);
+            }
+        }
+        bail!("other hosts of the job changed what is to run {BEGINNINGS_MAX} times meanwhile");
+    }
+
+    /// `None`: another host of the job wrote first, and what it wrote holds.
+    async fn try_to_begin(&self, first: &Proposal, is_new: bool, kept: &Deployments) -> Result<Option<Begun>> {
+        let id = first.module.id().hex();
+        let Some(holds) = self.blocking(|kept| kept.read()).await? else {
             let deployment = Deployment::first(id);
-            self.write(&deployment).await?;
-            let store = Arc::new(kept);
-            return Ok(Begun::with(Deployed { deployment, modules: vec![first.module.clone()], store }));
+            let deployed = Deployed {
+                deployment: deployment.clone(),
+                modules: vec![first.module.clone()],
+                store: Arc::new(kept.clone()),
+            };
+            return Ok(self.write(deployment).await?.then(|| Begun::with(deployed)));
         };
         let runs = holds.current == id || holds.candidate.as_ref().is_some_and(|candidate| candidate.module == id);
         let refused = holds.quarantine(&id).map(|reason| format!("it was rolled back before: {reason}"));
@@ -90,12 +106,12 @@ impl Versions {
             return self.take_over(holds, first, kept).await;
         }
         let modules = self.modules(&holds).await?;
-        let deployed = Deployed { deployment: holds, modules, store: Arc::new(kept) };
-        Ok(Begun { deployed, is_to_deploy: is_wanted, refused })
+        let deployed = Deployed { deployment: holds, modules, store: Arc::new(kept.clone()) };
+        Ok(Some(Begun { deployed, is_to_deploy: is_wanted, refused }))
     }
 
     /// Nothing runs yet, so a new module may as well begin; unless it does not start.
-    async fn take_over(&self, holds: Deployment, first: &Proposal, kept: Deployments) -> Result<Begun> {
+    async fn take_over(&self, holds: Deployment, first: &Proposal, kept: &Deployments) -> Result<Option<Begun>> {
         let mut refused = None;
         let mut deployment = holds;
         match self.admission.try_out(&first.module, &self.spec, None).await {
@@ -103,12 +119,15 @@ impl Versions {
                 let previous = Some(Previous { module: deployment.current.clone(), warm_until: 0 });
                 let revision = deployment.revision + 1;
                 deployment = Deployment { revision, current: first.module.id().hex(), previous, ..deployment };
-                self.write(&deployment).await?;
+                if !self.write(deployment.clone()).await? {
+                    return Ok(None);
+                }
             }
             Err(rejected) => refused = Some(rejected.to_string()),
         }
         let modules = self.modules(&deployment).await?;
-        Ok(Begun { deployed: Deployed { deployment, modules, store: Arc::new(kept) }, is_to_deploy: false, refused })
+        let deployed = Deployed { deployment, modules, store: Arc::new(kept.clone()) };
+        Ok(Some(Begun { deployed, is_to_deploy: false, refused }))
     }
 
     /// Tries a module out beside the running version and rolls it out.
@@ -185,14 +204,12 @@ impl Versions {
         Ok(self.admission.admit(&self.name, wasm).await?.module)
     }
 
-    async fn write(&self, deployment: &Deployment) -> Result<()> {
-        let deployment = deployment.clone();
-        self.blocking(move |kept| {
-            kept.write(&deployment).map_err(|error| match error {
-                // Another host of the job begins at the same time.
-                WriteError::Changed(_) => std::io::Error::other("another host was first; trying again"),
-                WriteError::Failed(reason) => std::io::Error::other(reason),
-            })
+    /// Whether it was written; not, if another host of the job was first.
+    async fn write(&self, deployment: Deployment) -> Result<bool> {
+        self.blocking(move |kept| match kept.write(&deployment) {
+            Ok(()) => Ok(true),
+            Err(WriteError::Changed(_)) => Ok(false),
+            Err(WriteError::Failed(reason)) => Err(std::io::Error::other(reason)),
         })
         .await
     }
