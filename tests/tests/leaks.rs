@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test panics and talks")]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use shardmill_runtime::{ArtifactStore, Engine, Instance, Limits, ModuleId, Outputs, TaskSpec};
@@ -32,6 +32,9 @@ const ORDERS: [&str; 12] = [
     "reject no",
 ];
 
+/// What is measured is the process, so one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
 fn resident_mib() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: usize = pages.split(' ').nth(1).unwrap().parse().unwrap();
@@ -40,6 +43,7 @@ fn resident_mib() -> usize {
 
 #[test]
 fn ten_thousand_rounds_of_hostile_tasks_leave_nothing_behind() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let engine = Engine::new().unwrap();
     let module = load(&engine, "hostile");
     let limits = Limits {
@@ -68,6 +72,7 @@ fn ten_thousand_rounds_of_hostile_tasks_leave_nothing_behind() {
 
 #[test]
 fn modules_that_come_and_go_leave_nothing_behind() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let directory = tempfile::tempdir().unwrap();
     let store = ArtifactStore::open(&directory.path().join("modules")).unwrap();
     let engine = Engine::new().unwrap();
