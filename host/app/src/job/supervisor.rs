@@ -3,6 +3,7 @@
 
 pub(super) mod cut;
 mod failure;
+mod readings;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,14 +11,12 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use shardmill_aws::Kinesis;
-use shardmill_core::aggregate::Report;
 use shardmill_core::config::Input;
 use shardmill_core::leases::{self, Epoch};
 use shardmill_core::position::{Checkpoint, Latest};
 use shardmill_core::run_loop::{Action, Event, Generation, SourceId};
 use shardmill_core::service::ServiceError;
 use shardmill_core::shard::{ChildShard, HashRange, ShardId};
-use shardmill_core::{fanout, reader};
 use shardmill_runtime::Source;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -26,10 +25,9 @@ use tracing::info;
 use super::versions::{Done, Versions};
 use super::{Command, TaskFailed};
 use crate::clock::{Clock, millis};
-use crate::fanout_reader::{FanOut, FanOutReader};
+use crate::fanout_reader::FanOut;
 use crate::lease_worker::Telling;
-use crate::settings;
-use crate::shard_reader::{Progress, ShardReader};
+use crate::shard_reader::Progress;
 use crate::status::Status;
 use crate::task_thread::Control;
 use cut::Stop;
@@ -255,14 +253,6 @@ impl Supervisor {
         source
     }
 
-    fn stop_reading(&mut self, input: usize, shard: &str) -> Option<SourceId> {
-        let source = *self.by_shard.get(&(input, shard.to_owned()))?;
-        if let Some(reading) = self.sources[source as usize].reading.take() {
-            reading.task.abort();
-        }
-        Some(source)
-    }
-
     fn requested(&mut self, request: Action) {
         match request {
             Action::Read { source, generation, from } => self.read(source, generation, &from),
@@ -306,57 +296,6 @@ impl Supervisor {
         let state = &self.sources[source as usize];
         // A lease worker that has stopped released everything; a checkpoint of it would be refused anyway.
         drop(self.inputs[state.input].commands.send(event(state.shard.clone())));
-    }
-
-    fn read(&mut self, source: SourceId, generation: Generation, from: &Checkpoint) {
-        if self.phase != Phase::Running {
-            return;
-        }
-        let state = &mut self.sources[source as usize];
-        let input = &self.inputs[state.input];
-        self.status.begin_reading(source, generation);
-        let progress = Arc::new(Progress::default());
-        let shard = ShardReader {
-            kinesis: input.kinesis.clone(),
-            stream: input.config.stream_id().to_owned(),
-            shard: state.shard.clone(),
-            source,
-            generation,
-            clock: self.clock,
-            progress: Arc::clone(&progress),
-            status: Arc::clone(&self.status),
-            run_loop: self.data.clone(),
-            aggregation: Report::default(),
-            failures: 0,
-        };
-        let hash_range = state.hash_range.clone();
-        let latest = state.latest.for_reading(self.clock.now());
-        let task = match &input.fan_out {
-            None => {
-                let run = shard.run(reader::Reader::new(settings::reader(&input.config, latest), from, hash_range));
-                self.readers.spawn(async move { (source, run.await) })
-            }
-            Some(fan_out) => {
-                let reader = fanout::Reader::new(settings::fan_out(&input.config, latest), from, hash_range);
-                let run = FanOutReader { shard, fan_out: Arc::clone(fan_out) }.run(reader);
-                self.readers.spawn(async move { (source, run.await) })
-            }
-        };
-        if let Some(old) = state.reading.replace(Reading { generation, task, progress }) {
-            old.task.abort();
-        }
-    }
-
-    fn reader_ended(&mut self, ended: Result<(SourceId, Result<(), ServiceError>), tokio::task::JoinError>) {
-        match ended {
-            Ok((_, Ok(()))) => {}
-            Ok((source, Err(error))) => {
-                let failure = anyhow!("{}: {error}", self.name(source));
-                self.finish(Some(failure));
-            }
-            Err(error) if error.is_cancelled() => {}
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
     }
 
     /// Stops reading; the run loop finishes what it is at, commits and says so.

@@ -1,0 +1,76 @@
+//! Readings of shards: begun when the run loop asks, ended when the lease goes or the reader does.
+
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use shardmill_core::aggregate::Report;
+use shardmill_core::position::Checkpoint;
+use shardmill_core::run_loop::{Generation, SourceId};
+use shardmill_core::service::ServiceError;
+use shardmill_core::{fanout, reader};
+
+use super::{Phase, Reading, Supervisor};
+use crate::fanout_reader::FanOutReader;
+use crate::settings;
+use crate::shard_reader::{Progress, ShardReader};
+
+impl Supervisor {
+    pub(super) fn read(&mut self, source: SourceId, generation: Generation, from: &Checkpoint) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        let state = &mut self.sources[source as usize];
+        let input = &self.inputs[state.input];
+        self.status.begin_reading(source, generation);
+        let progress = Arc::new(Progress::default());
+        let shard = ShardReader {
+            kinesis: input.kinesis.clone(),
+            stream: input.config.stream_id().to_owned(),
+            shard: state.shard.clone(),
+            source,
+            generation,
+            clock: self.clock,
+            progress: Arc::clone(&progress),
+            status: Arc::clone(&self.status),
+            run_loop: self.data.clone(),
+            aggregation: Report::default(),
+            failures: 0,
+        };
+        let hash_range = state.hash_range.clone();
+        let latest = state.latest.for_reading(self.clock.now());
+        let task = match &input.fan_out {
+            None => {
+                let run = shard.run(reader::Reader::new(settings::reader(&input.config, latest), from, hash_range));
+                self.readers.spawn(async move { (source, run.await) })
+            }
+            Some(fan_out) => {
+                let reader = fanout::Reader::new(settings::fan_out(&input.config, latest), from, hash_range);
+                let run = FanOutReader { shard, fan_out: Arc::clone(fan_out) }.run(reader);
+                self.readers.spawn(async move { (source, run.await) })
+            }
+        };
+        if let Some(old) = state.reading.replace(Reading { generation, task, progress }) {
+            old.task.abort();
+        }
+    }
+
+    pub(super) fn reader_ended(&mut self, ended: Result<(SourceId, Result<(), ServiceError>), tokio::task::JoinError>) {
+        match ended {
+            Ok((_, Ok(()))) => {}
+            Ok((source, Err(error))) => {
+                let failure = anyhow!("{}: {error}", self.name(source));
+                self.finish(Some(failure));
+            }
+            Err(error) if error.is_cancelled() => {}
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    pub(super) fn stop_reading(&mut self, input: usize, shard: &str) -> Option<SourceId> {
+        let source = *self.by_shard.get(&(input, shard.to_owned()))?;
+        if let Some(reading) = self.sources[source as usize].reading.take() {
+            reading.task.abort();
+        }
+        Some(source)
+    }
+}
