@@ -17,7 +17,7 @@ mod routing;
 mod source;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 use crate::envelope::Batch;
@@ -282,22 +282,22 @@ impl RunLoop {
 
     /// Calls the next source in turn that has envelopes and is not waiting for a retry.
     fn call_next(&mut self, now: Millis) {
-        let turn = |id: &SourceId| *id > self.last_called;
-        let (before, after): (Vec<SourceId>, Vec<SourceId>) = self.sources.keys().partition(|id| !turn(id));
-        for id in after.into_iter().chain(before) {
-            let settings = &self.settings;
-            let Some(source) = self.sources.get_mut(&id).filter(|source| self.instances.is_ready(source.instance))
-            else {
-                continue;
-            };
-            let Some((batch, range)) = source.next_call(now, settings) else {
-                continue;
-            };
-            let (instance, generation, attempt) = (source.instance, source.generation, source.attempt());
-            self.last_called = id;
-            let busy = Busy::Call { instance, source: id, generation, batch: batch.clone(), range: range.clone() };
-            return self.act(busy, Action::Call { instance, source: id, batch, range, attempt });
-        }
+        let can_be_called = |source: &Source| self.instances.is_ready(source.instance) && source.has_call(now);
+        let after = (Bound::Excluded(self.last_called), Bound::Unbounded);
+        let mut in_turn = self.sources.range(after).chain(self.sources.range(..=self.last_called));
+        let Some((&id, _)) = in_turn.find(|(_, source)| can_be_called(source)) else {
+            return;
+        };
+        let Some(source) = self.sources.get_mut(&id) else {
+            return;
+        };
+        let Some((batch, range)) = source.next_call(&self.settings) else {
+            return;
+        };
+        let (instance, generation, attempt) = (source.instance, source.generation, source.attempt());
+        self.last_called = id;
+        let busy = Busy::Call { instance, source: id, generation, batch: batch.clone(), range: range.clone() };
+        self.act(busy, Action::Call { instance, source: id, batch, range, attempt });
     }
 
     fn returned(&mut self, now: Millis, mut returned: Returned) {

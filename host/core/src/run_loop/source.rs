@@ -83,11 +83,14 @@ impl Source {
         }
     }
 
-    /// The envelopes of the next call, if there are any and no retry is being waited for.
-    pub(super) fn next_call(&mut self, now: Millis, settings: &Settings) -> Option<(Arc<Batch>, Range<usize>)> {
-        if self.ending || self.trouble.as_ref().is_some_and(|trouble| now < trouble.retry_at) {
-            return None;
-        }
+    /// Whether there are envelopes and no retry is being waited for.
+    pub(super) fn has_call(&self, now: Millis) -> bool {
+        let waits = self.trouble.as_ref().is_some_and(|trouble| now < trouble.retry_at);
+        !self.queue.is_empty() && !self.ending && !waits
+    }
+
+    /// The envelopes of the next call, if there are any.
+    pub(super) fn next_call(&mut self, settings: &Settings) -> Option<(Arc<Batch>, Range<usize>)> {
         let queued = self.queue.front()?;
         let start = queued.next;
         let most = self.prefix.take().unwrap_or(settings.call_max_records).max(1);
