@@ -15,12 +15,13 @@ use shardmill_local::model::{ListShards, ShardInfo, StreamRef};
 use shardmill_local::{Journal, Kinesis};
 use shardmill_tests::account::Account;
 use shardmill_tests::echoes::{self, Echo, Producer, assert_each_at_least_once, last_sequences};
+use shardmill_tests::guests::rust_guest;
 use shardmill_tests::ledger::{Ledger, OPERATIONS};
 use shardmill_tests::process::{Process, Signal};
 use shardmill_tests::properties::Properties;
 use shardmill_tests::wait::until_blocking;
 
-use crate::process::run;
+use crate::process::run_tasks;
 
 /// Enough that no shard is without records.
 const KEYS: usize = 40;
@@ -60,6 +61,7 @@ impl Fleet {
         account.stream("lines", shards);
         let failover = failover.as_millis().to_string();
         account.configure(&set(account.properties(&["lines"]).kcl("FailoverTimeMillis", &failover)));
+        drop(account.tasks(&[rust_guest("echo")]));
         let journal = account.journal(OPERATIONS);
         let producer = Some(Writer::start(account.kinesis().clone()));
         Self { title: title.to_owned(), account, journal, members: BTreeMap::new(), runs: BTreeMap::new(), producer }
@@ -77,14 +79,25 @@ impl Fleet {
 
     /// Starts a process under a worker id that may have been another's; the name of this run.
     pub(crate) fn start_as(&mut self, worker: &str) -> String {
-        let run_name = format!("run-{}", self.runs.len());
+        self.start_with(worker, &[])
+    }
+
+    /// What the next run will be called.
+    pub(crate) fn next_run(&self) -> String {
+        format!("run-{}", self.runs.len())
+    }
+
+    /// Starts a process under a worker id, with more arguments; the name of this run.
+    pub(crate) fn start_with(&mut self, worker: &str, more: &[&str]) -> String {
+        let run_name = self.next_run();
         let settings = [
             format!("systems.kinesis.streams.lines.aws.accessKey={run_name}"),
             format!("systems.kinesis.aws.kcl.WorkerId={worker}"),
             format!("systems.out.file.path={}", self.account.path(&run_name).display()),
         ];
-        let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--config", setting]).collect();
-        let process = run(&self.account, &log_name(&run_name), &settings);
+        let settings = settings.iter().flat_map(|setting| ["--config", setting]);
+        let arguments: Vec<&str> = settings.chain(more.iter().copied()).collect();
+        let process = run_tasks(&self.account, &log_name(&run_name), &arguments);
         self.members.insert(run_name.clone(), process);
         self.runs.insert(run_name.clone(), worker.to_owned());
         run_name
@@ -126,6 +139,13 @@ impl Fleet {
         self.members.remove(run);
     }
 
+    /// Waits for a process that is about to die by itself.
+    pub(crate) fn died(&mut self, run: &str) {
+        let status = self.member(run).wait();
+        assert_eq!(status.code(), None, "{run} was to be ended by a signal:\n{}", self.log(run));
+        self.members.remove(run);
+    }
+
     /// Asks for a graceful stop, once the process can be asked, and waits for it.
     pub(crate) fn stop(&mut self, run: &str) {
         until_blocking("it listens to signals", || self.log(run).contains("starting the lease worker").then_some(()));
@@ -164,6 +184,11 @@ impl Fleet {
 
     /// Lets the living finish, starting one if there is none; stops them; accounts for every record.
     pub(crate) fn finish(mut self) {
+        self.settle();
+    }
+
+    /// [`Fleet::finish`] for those who want to look at it after that.
+    pub(crate) fn settle(&mut self) {
         self.producer.take().expect("nobody finishes twice").stop();
         if self.members.is_empty() {
             self.start();

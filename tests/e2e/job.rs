@@ -67,7 +67,7 @@ impl Job {
     }
 }
 
-fn configuration(properties: &Properties) -> config::Job {
+pub(crate) fn configuration(properties: &Properties) -> config::Job {
     let source = Source::File { name: "test.properties".to_owned(), text: properties.text() };
     let loaded = config::load(&[source], &BTreeMap::new(), false);
     loaded.unwrap_or_else(|errors| panic!("{}", config::render_problems(&errors))).job
@@ -78,7 +78,7 @@ fn engine() -> &'static Engine {
     ENGINE.get_or_init(|| Engine::new().unwrap())
 }
 
-fn module(name: &str) -> Module {
+pub(crate) fn module(name: &str) -> Module {
     engine().load(name, &std::fs::read(rust_guest(name)).unwrap()).unwrap()
 }
 

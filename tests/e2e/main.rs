@@ -26,4 +26,6 @@ mod reshard;
 mod shared_table;
 mod signals;
 mod swap;
+mod swap_fleet;
+mod swap_kills;
 mod take_over;

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use shardmill::clock::Clock;
+use shardmill::job::RunningJob;
 use shardmill_core::position::Checkpoint;
 use shardmill_local::Record;
 use shardmill_local::model::{CreateStream, Distribution, Mode, PutEntry, StreamRef};
 use shardmill_tests::account::Account;
 use shardmill_tests::echoes::{self, Producer, assert_each_once, assert_keys_in_order, assert_shards_in_order};
 
-use crate::job::Job;
+use crate::job::{Job, configuration, module};
 
 /// The lease table says that everything is processed and that nobody holds a shard.
 async fn assert_committed_and_released(account: &Account, stream: &str, records: &[Record]) {
@@ -169,4 +171,18 @@ async fn a_job_is_never_caught_up_before_it_has_read_what_is_there() {
         assert_eq!(job.status().processed, 10, "round {round}");
         job.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_may_look_at_a_file_when_it_starts() {
+    let account = Account::new();
+    account.stream("lines", 1);
+    std::fs::write(account.path("open"), "").unwrap();
+    let grant = format!("{}::/gates", account.path("open").parent().unwrap().display());
+    let properties = account.properties(&["lines"]).set("task.grant.dir", &grant);
+    Job::start(&properties.clone().set("task.config.echo.init", "if shut reject")).await.stop().await;
+    let properties = properties.set("task.config.echo.init", "if open reject");
+    let refused = RunningJob::start(&configuration(&properties), module("echo"), Clock::start()).await;
+    let refused = refused.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(refused.contains("as told"), "{refused}");
 }

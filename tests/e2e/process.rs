@@ -13,12 +13,26 @@ pub(crate) fn run(account: &Account, log: &str, more: &[&str]) -> Process {
 
 /// The same with these variables in its environment, and no others.
 pub(crate) fn run_in(account: &Account, log: &str, more: &[&str], env: &[(&str, &str)]) -> Process {
+    drop(account.tasks(&[rust_guest("echo")]));
+    Process::start(run_command(account, more).envs(env.iter().copied()), &account.path(log))
+}
+
+/// The same with what is in the task directory.
+pub(crate) fn run_tasks(account: &Account, log: &str, more: &[&str]) -> Process {
+    Process::start(&mut run_command(account, more), &account.path(log))
+}
+
+/// A command about the account's task directory, such as `promote`.
+pub(crate) fn command(account: &Account, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shardmill"));
-    command.arg("run").arg("--config-path").arg(account.configuration());
-    command.arg("--tasks").arg(account.tasks(&[rust_guest("echo")])).args(more);
     let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/modules");
-    Process::start(
-        command.env_clear().envs(env.iter().copied()).env("SHARDMILL_MODULE_CACHE", cache),
-        &account.path(log),
-    )
+    command.args(args).arg("--tasks").arg(account.tasks(&[]));
+    command.env_clear().env("SHARDMILL_MODULE_CACHE", cache);
+    command
+}
+
+fn run_command(account: &Account, more: &[&str]) -> Command {
+    let mut command = command(account, &["run"]);
+    command.arg("--config-path").arg(account.configuration()).args(more);
+    command
 }

@@ -63,22 +63,31 @@ pub struct Echo {
 /// What stands in an output file so far, without a last line that is not whole. Nothing when there is no file.
 ///
 /// # Panics
-/// When a line is not what the echo task sends to `out.echo`.
+/// When a line is not what the echo task sends.
 #[must_use]
 pub fn read(path: &Path) -> Vec<Echo> {
+    read_with_streams(path).into_iter().map(|(_, echo)| echo).collect()
+}
+
+/// The same, each with the output stream that it went to.
+///
+/// # Panics
+/// When a line is not what the echo task sends.
+#[must_use]
+pub fn read_with_streams(path: &Path) -> Vec<(String, Echo)> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     whole.lines().map(echo).collect()
 }
 
-fn echo(line: &str) -> Echo {
+fn echo(line: &str) -> (String, Echo) {
     let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-    assert_eq!(value["stream"], "echo", "{line}");
+    let output = value["stream"].as_str().unwrap_or_else(|| panic!("no stream: {line}"));
     let message = value["message"].as_str().unwrap_or_else(|| panic!("no message: {line}"));
     let mut words = message.splitn(3, ' ').map(str::to_owned);
     let mut word = || words.next().unwrap_or_else(|| panic!("no echo: {line}"));
     let (shard, sequence, text) = (word(), word(), word());
-    Echo { shard, sequence, text, key: value["key"].as_str().map(str::to_owned) }
+    (output.to_owned(), Echo { shard, sequence, text, key: value["key"].as_str().map(str::to_owned) })
 }
 
 impl From<&Record> for Echo {

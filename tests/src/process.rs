@@ -34,6 +34,12 @@ impl Process {
         Self { child, log: log.to_owned() }
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// # Panics
     /// When there is no shell to send it.
     pub fn signal(&mut self, signal: Signal) {

@@ -121,21 +121,28 @@ impl Deployments {
         }
     }
 
-    /// Notes that a task directory held this version; whether none did before. What was proposed once is not proposed
-    /// again by a host that starts: it may be a host with an old copy, or the version may have been left on purpose.
+    /// Whether a task directory held this version, and it was settled whether it runs. It is not proposed again by a host
+    /// that starts: it may be a host with an old copy, or the version may have been left on purpose.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_proposed(&self, module: &str) -> io::Result<bool> {
+        Ok(self.proposed()?.iter().any(|earlier| earlier == module))
+    }
+
+    /// Notes that a task directory held this version, and that it is settled whether it runs.
     ///
     /// # Errors
     /// When it cannot be read or written.
-    pub fn propose(&self, module: &str) -> io::Result<bool> {
+    pub fn propose(&self, module: &str) -> io::Result<()> {
         let _lock = self.lock()?;
         let mut proposed = self.proposed()?;
         if proposed.iter().any(|earlier| earlier == module) {
-            return Ok(false);
+            return Ok(());
         }
         proposed.push(module.to_owned());
         let over = proposed.len().saturating_sub(PROPOSED_MAX);
-        replace(&self.directory, &self.directory.join("proposed"), proposed[over..].join("\n").as_bytes())?;
-        Ok(true)
+        replace(&self.directory, &self.directory.join("proposed"), proposed[over..].join("\n").as_bytes())
     }
 
     fn proposed(&self) -> io::Result<Vec<ModuleId>> {

@@ -251,11 +251,11 @@ impl Host {
             let state = state.display();
             warn!(job = name, %error, %state, "what is deployed is forgotten at the end: no state directory; --state names another");
         });
-        let versions = Versions::new(&name, &job, admission.clone(), kept.ok());
+        let clock = *clock;
+        let versions = Versions::new(&name, &job, admission.clone(), kept.ok(), clock);
         let (actor, mailbox) = JobActor::new(self.refusals.0.clone());
         entry.actor = Some(actor);
         entry.last = None;
-        let clock = *clock;
         self.work.spawn(async move {
             let end = actor::run(job, versions, first, clock, mailbox).await;
             Done::Ended { name, end }

@@ -112,7 +112,7 @@ impl RunningJob {
             inputs.push(Box::pin(start::input(index, input, run, clock, &told)).await?);
         }
         let spec = TaskSpec { hits: status.snapshot().limits, ..settings::task_spec(job) };
-        let task = start::task(job, deployed.current()?, &spec, clock, &status)?;
+        let task = start::task(job, deployed.current()?, &spec, clock, &status).await?;
         let (told_done, done) = mpsc::unbounded_channel();
         let parts = Parts {
             settings: settings::rollout(job),

@@ -7,10 +7,16 @@
 //!
 //! Configuration: `output`, where the messages go, `console.echo` unless set; `pause.ms`, how long each takes, 0 unless
 //! set; `MODULE.init`, `MODULE.process` and `MODULE.before-stop`, orders that the module of that name (or of that hash, in
-//! 12 digits) follows in every such call, so that one component can stand for several versions of a task, good and bad ones.
+//! 12 digits) follows in every such call, so that one component can stand for several versions of a task, good and bad ones;
+//! `MODULE.output`, where its messages go instead.
+//!
+//! Two more orders are about files in the directory `/gates`, if the task is given it. `gate NAME` stops at a gate that is
+//! shut: while there is a file NAME, it makes NAME.reached and waits until that is removed; where it may not write, as in
+//! a replay for trial, it passes. `if NAME ORDER` obeys if there is a file NAME.
 
 use std::cell::{Cell, RefCell};
 use std::hint::black_box;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use exports::shardmill::task::{lifecycle, processor};
@@ -43,7 +49,7 @@ thread_local! {
 
 impl lifecycle::Guest for Echo {
     fn init() -> Result<(), String> {
-        let name = config::get("output").unwrap_or_else(|| "console.echo".to_owned());
+        let name = order_for("output").or_else(|| config::get("output")).unwrap_or_else(|| "console.echo".to_owned());
         OUTPUT.set(collector::output(&name).map_err(|error| format!("no output `{name}`: {error:?}"))?);
         NAME_STREAM.set(config::get("name.stream").is_some_and(|is| is == "true"));
         let pause = config::get("pause.ms").unwrap_or_else(|| "0".to_owned());
@@ -86,9 +92,11 @@ fn send(envelope: &Envelope, text: &str) -> Result<(), TaskError> {
 }
 
 fn obey(order: &str) -> Result<(), TaskError> {
-    let (order, number) = order.trim_end().split_once(' ').unwrap_or((order, ""));
-    let number: Option<u32> = number.parse().ok();
+    let (order, argument) = order.trim_end().split_once(' ').unwrap_or((order, ""));
+    let number: Option<u32> = argument.parse().ok();
     match order {
+        "gate" => return stop_at_gate(argument),
+        "if" => return obey_if(argument),
         "sleep" => {
             // Whoever waits for the sleep to begin finds it in the log.
             log::log(log::Level::Info, "sleeping");
@@ -111,4 +119,23 @@ fn obey(order: &str) -> Result<(), TaskError> {
         unknown => return Err(TaskError::Fatal(format!("no order {unknown}"))),
     }
     Ok(())
+}
+
+fn stop_at_gate(name: &str) -> Result<(), TaskError> {
+    let (gate, reached) = (gate(name), gate(&format!("{name}.reached")));
+    if gate.exists() && std::fs::write(&reached, "").is_ok() {
+        while reached.exists() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    Ok(())
+}
+
+fn obey_if(condition: &str) -> Result<(), TaskError> {
+    let (name, order) = condition.split_once(' ').unwrap_or((condition, ""));
+    if gate(name).exists() { obey(order) } else { Ok(()) }
+}
+
+fn gate(name: &str) -> PathBuf {
+    Path::new("/gates").join(name)
 }

@@ -73,15 +73,18 @@ fn bytes_are_kept_by_their_content() {
 }
 
 #[test]
-fn a_version_is_proposed_once() {
+fn what_was_proposed_is_remembered_for_long() {
     let (_directory, deployments) = opened();
-    assert!(deployments.propose("a").unwrap());
-    assert!(deployments.propose("b").unwrap());
-    assert!(!deployments.propose("a").unwrap());
-    for number in 0..PROPOSED_MAX {
+    assert!(!deployments.is_proposed("a").unwrap());
+    deployments.propose("a").unwrap();
+    deployments.propose("b").unwrap();
+    deployments.propose("a").unwrap();
+    assert!(deployments.is_proposed("a").unwrap());
+    for number in 1..PROPOSED_MAX {
         deployments.propose(&number.to_string()).unwrap();
     }
-    assert!(deployments.propose("a").unwrap(), "what is long ago is forgotten");
+    assert!(!deployments.is_proposed("a").unwrap(), "what is long ago is forgotten");
+    assert!(deployments.is_proposed("b").unwrap());
 }
 
 #[test]

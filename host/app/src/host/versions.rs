@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use shardmill_core::config::Job;
-use shardmill_core::rollout::{Deployment, ModuleId, Previous, WriteError};
+use shardmill_core::rollout::{self, Deployment, ModuleId, Previous, WriteError};
 use shardmill_runtime::{Module, TaskSpec};
 use tracing::warn;
 
 use super::actor::Proposal;
 use crate::admit::Admission;
+use crate::clock::Clock;
 use crate::deployments::Deployments;
 use crate::job::{Deployed, DeploymentStore, JobHandle, Refused};
 use crate::settings;
@@ -29,7 +30,8 @@ pub(super) struct Versions {
     /// `None`: what is deployed is forgotten at the end.
     kept: Option<Deployments>,
     spec: Arc<TaskSpec>,
-    has_waves: bool,
+    rollout: rollout::Settings,
+    clock: Clock,
 }
 
 /// What a job begins with.
@@ -54,9 +56,9 @@ impl DeploymentStore for Deployments {
 }
 
 impl Versions {
-    pub(super) fn new(name: &str, job: &Job, admission: Admission, kept: Option<Deployments>) -> Self {
-        let has_waves = !job.rollout.waves.is_empty();
-        Self { name: name.into(), admission, kept, spec: Arc::new(settings::task_spec(job)), has_waves }
+    pub(super) fn new(name: &str, job: &Job, admission: Admission, kept: Option<Deployments>, clock: Clock) -> Self {
+        let (spec, rollout) = (Arc::new(settings::task_spec(job)), settings::rollout(job));
+        Self { name: name.into(), admission, kept, spec, rollout, clock }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -72,15 +74,18 @@ impl Versions {
         let Some(kept) = self.kept.clone() else {
             return Ok(Begun::with(Deployed::once(first.module.clone())));
         };
-        let (file, proposed) = (Arc::clone(&first.file), first.module.id().hex());
-        let is_new = self
+        let (file, id) = (Arc::clone(&first.file), first.module.id().hex());
+        let is_known = self
             .blocking(move |kept| {
                 kept.keep(&file.bytes)?;
-                kept.propose(&proposed)
+                kept.is_proposed(&id)
             })
             .await?;
         for _ in 0..BEGINNINGS_MAX {
-            if let Some(begun) = self.try_to_begin(first, is_new, &kept).await? {
+            if let Some(begun) = self.try_to_begin(first, !is_known, &kept).await? {
+                if !begun.is_to_deploy {
+                    self.note(&first.module).await;
+                }
                 return Ok(begun);
             }
         }
@@ -102,7 +107,7 @@ impl Versions {
         let runs = holds.current == id || holds.candidate.as_ref().is_some_and(|candidate| candidate.module == id);
         let refused = holds.quarantine(&id).map(|reason| format!("it was rolled back before: {reason}"));
         let is_wanted = is_new && !runs && refused.is_none();
-        if is_wanted && !self.has_waves && holds.candidate.is_none() {
+        if is_wanted && self.rollout.waves.is_empty() && holds.candidate.is_none() {
             return self.take_over(holds, first, kept).await;
         }
         let modules = self.modules(&holds).await?;
@@ -110,13 +115,15 @@ impl Versions {
         Ok(Some(Begun { deployed, is_to_deploy: is_wanted, refused }))
     }
 
-    /// Nothing runs yet, so a new module may as well begin; unless it does not start.
+    /// Nothing runs yet, so a new module may as well begin; unless it does not start. There is a way back as after any
+    /// other rollout.
     async fn take_over(&self, holds: Deployment, first: &Proposal, kept: &Deployments) -> Result<Option<Begun>> {
         let mut refused = None;
         let mut deployment = holds;
         match self.admission.try_out(&first.module, &self.spec, None).await {
             Ok(_) => {
-                let previous = Some(Previous { module: deployment.current.clone(), warm_until: 0 });
+                let warm_until = self.clock.now() + self.rollout.keep_warm;
+                let previous = Some(Previous { module: deployment.current.clone(), warm_until });
                 let revision = deployment.revision + 1;
                 deployment = Deployment { revision, current: first.module.id().hex(), previous, ..deployment };
                 if !self.write(deployment.clone()).await? {
@@ -132,12 +139,19 @@ impl Versions {
 
     /// Tries a module out beside the running version and rolls it out.
     pub(super) async fn deploy(&self, job: &JobHandle, proposal: Proposal) -> Result<(), NotDeployed> {
+        let module = proposal.module.clone();
+        let deployed = self.try_to_deploy(job, proposal).await;
+        if !matches!(deployed, Err(NotDeployed::Stopping)) {
+            self.note(&module).await;
+        }
+        deployed
+    }
+
+    async fn try_to_deploy(&self, job: &JobHandle, proposal: Proposal) -> Result<(), NotDeployed> {
         let Proposal { module, file, .. } = proposal;
-        let id = module.id().hex();
         if self.kept.is_some() {
-            let proposed = id.clone();
-            let noted = self.blocking(move |kept| kept.keep(&file.bytes).and_then(|_| kept.propose(&proposed))).await;
-            noted.map_err(|error| NotDeployed::Refused(format!("{error:#}")))?;
+            let kept = self.blocking(move |kept| kept.keep(&file.bytes)).await;
+            kept.map_err(|error| NotDeployed::Refused(format!("{error:#}")))?;
         }
         let lately = job.lately().await.ok_or(NotDeployed::Stopping)?;
         if lately.module.id() != module.id() {
@@ -149,6 +163,19 @@ impl Versions {
             Refused::Because(reason) => NotDeployed::Refused(reason),
             Refused::Stopping => NotDeployed::Stopping,
         })
+    }
+
+    /// Remembers that it is settled whether this module runs. Not before: a host that dies while it tries a module out
+    /// has to begin again with it.
+    async fn note(&self, module: &Module) {
+        if self.kept.is_none() {
+            return;
+        }
+        let id = module.id().hex();
+        if let Err(error) = self.blocking(move |kept| kept.propose(&id)).await {
+            let (job, module) = (&self.name, module.id());
+            warn!(%job, %module, error = format!("{error:#}"), "the next start will try this module out again");
+        }
     }
 
     /// Goes back, or on, to a version that is kept, at once. It is named by the first digits of its hash, as lists show

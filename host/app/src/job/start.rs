@@ -7,7 +7,7 @@ use shardmill_aws::{Kinesis, LeaseTable};
 use shardmill_core::config::{Input, Job};
 use shardmill_core::rollout::FIRST_INSTANCE;
 use shardmill_core::run_loop::{Action, Event, RunLoop};
-use shardmill_runtime::{Interrupter, Module, TaskSpec};
+use shardmill_runtime::{Instance, Interrupter, Module, TaskSpec};
 use tokio::sync::mpsc;
 use tracing::info;
 use uuid::Uuid;
@@ -74,9 +74,14 @@ pub(super) struct Task {
 }
 
 /// Builds the first task instance and starts the task thread.
-pub(super) fn task(job: &Job, module: Module, spec: &TaskSpec, clock: Clock, status: &Arc<Status>) -> Result<Task> {
-    let instance = instantiate(&module, spec)
-        .map_err(|error| TaskFailed(format!("task {} did not start: {error}", module.id())))?;
+pub(super) async fn task(
+    job: &Job,
+    module: Module,
+    spec: &TaskSpec,
+    clock: Clock,
+    status: &Arc<Status>,
+) -> Result<Task> {
+    let instance = first_instance(module.clone(), spec.clone()).await?;
     let interrupter = Interrupter::default();
     let ready = Box::new(Ready { module, instance, interrupter: interrupter.clone() });
     let (requests, requested) = mpsc::unbounded_channel();
@@ -93,4 +98,13 @@ pub(super) fn task(job: &Job, module: Module, spec: &TaskSpec, clock: Clock, sta
         .spawn(move || task.run(&runtime, Inbox { control: controlled, data: batches }))
         .context("failed to start the task thread")?;
     Ok(Task { control, data, requests: requested, interrupter })
+}
+
+/// `init` may take long, and a guest that reads a file blocks its thread, which an async one must not be.
+async fn first_instance(module: Module, spec: TaskSpec) -> Result<Instance> {
+    let built = tokio::task::spawn_blocking(move || {
+        let failed = |error| TaskFailed(format!("task {} did not start: {error}", module.id()));
+        instantiate(&module, &spec).map_err(failed)
+    });
+    Ok(built.await.context("building the task's instance panicked")??)
 }

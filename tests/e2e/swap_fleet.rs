@@ -1,0 +1,321 @@
+//! A fleet whose task is replaced while it runs: its versions, the gates at which a version can be stopped, what was
+//! written down of its deployment, and whether every shard was processed by the version that this says.
+//!
+//! A version is told from another by the output stream that it writes to, and a gate is a file in a directory that only
+//! this run of the task is given: nothing in the binary knows of either.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use shardmill::deployments::Deployments;
+use shardmill_core::rollout::Deployment;
+use shardmill_local::Options;
+use shardmill_runtime::ModuleId;
+use shardmill_tests::account::Account;
+use shardmill_tests::echoes::{self, Echo};
+use shardmill_tests::guests::{self, rust_guest};
+use shardmill_tests::properties::Properties;
+use shardmill_tests::wait::until_blocking;
+
+use crate::fleet::Fleet;
+use crate::process::command;
+
+pub(crate) const SHARDS: u32 = 4;
+const FAILOVER: Duration = Duration::from_millis(800);
+/// How often the deployment is looked at.
+const LOOK: Duration = Duration::from_millis(1);
+/// Where a version calls on an order, and the gate that stands there.
+const VERSIONS: [&str; 4] = ["v1", "v2", "v3", "v4"];
+
+/// One of several versions of the echo task.
+#[derive(Clone, Debug)]
+pub(crate) struct Version {
+    pub(crate) name: String,
+    pub(crate) bytes: Vec<u8>,
+    /// As a deployment names it.
+    pub(crate) id: String,
+}
+
+impl Version {
+    pub(crate) fn new(name: &str) -> Self {
+        let echo = fs::read(rust_guest("echo")).unwrap();
+        let bytes = guests::version(&echo, name);
+        Self { name: name.to_owned(), id: ModuleId::of("echo", &bytes).hex(), bytes }
+    }
+
+    /// Sets what the version is to do in its calls of this name.
+    pub(crate) fn order(&self, properties: Properties, call: &str, order: &str) -> Properties {
+        properties.set(&format!("task.config.{}.{call}", &self.id[..12]), order)
+    }
+
+    fn output(&self) -> String {
+        format!("echo-{}", self.name)
+    }
+}
+
+/// A fleet that begins with `v1`. Its methods block.
+pub(crate) struct SwapFleet {
+    pub(crate) fleet: Fleet,
+    title: String,
+    history: History,
+    /// The revisions that were there when each run began, and when it ended.
+    lives: BTreeMap<String, (u64, u64)>,
+}
+
+impl SwapFleet {
+    /// With `v1` in the task directory, and nobody at work yet but the producer.
+    pub(crate) fn new(title: &str, set: impl Fn(Properties) -> Properties) -> Self {
+        let account = Account::with(Options { limits: false, ..Options::default() });
+        let fleet = Fleet::new(title, account, SHARDS, FAILOVER, |properties| {
+            let versions = VERSIONS.iter().map(|name| Version::new(name));
+            let properties = versions.fold(properties, |properties, version| {
+                version.order(properties, "output", &format!("out.{}", version.output()))
+            });
+            let properties = properties.set("task.call.timeout.ms", "600000").set("task.init.timeout.ms", "600000");
+            set(properties.set("task.rollout.drain.ms", "600000"))
+        });
+        let history = History::follow(deployments(&fleet.account));
+        let this = Self { fleet, title: title.to_owned(), history, lives: BTreeMap::new() };
+        this.put(&Version::new("v1"));
+        this
+    }
+
+    /// Starts a process with gates of its own, some of them shut.
+    pub(crate) fn start(&mut self, shut: &[&str]) -> String {
+        let worker = self.fleet.next_run().replace("run", "worker");
+        self.start_with(&worker, shut, &[])
+    }
+
+    pub(crate) fn start_with(&mut self, worker: &str, shut: &[&str], more: &[&str]) -> String {
+        let run = self.fleet.next_run();
+        fs::create_dir(self.gates(&run)).unwrap();
+        shut.iter().for_each(|gate| self.shut(&run, gate));
+        self.lives.insert(run.clone(), (self.revision(), u64::MAX));
+        let grant = format!("task.grant.dir={}::/gates:rw", self.gates(&run).display());
+        let more: Vec<&str> = ["--config", &grant].into_iter().chain(more.iter().copied()).collect();
+        self.fleet.start_with(worker, &more)
+    }
+
+    /// Puts a version into the task directory.
+    pub(crate) fn put(&self, version: &Version) {
+        let tasks = self.fleet.account.tasks(&[]);
+        let copy = tasks.join(".echo.wasm.copy");
+        fs::write(&copy, &version.bytes).unwrap();
+        fs::rename(copy, tasks.join("echo.wasm")).unwrap();
+    }
+
+    /// Runs a command of the binary about the job, such as `promote`.
+    pub(crate) fn tell(&self, args: &[&str]) -> std::process::Output {
+        command(&self.fleet.account, args).output().unwrap()
+    }
+
+    pub(crate) fn crash(&mut self, run: &str) {
+        self.fleet.crash(run);
+        self.ended(run);
+    }
+
+    pub(crate) fn died(&mut self, run: &str) {
+        self.fleet.died(run);
+        self.ended(run);
+    }
+
+    pub(crate) fn stop(&mut self, run: &str) {
+        self.fleet.stop(run);
+        self.ended(run);
+    }
+
+    fn ended(&mut self, run: &str) {
+        let revision = self.revision();
+        self.lives.get_mut(run).expect("it was started").1 = revision;
+    }
+
+    // Gates.
+
+    fn gates(&self, run: &str) -> PathBuf {
+        self.fleet.account.path(&format!("gates-of-{run}"))
+    }
+
+    /// Makes a file that a task may look for.
+    pub(crate) fn shut(&self, run: &str, gate: &str) {
+        fs::write(self.gates(run).join(gate), "").unwrap();
+    }
+
+    /// Waits until the task stands at a gate.
+    pub(crate) fn reached(&self, run: &str, gate: &str) {
+        let reached = self.gates(run).join(format!("{gate}.reached"));
+        until_blocking(&format!("{}: {run} stands at the gate {gate}", self.title), || reached.exists().then_some(()));
+    }
+
+    /// Lets the one through that stands there; the next one waits again.
+    pub(crate) fn pass(&self, run: &str, gate: &str) {
+        fs::remove_file(self.gates(run).join(format!("{gate}.reached"))).unwrap();
+    }
+
+    /// A record at which whoever processes it stops, if its gate is shut.
+    pub(crate) fn put_record(&self, key: &str, order: &str) {
+        self.fleet.kinesis().put_record("lines", key, format!("{key} !{order}").as_bytes()).unwrap();
+    }
+
+    // What holds.
+
+    /// What is written down, if anything is.
+    pub(crate) fn deployment(&self) -> Option<Deployment> {
+        deployments(&self.fleet.account).read().unwrap()
+    }
+
+    fn revision(&self) -> u64 {
+        self.deployment().map_or(0, |deployment| deployment.revision)
+    }
+
+    /// Waits until what is written down is as it should be.
+    pub(crate) fn written(&self, what: &str, is: impl Fn(&Deployment) -> bool) -> Deployment {
+        let found = || self.deployment().filter(&is);
+        until_blocking(&format!("{}: it is written that {what}", self.title), found)
+    }
+
+    /// Waits until a version runs alone.
+    pub(crate) fn alone(&self, version: &Version) -> Deployment {
+        let is_alone = |deployment: &Deployment| deployment.current == version.id && deployment.candidate.is_none();
+        self.written(&format!("{} runs alone", version.name), is_alone)
+    }
+
+    /// Waits until a version has some shards.
+    pub(crate) fn candidate(&self, version: &Version, wave: usize) -> Deployment {
+        self.written(&format!("{} is in wave {wave}", version.name), |deployment| {
+            let is = |candidate: &shardmill_core::rollout::Candidate| {
+                candidate.module == version.id && candidate.wave == wave && !candidate.shards.is_empty()
+            };
+            deployment.candidate.as_ref().is_some_and(is)
+        })
+    }
+
+    /// Keeps everybody from writing down what runs, until it is dropped.
+    pub(crate) fn hold_deployment(&self) -> File {
+        let lock = File::create(self.fleet.account.path("tasks/.shardmill/echo/lock")).unwrap();
+        lock.lock().unwrap();
+        lock
+    }
+
+    /// Waits until a process wants to write down what runs and cannot.
+    pub(crate) fn waits_to_write(&mut self, run: &str) {
+        let process = self.fleet.member(run).id().to_string();
+        until_blocking(&format!("{}: {run} waits for the lock of the deployment", self.title), || {
+            // `12: -> FLOCK ADVISORY WRITE 4711 ...` is a process that waits for a lock of this kind.
+            let locks = fs::read_to_string("/proc/locks").unwrap();
+            let waits = |line: &str| {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                words.get(1) == Some(&"->") && words.get(5) == Some(&process.as_str())
+            };
+            locks.lines().any(waits).then_some(())
+        });
+    }
+
+    // What was processed.
+
+    /// The shards, and the versions that processed something of each, one after the other, in a run.
+    fn processed(&self, run: &str) -> BTreeMap<String, Vec<String>> {
+        let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (output, Echo { shard, .. }) in echoes::read_with_streams(&self.fleet.account.path(run)) {
+            let of_shard = versions.entry(shard).or_default();
+            if of_shard.last() != Some(&output) {
+                of_shard.push(output);
+            }
+        }
+        versions
+    }
+
+    /// Waits until each open shard has something processed by these versions last, by this run or another living one.
+    pub(crate) fn processes(&self, version: &Version, shards: usize) {
+        let title = &self.title;
+        until_blocking(&format!("{title}: {shards} shards are processed by {}", version.name), || {
+            let output = version.output();
+            let is_on = |versions: Vec<String>| versions.last() == Some(&output);
+            let living = self.fleet.living();
+            let on = living.iter().flat_map(|run| self.processed(run).into_values()).filter(|on| is_on(on.clone()));
+            (on.count() >= shards).then_some(())
+        });
+    }
+
+    /// Lets the living finish; accounts for every record and for every version.
+    pub(crate) fn finish(mut self) {
+        self.fleet.settle();
+        let revision = self.revision();
+        let history = self.history.end();
+        assert_eq!(history.last().map(|last| last.revision), Some(revision), "{}", self.title);
+        for (run, &(begun, ended)) in &self.lives {
+            for (shard, used) in self.processed(run) {
+                let named = versions_of(&history, &shard, begun, ended);
+                let mut rest = named.iter();
+                let is_in_order = used.iter().all(|version| rest.any(|named| named == version));
+                assert!(is_in_order, "{}: {run} processed {shard} with {used:?}; it was to be {named:?}", self.title);
+            }
+        }
+    }
+}
+
+/// The output streams of the versions that a shard was to be processed by, one after the other.
+fn versions_of(history: &[Deployment], shard: &str, begun: u64, ended: u64) -> Vec<String> {
+    let versions: Vec<Version> = VERSIONS.iter().map(|name| Version::new(name)).collect();
+    let name = format!("shard {shard} of kinesis.lines");
+    let in_time = history.iter().filter(|deployment| (begun..=ended).contains(&deployment.revision));
+    let mut named: Vec<String> = Vec::new();
+    for deployment in in_time {
+        let id = deployment.module_of(&name);
+        let version = versions.iter().find(|version| version.id == *id).expect("a version of this test");
+        if named.last() != Some(&version.output()) {
+            named.push(version.output());
+        }
+    }
+    named
+}
+
+fn deployments(account: &Account) -> Deployments {
+    Deployments::at(&account.path("tasks/.shardmill"), "echo")
+}
+
+/// Every deployment that was written down.
+struct History {
+    seen: Arc<Mutex<Vec<Deployment>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl History {
+    fn follow(deployments: Deployments) -> Self {
+        let (seen, stop) = (Arc::<Mutex<Vec<Deployment>>>::default(), Arc::<AtomicBool>::default());
+        let (noted, told) = (Arc::clone(&seen), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            let mut is_last = false;
+            while !is_last {
+                is_last = told.load(Ordering::Relaxed);
+                if let Some(now) = deployments.read().unwrap() {
+                    let mut noted = noted.lock().unwrap();
+                    if noted.last().is_none_or(|last| last.revision < now.revision) {
+                        noted.push(now);
+                    }
+                }
+                std::thread::sleep(LOOK);
+            }
+        });
+        Self { seen, stop, thread: Some(thread) }
+    }
+
+    fn end(&mut self) -> Vec<Deployment> {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+        std::mem::take(&mut *self.seen.lock().unwrap())
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
