@@ -189,8 +189,17 @@ async fn a_checkpoint_that_hangs_does_not_hold_up_a_swap_of_a_slow_task() {
 /// A call that takes too long for the rollout is ended, and what it was at is done by the new version.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endless_call_is_ended_by_the_next_version() {
+    ended_by_the_next_version("spin").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_sleeps_in_the_host_is_ended_by_the_next_version() {
+    ended_by_the_next_version("sleep 600000").await;
+}
+
+async fn ended_by_the_next_version(order: &str) {
     let (account, mut producer) = account();
-    let properties = account.properties(&["lines"]).set("task.config.v1.process", "spin");
+    let properties = account.properties(&["lines"]).set("task.config.v1.process", order);
     let properties = properties.set("task.call.timeout.ms", "600000").set("task.rollout.drain.ms", "200");
     let job = start(&properties, "v1").await;
     producer.put(account.kinesis(), "lines", 400);

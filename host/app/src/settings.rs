@@ -234,6 +234,7 @@ pub(crate) fn limits(job: &Job) -> Limits {
         output_max_count: job.limits.output_max_count,
         log_max_bytes: job.limits.log_max_bytes,
         log_max_lines: job.limits.log_max_lines,
+        files_max_bytes: job.limits.files_max_bytes,
     }
 }
 

@@ -9,6 +9,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::bindings::exports::shardmill::task::{batch_processor, lifecycle, processor, windowing};
 use crate::contract::{self, Export};
+use crate::interrupt::Ticker;
 use crate::module::{Inner, Module, ModuleId, Processor};
 use crate::signature;
 use crate::state::State;
@@ -49,16 +50,22 @@ pub(crate) fn compile(engine: &wasmtime::Engine, name: &str, wasm: &[u8]) -> Res
 pub(crate) fn load(
     engine: &wasmtime::Engine,
     linker: &Linker<State>,
+    ticker: &Ticker,
     name: &str,
     wasm: &[u8],
 ) -> Result<Module, Error> {
     check_header(name, wasm)?;
     let component = Component::from_binary(engine, wasm).map_err(|error| invalid(name, &error))?;
-    admit(linker, ModuleId::of(name, wasm), &component)
+    admit(linker, ticker, ModuleId::of(name, wasm), &component)
 }
 
 /// Checks a compiled component against the contract.
-pub(crate) fn admit(linker: &Linker<State>, id: ModuleId, component: &Component) -> Result<Module, Error> {
+pub(crate) fn admit(
+    linker: &Linker<State>,
+    ticker: &Ticker,
+    id: ModuleId,
+    component: &Component,
+) -> Result<Module, Error> {
     let engine = component.engine();
     let mut problems = problems(engine, component);
     let more = problems.len().saturating_sub(MAX_PROBLEMS);
@@ -78,6 +85,7 @@ pub(crate) fn admit(linker: &Linker<State>, id: ModuleId, component: &Component)
         windowing: windowing::GuestIndices::new(&instance).ok(),
         imports: component.component_type().imports(engine).map(|(import, _)| import.to_owned()).collect(),
         exports: component.component_type().exports(engine).map(|(export, _)| export.to_owned()).collect(),
+        ticker: ticker.clone(),
         instance,
         id,
     }))

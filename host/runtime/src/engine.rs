@@ -9,12 +9,13 @@ use wasmtime::{Config, EngineWeak, OptLevel};
 
 use crate::admission;
 use crate::capabilities;
+use crate::interrupt::Ticker;
 use crate::module::{Module, ModuleId};
 use crate::state::State;
 
 /// How often time-outs are looked at. Calls have time-outs of a second and more, so lateness of a few milliseconds is
 /// nothing, while a shorter tick would wake an idle process a thousand times a second.
-const TICK: Duration = Duration::from_millis(5);
+pub(crate) const TICK: Duration = Duration::from_millis(5);
 
 /// Ticks that never pass, and can be added to any number of ticks that has passed.
 const FOREVER: u64 = u64::MAX / 2;
@@ -28,6 +29,7 @@ const MAX_STACK_BYTES: usize = 1 << 20;
 pub struct Engine {
     engine: wasmtime::Engine,
     linker: Arc<Linker<State>>,
+    ticker: Ticker,
 }
 
 /// The engine cannot be set up on this machine.
@@ -42,12 +44,13 @@ impl Engine {
         let engine = wasmtime::Engine::new(&config()).map_err(fail)?;
         let mut linker = Linker::new(&engine);
         capabilities::link(&mut linker).map_err(fail)?;
-        let weak = engine.weak();
+        let (weak, ticker) = (engine.weak(), Ticker::default());
+        let ticking = ticker.clone();
         std::thread::Builder::new()
             .name("epoch-ticker".to_owned())
-            .spawn(move || tick(&weak))
+            .spawn(move || tick(&weak, &ticking))
             .map_err(|error| EngineError(format!("no thread for time-outs: {error}")))?;
-        Ok(Self { engine, linker: Arc::new(linker) })
+        Ok(Self { engine, linker: Arc::new(linker), ticker })
     }
 
     /// Compiles a component and checks it against the contract. `name` is for people: the file's name without `.wasm`.
@@ -56,7 +59,7 @@ impl Engine {
     /// makes it take. So this is for components that one has made oneself; others are compiled by [`Engine::precompile`]
     /// in a process of its own.
     pub fn load(&self, name: &str, wasm: &[u8]) -> Result<Module, admission::Error> {
-        admission::load(&self.engine, &self.linker, name, wasm)
+        admission::load(&self.engine, &self.linker, &self.ticker, name, wasm)
     }
 
     /// Compiles a component, for [`ArtifactStore::put`](crate::ArtifactStore::put). For a process with limits of time
@@ -76,7 +79,7 @@ impl Engine {
 
     /// Checks a compiled component against the contract.
     pub(crate) fn admit(&self, id: ModuleId, component: &Component) -> Result<Module, admission::Error> {
-        admission::admit(&self.linker, id, component)
+        admission::admit(&self.linker, &self.ticker, id, component)
     }
 }
 
@@ -100,16 +103,17 @@ fn config() -> Config {
 }
 
 /// Counts ticks by the clock, not by its own wake-ups, so that a busy machine does not stretch time-outs.
-fn tick(engine: &EngineWeak) {
+fn tick(engine: &EngineWeak, ticker: &Ticker) {
     let began = Instant::now();
-    let mut ticks = 0;
+    let mut ticks: u64 = 0;
     while let Some(engine) = engine.upgrade() {
         let due = began.elapsed().as_nanos() / TICK.as_nanos();
-        while ticks < due {
+        while u128::from(ticks) < due {
             engine.increment_epoch();
             ticks += 1;
         }
         drop(engine);
+        ticker.set(ticks);
         std::thread::sleep(TICK);
     }
 }

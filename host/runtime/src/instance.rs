@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use shardmill_core::envelope::{self, Batch};
 use wasmtime::Store;
@@ -73,7 +73,7 @@ impl Instance {
     pub fn new(module: &Module, spec: &TaskSpec) -> Result<Self, CallError> {
         let module = module.inner();
         let limits = spec.limits.clone();
-        let state = State::new(spec, module.id.to_string())?;
+        let state = State::new(spec, module.id.to_string(), module.ticker.clone())?;
         let mut store = Store::new(module.instance.engine(), state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(limits.hostcall_bytes());
@@ -114,7 +114,7 @@ impl Instance {
 
     /// Lets somebody else end the calls of this instance.
     pub fn set_interrupter(&mut self, interrupter: Interrupter) {
-        self.store.data_mut().call.interrupter = interrupter;
+        self.store.data_mut().call.time.set_interrupter(interrupter);
     }
 
     /// Adds a source; returns its index, for [`Instance::process`].
@@ -282,13 +282,9 @@ impl Instance {
         let answer = guest(&mut self.store);
         let State { journal, call, spec, .. } = self.store.data();
         journal.end();
-        let answer = match call.gives_up_at {
-            Some(at) if Instant::now() >= at => Err(wasmtime::Trap::Interrupt.into()),
-            _ => answer,
-        };
         answer.map_err(|error| {
             let mut error = error::trap(&error, timeout, &journal.stderr_tail());
-            if call.interrupter.is_interrupted() {
+            if call.time.is_interrupted() {
                 error = error.interrupted();
             }
             count(&spec.hits, &error, time);
@@ -318,8 +314,7 @@ type At<'a> = Option<(u32, envelope::Envelope<'a>)>;
 fn begin(store: &mut Store<State>, timeout: Duration, at: At<'_>) {
     interrupt::begin(store, ticks(timeout));
     let State { call, journal, sources, .. } = store.data_mut();
-    call.timeout = timeout;
-    call.gives_up_at = None;
+    call.files.refill();
     journal.begin(at.and_then(|(source, envelope)| {
         Some((sources.get(source as usize)?, envelope.sequence, envelope.sub_sequence))
     }));

@@ -16,7 +16,7 @@ const MAX_TABLES: usize = 1_000;
 const MAX_TABLE_ELEMENTS: usize = 1_000_000;
 
 /// What one task instance may use. Whoever goes over a limit of time or memory is trapped; going over the others is
-/// told to the task (outputs) or noted in its log (log bytes).
+/// told to the task (outputs, files) or noted in its log (log bytes).
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Wall-clock time of one call, whatever the number of envelopes in it.
@@ -33,6 +33,8 @@ pub struct Limits {
     pub log_max_bytes: usize,
     /// Lines of the same.
     pub log_max_lines: usize,
+    /// Bytes that one call may write to files.
+    pub files_max_bytes: usize,
 }
 
 /// What a task can run into.
@@ -48,10 +50,11 @@ pub enum Limit {
     OutputCount,
     LogBytes,
     LogLines,
+    FileBytes,
 }
 
 impl Limit {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::CallTime,
         Self::InitTime,
         Self::Memory,
@@ -62,6 +65,7 @@ impl Limit {
         Self::OutputCount,
         Self::LogBytes,
         Self::LogLines,
+        Self::FileBytes,
     ];
 
     /// For metrics and machines.
@@ -78,6 +82,7 @@ impl Limit {
             Self::OutputCount => "output-count",
             Self::LogBytes => "log-bytes",
             Self::LogLines => "log-lines",
+            Self::FileBytes => "file-bytes",
         }
     }
 }
@@ -117,6 +122,7 @@ impl Default for Limits {
             output_max_count: 100_000,
             log_max_bytes: 64 << 10,
             log_max_lines: 1000,
+            files_max_bytes: 256 << 20,
         }
     }
 }

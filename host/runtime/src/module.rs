@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::InstancePre;
 
 use crate::bindings::exports::shardmill::task::{batch_processor, lifecycle, processor, windowing};
+use crate::interrupt::Ticker;
 use crate::state::State;
 
 /// Hexadecimal digits of the hash that are shown: enough to tell any two files of a directory apart.
@@ -24,6 +25,8 @@ pub(crate) struct Inner {
     pub(crate) windowing: Option<windowing::GuestIndices>,
     pub(crate) imports: Vec<String>,
     pub(crate) exports: Vec<String>,
+    /// Of the engine that it was compiled for.
+    pub(crate) ticker: Ticker,
 }
 
 /// Where the envelopes go.

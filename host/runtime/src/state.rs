@@ -3,15 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::capabilities;
+use crate::capabilities::{self, FileBudget};
 use crate::error::CallError;
 use crate::grants::Grants;
-use crate::interrupt::Interrupter;
+use crate::interrupt::{CallTime, Ticker};
 use crate::journal::{Journal, LogSink};
 use crate::limits::{LimitHits, Limits, MemoryLimiter};
 use crate::outputs::{Mark, OutputStreams, Outputs};
@@ -72,31 +71,38 @@ pub(crate) struct Call {
     /// How many streams the job had named when this call last looked.
     pub(crate) streams: u32,
     pub(crate) attempt: u32,
-    pub(crate) timeout: Duration,
-    /// Set by a wait that was to be longer than the time-out: when that wait is over, so is the call.
-    pub(crate) gives_up_at: Option<Instant>,
-    /// Ticks of the engine that it has when those until its next look are over.
-    pub(crate) ticks_left: u64,
-    pub(crate) interrupter: Interrupter,
+    pub(crate) time: CallTime,
+    pub(crate) files: FileBudget,
     pub(crate) commit: bool,
     pub(crate) shutdown: Option<String>,
 }
 
 impl State {
-    pub(crate) fn new(spec: &TaskSpec, module_id: String) -> Result<Self, CallError> {
+    pub(crate) fn new(spec: &TaskSpec, module_id: String, ticker: Ticker) -> Result<Self, CallError> {
         let journal = Journal::new(spec);
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         Ok(Self {
             module_id,
             sources: spec.sources.iter().cloned().map(Arc::new).collect(),
-            call: Call::default(),
+            call: Call {
+                time: CallTime::new(ticker),
+                files: FileBudget::new(&spec.limits, &spec.hits),
+                ..Call::default()
+            },
             memory: MemoryLimiter::new(spec.limits.memory_max_bytes),
             wasi: capabilities::wasi(&journal, &spec.grants).map_err(CallError::Grant)?,
             table,
             journal,
             spec: spec.clone(),
         })
+    }
+}
+
+impl State {
+    /// The WASI side, and the call that a function of it is for.
+    pub(crate) fn calling(&mut self) -> (&Call, WasiCtxView<'_>) {
+        (&self.call, WasiCtxView { ctx: &mut self.wasi, table: &mut self.table })
     }
 }
 

@@ -5,12 +5,15 @@
 
 use std::cell::Cell;
 use std::hint::black_box;
-use std::time::Duration;
+use std::io::Write;
+use std::time::{Duration, Instant};
 
 use exports::shardmill::task::processor::{Envelope, TaskError};
 use exports::shardmill::task::{lifecycle, processor, windowing};
 use shardmill::task::log::Level;
 use shardmill::task::{collector, config, context, coordinator, log};
+use wasip2::clocks::monotonic_clock;
+use wasip2::io::poll::poll;
 
 wit_bindgen::generate!({
     path: "../../wit/shardmill-task-0.1.0",
@@ -109,12 +112,36 @@ fn act(order: &str) -> Result<(), TaskError> {
         },
         "not-text" => return not_text(argument),
         "sleep" => std::thread::sleep(Duration::from_secs(3600)),
+        "wait-for" => wait_for(argument),
+        "spin-then-sleep" => {
+            let mut ms = argument.split(' ').map(|ms| Duration::from_millis(ms.parse().unwrap_or(0)));
+            let (spin, sleep) = (ms.next().unwrap_or_default(), ms.next().unwrap_or_default());
+            let began = Instant::now();
+            while began.elapsed() < spin {}
+            std::thread::sleep(sleep);
+        }
         "recurse" => drop(black_box(recurse(0))),
         "memory-bomb" => memory_bomb(),
         flood if flood.ends_with("-flood") => return self::flood(flood, argument),
         probe => return self::probe(probe, argument),
     }
     Ok(())
+}
+
+/// Waits in the host for what does not come soon.
+fn wait_for(what: &str) {
+    const HOUR_NS: u64 = 3_600_000_000_000;
+    match what {
+        "clocks" => {
+            let clocks: Vec<_> = (1..=1000).map(|times| monotonic_clock::subscribe_duration(times * HOUR_NS)).collect();
+            drop(poll(&clocks.iter().collect::<Vec<_>>()));
+        }
+        // As many waits as fit in, none of which is too long.
+        "moments" => loop {
+            monotonic_clock::subscribe_duration(20_000_000).block();
+        },
+        _one_clock => monotonic_clock::subscribe_duration(HOUR_NS).block(),
+    }
 }
 
 /// Gives the host bytes as text that are none.
@@ -166,6 +193,21 @@ fn probe(what: &str, argument: &str) -> Result<(), TaskError> {
         "network" => format!("{:?}", std::net::TcpStream::connect(argument).err()),
         "environment" => format!("{:?} {:?}", std::env::vars().count(), std::env::args().count()),
         "read" => format!("{:?}", std::fs::read_to_string(argument).map_err(|error| error.kind())),
+        "fill" => {
+            let mut file = std::fs::File::create(argument).map_err(|error| TaskError::Other(error.to_string()))?;
+            let (mut written, chunk) = (0, [b'x'; 1000]);
+            let error = loop {
+                match file.write(&chunk) {
+                    Ok(bytes) => written += bytes,
+                    Err(error) => break error,
+                }
+            };
+            format!("{written} {error}")
+        }
+        "link" => {
+            let (old, new) = argument.split_once(' ').unwrap_or_default();
+            format!("{:?}", std::fs::hard_link(old, new).map_err(|error| error.kind()))
+        }
         "write" => format!("{:?}", std::fs::write(argument, "written").map_err(|error| error.kind())),
         "variable" => format!("{:?}", std::env::var(argument).ok()),
         "stdin" => format!("{:?}", std::io::read_to_string(std::io::stdin())),

@@ -19,6 +19,7 @@ fn limited(log: &Arc<Lines>, config: &[(&str, &str)]) -> TaskSpec {
             output_max_count: 1000,
             log_max_bytes: 10_000,
             log_max_lines: 10_000,
+            ..Limits::default()
         },
         ..spec(log, config)
     }

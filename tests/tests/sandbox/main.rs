@@ -10,3 +10,4 @@ mod damaged;
 mod hostile;
 mod limits;
 mod trial;
+mod waits;

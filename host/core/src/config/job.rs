@@ -296,6 +296,8 @@ pub struct Limits {
     pub log_max_bytes: usize,
     /// Log lines of one call.
     pub log_max_lines: usize,
+    /// Bytes that one call may write to files.
+    pub files_max_bytes: usize,
 }
 
 /// What the task is given of the machine, beyond its records.

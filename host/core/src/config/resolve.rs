@@ -82,6 +82,7 @@ fn limits(settings: &mut Settings<'_>) -> Limits {
         output_max_count: settings.size("task.output.max.count"),
         log_max_bytes: settings.size("task.log.max.bytes"),
         log_max_lines: settings.size("task.log.max.lines"),
+        files_max_bytes: settings.size("task.files.max.bytes"),
     }
 }
 

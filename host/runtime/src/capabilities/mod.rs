@@ -1,11 +1,13 @@
 //! What the sandbox lets a task do: one file for each interface of the contract, and WASI with what is granted. Owns
 //! the linker; a capability sees only the store's [`State`].
 
-mod clock;
 mod collector;
 mod config;
 mod context;
 mod coordinator;
+mod file_budget;
+mod files;
+mod io;
 mod log;
 mod stdio;
 
@@ -17,6 +19,8 @@ use crate::grants::{Directory, Grants};
 use crate::journal::{Journal, LogStream};
 use crate::state::State;
 
+pub(crate) use file_budget::FileBudget;
+
 /// Random bytes that one host call may ask for.
 const MAX_RANDOM_BYTES: u64 = 1 << 20;
 
@@ -27,7 +31,10 @@ const MAX_RANDOM_BYTES: u64 = 1 << 20;
 /// files and variables that its job grants.
 pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
-    clock::link(linker)?;
+    linker.allow_shadowing(true);
+    io::link(linker)?;
+    files::link(linker)?;
+    linker.allow_shadowing(false);
     collector::link(linker)?;
     log::link(linker)?;
     task::context::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;

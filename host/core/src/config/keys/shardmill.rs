@@ -14,6 +14,7 @@ static KEYS: &[Key] = &[
     Key::job("task.output.max.count", Kind::Int(1, i32::MAX as i64), "envelopes that one call may send").default("100000"),
     Key::job("task.log.max.bytes", Kind::Int(0, i32::MAX as i64), "log text of one call in bytes; what is over is cut and counted").default("65536"),
     Key::job("task.log.max.lines", Kind::Int(0, i32::MAX as i64), "log lines of one call; what is over is dropped and counted").default("1000"),
+    Key::job("task.files.max.bytes", Kind::Int(0, i32::MAX as i64), "bytes that one call may write to files of directories granted `:rw`; what is over fails").default("268435456"),
     Key::job("task.grant.env", Kind::List, "environment variables that the task is given; without it none"),
     Key::job("task.grant.dir", Kind::Directories, "directories that the task may open files in, each as `/path[::/path/in/the/task][:ro|:rw]`; read-only unless it says `:rw`; without it none"),
     Key::job("task.grant.http", Kind::List, "hosts that the task may call by HTTP").rejected("tasks have no network yet"),
