@@ -6,6 +6,9 @@ use shardmill_tests::account::Account;
 use shardmill_tests::guests::rust_guest;
 use shardmill_tests::process::Process;
 
+/// A way to run the job that the account's configuration file describes, given the log's name and more arguments.
+pub(crate) type Launch = fn(&Account, &str, &[&str]) -> Process;
+
 /// `shardmill run` of the job that the account's configuration file describes.
 pub(crate) fn run(account: &Account, log: &str, more: &[&str]) -> Process {
     run_in(account, log, more, &[])
@@ -20,6 +23,16 @@ pub(crate) fn run_in(account: &Account, log: &str, more: &[&str], env: &[(&str, 
 /// The same with what is in the task directory.
 pub(crate) fn run_tasks(account: &Account, log: &str, more: &[&str]) -> Process {
     Process::start(&mut run_command(account, more), &account.path(log))
+}
+
+/// The same; and where the kernel would end a process that writes beyond its limit for files, the write fails instead, as
+/// it does on a full disk.
+pub(crate) fn run_on_full_disks(account: &Account, log: &str, more: &[&str]) -> Process {
+    let run = run_command(account, more);
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(r#"trap "" XFSZ; exec "$0" "$@""#).arg(run.get_program()).args(run.get_args());
+    let env = run.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    Process::start(shell.env_clear().envs(env), &account.path(log))
 }
 
 /// A command about the account's task directory, such as `promote`.

@@ -4,33 +4,35 @@
 //! A version is told from another by the output stream that it writes to, and a gate is a file in a directory that only
 //! this run of the task is given: nothing in the binary knows of either.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use shardmill::deployments::Deployments;
+use shardmill_core::position::compare_sequence;
 use shardmill_core::rollout::Deployment;
 use shardmill_local::Options;
 use shardmill_runtime::ModuleId;
 use shardmill_tests::account::Account;
-use shardmill_tests::echoes::{self, Echo};
+use shardmill_tests::echoes::{self, Echo, last_sequences};
 use shardmill_tests::guests::{self, rust_guest};
 use shardmill_tests::properties::Properties;
 use shardmill_tests::wait::until_blocking;
 
 use crate::fleet::Fleet;
-use crate::process::command;
+use crate::process::{Launch, command, run_tasks};
 
 pub(crate) const SHARDS: u32 = 4;
 const FAILOVER: Duration = Duration::from_millis(800);
 /// How often the deployment is looked at.
 const LOOK: Duration = Duration::from_millis(1);
 /// Where a version calls on an order, and the gate that stands there.
-const VERSIONS: [&str; 4] = ["v1", "v2", "v3", "v4"];
+const VERSIONS: [&str; 5] = ["v1", "v2", "v3", "v4", "v5"];
 
 /// One of several versions of the echo task.
 #[derive(Clone, Debug)]
@@ -63,6 +65,8 @@ pub(crate) struct SwapFleet {
     pub(crate) fleet: Fleet,
     title: String,
     history: History,
+    /// How processes are started.
+    pub(crate) launch: Launch,
     /// The revisions that were there when each run began, and when it ended.
     lives: BTreeMap<String, (u64, u64)>,
 }
@@ -80,7 +84,7 @@ impl SwapFleet {
             set(properties.set("task.rollout.drain.ms", "600000"))
         });
         let history = History::follow(deployments(&fleet.account));
-        let this = Self { fleet, title: title.to_owned(), history, lives: BTreeMap::new() };
+        let this = Self { fleet, title: title.to_owned(), history, launch: run_tasks, lives: BTreeMap::new() };
         this.put(&Version::new("v1"));
         this
     }
@@ -98,7 +102,7 @@ impl SwapFleet {
         self.lives.insert(run.clone(), (self.revision(), u64::MAX));
         let grant = format!("task.grant.dir={}::/gates:rw", self.gates(&run).display());
         let more: Vec<&str> = ["--config", &grant].into_iter().chain(more.iter().copied()).collect();
-        self.fleet.start_with(worker, &more)
+        self.fleet.start_with(worker, &more, self.launch)
     }
 
     /// Puts a version into the task directory.
@@ -119,9 +123,10 @@ impl SwapFleet {
         self.ended(run);
     }
 
-    pub(crate) fn died(&mut self, run: &str) {
-        self.fleet.died(run);
+    pub(crate) fn died(&mut self, run: &str) -> Option<i32> {
+        let code = self.fleet.died(run);
         self.ended(run);
+        code
     }
 
     pub(crate) fn stop(&mut self, run: &str) {
@@ -159,6 +164,17 @@ impl SwapFleet {
     /// A record at which whoever processes it stops, if its gate is shut.
     pub(crate) fn put_record(&self, key: &str, order: &str) {
         self.fleet.kinesis().put_record("lines", key, format!("{key} !{order}").as_bytes()).unwrap();
+    }
+
+    /// Lets a process write no file beyond the size that its output has now, or all that it likes.
+    pub(crate) fn limit_files(&mut self, run: &str, is_limited: bool) {
+        let size = |path: &str| fs::metadata(self.fleet.account.path(path)).unwrap().len();
+        let (written, logged) = (size(run), size(&format!("{run}.log")));
+        assert!(logged + 10_000 < written, "the log would come to the limit first: {logged} of {written} bytes");
+        let limit = if is_limited { written.to_string() } else { "unlimited".to_owned() };
+        let process = self.fleet.member(run).id().to_string();
+        let set = Command::new("prlimit").args(["--pid", &process, &format!("--fsize={limit}:")]).status().unwrap();
+        assert!(set.success(), "prlimit failed");
     }
 
     // What holds.
@@ -229,16 +245,38 @@ impl SwapFleet {
         versions
     }
 
-    /// Waits until each open shard has something processed by these versions last, by this run or another living one.
+    /// Waits until so many shards were processed by this version last, by those that live.
     pub(crate) fn processes(&self, version: &Version, shards: usize) {
-        let title = &self.title;
-        until_blocking(&format!("{title}: {shards} shards are processed by {}", version.name), || {
-            let output = version.output();
-            let is_on = |versions: Vec<String>| versions.last() == Some(&output);
-            let living = self.fleet.living();
-            let on = living.iter().flat_map(|run| self.processed(run).into_values()).filter(|on| is_on(on.clone()));
-            (on.count() >= shards).then_some(())
+        self.wait_for_last(&self.fleet.living(), version, shards);
+    }
+
+    /// The same for one of them.
+    pub(crate) fn processes_of(&self, run: &str, version: &Version, shards: usize) {
+        self.wait_for_last(&[run.to_owned()], version, shards);
+    }
+
+    fn wait_for_last(&self, runs: &[String], version: &Version, shards: usize) {
+        let (title, name, output) = (&self.title, &version.name, version.output());
+        until_blocking(&format!("{title}: {shards} shards are processed by {name} in {runs:?}"), || {
+            let all = runs.iter().flat_map(|run| self.processed(run).into_values());
+            let on = all.filter(|versions| versions.last() == Some(&output)).count();
+            (on >= shards).then_some(())
         });
+    }
+
+    /// Waits until each shard goes on from here, those named with `v2`, the others with `v1`.
+    pub(crate) fn goes_on(&self, second: &BTreeSet<String>) {
+        for (shard, last) in last_sequences(&self.fleet.account.records("lines")) {
+            let title = &self.title;
+            let output = until_blocking(&format!("{title}: {shard} goes on"), || {
+                let living = self.fleet.living();
+                let mut all = living.iter().flat_map(|run| echoes::read_with_streams(&self.fleet.account.path(run)));
+                let is_new = |echo: &Echo| echo.shard == shard && compare_sequence(&echo.sequence, &last).is_gt();
+                all.find(|(_, echo)| is_new(echo)).map(|(output, _)| output)
+            });
+            let version = if second.contains(&named(&shard)) { "v2" } else { "v1" };
+            assert_eq!(output, Version::new(version).output(), "{title}: {shard}");
+        }
     }
 
     /// Lets the living finish; accounts for every record and for every version.
@@ -261,7 +299,7 @@ impl SwapFleet {
 /// The output streams of the versions that a shard was to be processed by, one after the other.
 fn versions_of(history: &[Deployment], shard: &str, begun: u64, ended: u64) -> Vec<String> {
     let versions: Vec<Version> = VERSIONS.iter().map(|name| Version::new(name)).collect();
-    let name = format!("shard {shard} of kinesis.lines");
+    let name = named(shard);
     let in_time = history.iter().filter(|deployment| (begun..=ended).contains(&deployment.revision));
     let mut named: Vec<String> = Vec::new();
     for deployment in in_time {
@@ -272,6 +310,11 @@ fn versions_of(history: &[Deployment], shard: &str, begun: u64, ended: u64) -> V
         }
     }
     named
+}
+
+/// What a deployment calls a shard.
+pub(crate) fn named(shard: &str) -> String {
+    format!("shard {shard} of kinesis.lines")
 }
 
 fn deployments(account: &Account) -> Deployments {
