@@ -74,7 +74,10 @@ impl LeaseWorker {
             for action in worker.on(self.clock.now(), event) {
                 debug!(stream = self.stream, ?action, "lease action");
                 match action {
-                    Action::Scan => drop(calls.spawn(self.scan())),
+                    Action::Scan => drop(calls.spawn(scan(self.table.clone()))),
+                    Action::ScanConsistently => {
+                        drop(calls.spawn(scan(self.table.clone().with_consistent_reads(true))));
+                    }
                     Action::List(filter) => drop(calls.spawn(self.list(filter))),
                     Action::Write(write) => drop(calls.spawn(self.write(write, Arc::clone(&writes)))),
                     Action::Stopped => return self.tell(&told, Telling::Action(Action::Stopped)),
@@ -139,11 +142,6 @@ impl LeaseWorker {
         async move { Event::Listed(kinesis.list_shards(&stream, filter).await) }
     }
 
-    fn scan(&self) -> impl Future<Output = Event> + use<> {
-        let table = self.table.clone();
-        async move { Event::Scanned(table.scan().await) }
-    }
-
     fn write(&self, write: Write, writes: Arc<Semaphore>) -> impl Future<Output = Event> + use<> {
         let table = self.table.clone();
         async move {
@@ -155,6 +153,10 @@ impl LeaseWorker {
             Event::Written { write, result }
         }
     }
+}
+
+async fn scan(table: LeaseTable) -> Event {
+    Event::Scanned(table.scan().await)
 }
 
 /// That others balance the shards is no trouble; a lease that runs out is.

@@ -201,7 +201,7 @@ impl Fleet {
 
     fn act(&mut self, node: usize, action: Action) {
         match action {
-            Action::Scan => {
+            Action::Scan | Action::ScanConsistently => {
                 let leases: Vec<Lease> = self.rows.values().cloned().collect();
                 self.costs.read_units += (leases.len() * ROW_BYTES).div_ceil(8_192) as u64;
                 let took = PAGE * (leases.len() / ROWS_A_PAGE + 1) as Millis;

@@ -16,7 +16,7 @@ const SLOW_MAX: Millis = 15_000;
 
 #[derive(Clone)]
 pub(crate) enum Call {
-    Scan,
+    Scan { is_consistent: bool },
     List(ShardFilter),
     Write(Box<Write>),
     Iterator(ShardId, StartingPosition),
@@ -94,7 +94,7 @@ impl Call {
     pub(crate) fn failed(self, kind: ErrorKind) -> Answer {
         let error = |operation| ServiceError { kind, operation, message: "simulated".to_owned() };
         match self {
-            Self::Scan => Answer::Leases(Box::new(leases::Event::Scanned(Err(error("Scan"))))),
+            Self::Scan { .. } => Answer::Leases(Box::new(leases::Event::Scanned(Err(error("Scan"))))),
             Self::List(_) => Answer::Leases(Box::new(leases::Event::Listed(Err(error("ListShards"))))),
             Self::Write(write) => {
                 Answer::Leases(Box::new(leases::Event::Written { write: *write, result: Err(error("UpdateItem")) }))

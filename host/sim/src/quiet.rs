@@ -38,7 +38,7 @@ impl World {
     pub(crate) fn count_when_quiet(&mut self, node: usize, call: &Call) {
         let Some(quiet) = self.quiet.as_mut().filter(|quiet| self.out.now >= quiet.from) else { return };
         let kind = match call {
-            Call::Scan => "scan",
+            Call::Scan { .. } => "scan",
             Call::List(ShardFilter::All) => "list",
             Call::Write(write) => match write.as_ref() {
                 Write::Delete { .. } => "delete",

@@ -53,7 +53,10 @@ impl World {
             out.audit.truth.begins_here(shard);
         }
         match call {
-            Call::Scan => Answer::Leases(Box::new(leases::Event::Scanned(Ok(out.table.scan(now, &mut out.dice))))),
+            Call::Scan { is_consistent } => {
+                let scan = out.table.scan(now, is_consistent, &mut out.dice);
+                Answer::Leases(Box::new(leases::Event::Scanned(Ok(scan))))
+            }
             Call::List(filter) => {
                 if *initial == InitialPosition::Latest {
                     out.audit.forget_the_unread(&out.table);

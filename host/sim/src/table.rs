@@ -51,9 +51,9 @@ impl LeaseTable {
         Outcome::Done
     }
 
-    pub(crate) fn scan(&self, now: Millis, dice: &mut Dice) -> Scan {
+    pub(crate) fn scan(&self, now: Millis, is_consistent: bool, dice: &mut Dice) -> Scan {
         let mut leases: Vec<Lease> = Vec::with_capacity(self.rows.len());
-        if self.staleness == 0 {
+        if is_consistent || self.staleness == 0 {
             leases.extend(self.rows.values().cloned());
         } else {
             let mut keys: Vec<&ShardId> = self.rows.keys().chain(self.past.iter().map(|(_, key, _)| key)).collect();

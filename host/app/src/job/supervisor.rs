@@ -224,7 +224,7 @@ impl Supervisor {
                 self.finish(Some(failure));
             }
             Told::Stopped => self.inputs[input].stopped = true,
-            Told::Scan | Told::List(_) | Told::Write(_) => {}
+            Told::Scan | Told::ScanConsistently | Told::List(_) | Told::Write(_) => {}
         }
     }
 

@@ -91,6 +91,8 @@ pub enum Loss {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     Scan,
+    /// Likewise, strongly consistent: it shows every write that was answered before it is asked for.
+    ScanConsistently,
     List(ShardFilter),
     Write(Write),
     /// Read the shard from its checkpoint on; if that is LATEST, from what `latest` says.

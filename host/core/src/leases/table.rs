@@ -15,21 +15,30 @@ const SCAN_LAG: Millis = 2_000;
 /// Failover times after which an unrenewed lease is overdue.
 const OVERDUE: Millis = 3;
 
+/// What a lease waits for before it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// A parent that is not done.
+    Parent,
+    /// A strongly consistent scan: a parent seems to have no row.
+    Certainty,
+}
+
 /// The table as of the last scan and this worker's own writes since.
 #[derive(Default)]
 pub(super) struct Table {
     rows: BTreeMap<ShardId, Row>,
     /// Keys of rows that could not be read, and why. They are left alone, and nothing is decided as if they were not.
     unreadable: BTreeMap<ShardId, String>,
-    /// When the last scan was asked for.
-    scanned_at: Millis,
+    /// When the last strongly consistent scan was asked for.
+    certain_at: Option<Millis>,
 }
 
 struct Row {
     lease: Lease,
-    /// Only a scan that was asked for after this tells that a parent without a row has none: an earlier one may have
-    /// shown this row and not yet that of its parent, which was there before it.
-    orphan_after: Millis,
+    /// When this row was first told of. Its parents' were there before it, if anybody gave them one: who gave it one may
+    /// not have known, so only a consistent scan that is asked for later tells that they have none.
+    told_first_at: Millis,
     /// When the counter was last seen to change, at first when the row was first seen.
     changed_at: Millis,
     /// When an answer last told what the row is.
@@ -42,7 +51,6 @@ impl Table {
     /// Takes in a scan that was asked for at `asked_at`. A row whose counter did not change keeps its age; rows that
     /// vanished are forgotten; what was told a moment ago, or meanwhile, stays.
     pub(super) fn replace(&mut self, now: Millis, asked_at: Millis, leases: Vec<Lease>) {
-        self.scanned_at = asked_at;
         let mut old = std::mem::take(&mut self.rows);
         for lease in leases {
             let known = old.remove(&lease.key);
@@ -60,6 +68,11 @@ impl Table {
         self.rows.extend(unseen);
     }
 
+    /// The scan that was asked for at `asked_at` was strongly consistent.
+    pub(super) fn is_certain_since(&mut self, asked_at: Millis) {
+        self.certain_at = Some(asked_at);
+    }
+
     /// The rows of the same scan that could not be read.
     pub(super) fn replace_unreadable(&mut self, rows: Vec<(ShardId, String)>) {
         self.unreadable = rows.into_iter().collect();
@@ -75,15 +88,6 @@ impl Table {
         let known = self.rows.get(&lease.key);
         lease.hash_range = lease.hash_range.or_else(|| known?.lease.hash_range.clone());
         self.rows.insert(lease.key.clone(), Row::seen(now, known, lease));
-    }
-
-    /// Takes in a row that this worker created: it knows which of its parents have one.
-    pub(super) fn created(&mut self, now: Millis, lease: Lease) {
-        let key = lease.key.clone();
-        self.learn(now, lease);
-        if let Some(row) = self.rows.get_mut(&key) {
-            row.orphan_after = 0;
-        }
     }
 
     pub(super) fn forget(&mut self, key: &str) {
@@ -113,19 +117,22 @@ impl Table {
         self.rows.values().map(|row| row.lease.clone()).collect()
     }
 
-    /// Until when `lease` must wait for its parents at least; `None` when all of them are done. One with a row is done at
-    /// SHARD_END; one without when that is certain, as it is if the shard was begun before.
-    pub(super) fn waits_for_parents(&self, lease: &Lease) -> Option<Millis> {
-        let orphan_after = match lease.checkpoint {
-            Checkpoint::At(_) => 0,
-            _ => self.rows.get(&lease.key).map_or(0, |row| row.orphan_after),
-        };
-        let wait = |id: &ShardId| match self.rows.get(id) {
-            Some(row) => (row.lease.checkpoint != Checkpoint::ShardEnd).then_some(Millis::MAX),
-            None if self.unreadable.contains_key(id) => Some(Millis::MAX),
-            None => (self.scanned_at < orphan_after).then_some(orphan_after),
-        };
-        lease.parents.iter().filter_map(wait).max()
+    /// What `lease` must wait for; `None` when all of its parents are done. One with a row is done at SHARD_END; one
+    /// without when that is certain, as it is if the shard was begun before.
+    pub(super) fn waits_for(&self, lease: &Lease) -> Option<Wait> {
+        let is_done =
+            |id: &&ShardId| self.rows.get(*id).is_some_and(|row| row.lease.checkpoint == Checkpoint::ShardEnd);
+        let mut waits = lease.parents.iter().filter(|id| !is_done(id)).peekable();
+        waits.peek()?;
+        if waits.any(|id| self.has_row(id)) {
+            return Some(Wait::Parent);
+        }
+        (!self.is_certain(lease)).then_some(Wait::Certainty)
+    }
+
+    fn is_certain(&self, lease: &Lease) -> bool {
+        let told_first_at = self.rows.get(&lease.key).map(|row| row.told_first_at);
+        matches!(lease.checkpoint, Checkpoint::At(_)) || told_first_at.is_some_and(|at| self.certain_at >= Some(at))
     }
 
     /// The leases that may be taken: with something left to read, and nobody's, expired, or this worker's from before
@@ -185,13 +192,13 @@ impl Table {
 impl Row {
     /// A row as it is now, beside what was known of it.
     fn seen(now: Millis, known: Option<&Self>, lease: Lease) -> Self {
-        let orphan_after = known.map_or(now + SCAN_LAG + 1, |row| row.orphan_after);
+        let told_first_at = known.map_or(now, |row| row.told_first_at);
         match known {
             Some(row) if row.lease.counter == lease.counter => {
-                Self { lease, orphan_after, changed_at: row.changed_at, told_at: now, alive: row.alive }
+                Self { lease, told_first_at, changed_at: row.changed_at, told_at: now, alive: row.alive }
             }
-            Some(_) => Self { lease, orphan_after, changed_at: now, told_at: now, alive: true },
-            None => Self { lease, orphan_after, changed_at: now, told_at: now, alive: false },
+            Some(_) => Self { lease, told_first_at, changed_at: now, told_at: now, alive: true },
+            None => Self { lease, told_first_at, changed_at: now, told_at: now, alive: false },
         }
     }
 

@@ -11,6 +11,7 @@ mod rows;
 mod share;
 mod solo;
 mod start;
+mod start_races;
 mod stop;
 mod syncer;
 mod unreadable;

@@ -11,6 +11,7 @@
 //! | `Stopped` | never |
 
 mod listing;
+mod looking;
 mod startup;
 mod taking;
 mod upkeep;
@@ -20,14 +21,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::creations::Creations;
 use super::held::{Held, Op, Wish};
 use super::message::{Action, Epoch, Event, Loss, Millis, Settings};
-use super::row::{Outcome, Scan, Write};
-use super::table::Table;
+use super::row::{Outcome, Write};
+use super::table::{Table, Wait};
 use super::upkeep::Upkeep;
 use crate::backoff::Backoff;
 use crate::position::Checkpoint;
 use crate::random::Random;
 use crate::service::ServiceError;
 use crate::shard::{ChildShard, ShardId};
+use looking::Look;
 use taking::{Pace, Taking};
 
 /// How often a start-up step is tried before the job fails (the Kinesis Client Library's `maxInitializationAttempts`).
@@ -72,8 +74,10 @@ pub struct Worker {
     takes_failed: u32,
     /// Rows that this worker created at LATEST and did not read yet.
     created_at_latest: BTreeSet<ShardId>,
-    /// When the scan on its way was asked for.
-    scanning: Option<Millis>,
+    /// The scan on its way.
+    scanning: Option<Look>,
+    /// The next scan is to be strongly consistent.
+    needs_certainty: bool,
     listing: Option<Listing>,
     /// When the last scan that was answered was asked for.
     viewed_at: Millis,
@@ -108,6 +112,7 @@ impl Worker {
             takes_failed: 0,
             created_at_latest: BTreeSet::new(),
             scanning: None,
+            needs_certainty: false,
             listing: None,
             viewed_at: 0,
             looked_at: 0,
@@ -173,14 +178,6 @@ impl Worker {
             && (all_taken || self.held.len() >= self.settings.max_leases)
     }
 
-    fn may_scan(&self) -> bool {
-        self.scanning.is_none() && self.listing.is_none() && self.creations.is_empty()
-    }
-
-    fn scan_by(&mut self, when: Millis) {
-        self.scan_at = self.scan_at.min(when);
-    }
-
     fn renew_interval(&self) -> Millis {
         (self.settings.failover / 3).saturating_sub(EPSILON).max(1)
     }
@@ -209,53 +206,13 @@ impl Worker {
     /// Scans, creations and renewals; a stopping worker needs none of them.
     fn advance_calls(&mut self, now: Millis) {
         if now >= self.scan_at && self.may_scan() {
-            self.scanning = Some(now);
-            self.scan_at = Millis::MAX;
-            self.actions.push(Action::Scan);
+            self.look(now);
         }
         let creations = self.creations.next(now).into_iter();
         self.actions.extend(creations.map(|lease| Action::Write(Write::Create(lease))));
         if now >= self.renew_at {
             self.renew_at = now + self.renew_interval();
             self.held.values_mut().for_each(Held::renewal_due);
-        }
-    }
-
-    fn scanned(&mut self, now: Millis, result: Result<Scan, ServiceError>) {
-        let asked_at = self.scanning.take().unwrap_or(now);
-        let scan = match result {
-            Ok(scan) => scan,
-            Err(error) => return self.call_failed(now, &error),
-        };
-        self.viewed_at = asked_at;
-        self.looked_at = now;
-        self.table.replace(now, asked_at, scan.leases);
-        self.table.replace_unreadable(scan.undecodable);
-        self.scan_by(now + self.look_interval(now, asked_at));
-        match self.phase {
-            Phase::Starting => self.list_at_start(now),
-            Phase::Running => {
-                self.take_or_steal(now);
-                self.start_ready(now);
-                self.look_after_table(now);
-                self.list_if_needed(Held::needs_another_listing);
-                if self.listing.is_none() {
-                    self.failures = 0;
-                }
-            }
-            Phase::Stopping | Phase::Stopped => {}
-        }
-    }
-
-    /// A scan or a listing failed: try again later, give up when a person must act or start-up does not get anywhere.
-    fn call_failed(&mut self, now: Millis, error: &ServiceError) {
-        self.failures += 1;
-        let pause = BACKOFF.pause(self.failures, &mut self.random);
-        self.scan_by(now + pause);
-        let give_up = self.phase == Phase::Starting && self.failures >= START_ATTEMPTS_MAX;
-        if give_up || !error.kind.is_transient() {
-            self.scan_at = now + BACKOFF.longest;
-            self.fail(error.to_string());
         }
     }
 
@@ -316,8 +273,10 @@ impl Worker {
             return;
         }
         for held in self.held.values_mut().filter(|held| held.waits_to_start()) {
-            if let Some(until) = self.table.waits_for_parents(&held.lease) {
-                self.scan_at = self.scan_at.min(until.max(now).min(now + self.settings.parent_poll));
+            if let Some(wait) = self.table.waits_for(&held.lease) {
+                let needs_certainty = wait == Wait::Certainty;
+                self.needs_certainty |= needs_certainty;
+                self.scan_at = self.scan_at.min(if needs_certainty { now } else { now + self.settings.parent_poll });
                 continue;
             }
             held.started = true;

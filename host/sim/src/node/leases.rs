@@ -84,11 +84,12 @@ impl Node {
 
     fn act_on_lease(&mut self, out: &mut Outside, action: Action) {
         match action {
-            Action::Scan => drop(self.call_table(out, Call::Scan)),
+            Action::Scan => drop(self.call_table(out, Call::Scan { is_consistent: false })),
+            Action::ScanConsistently => drop(self.call_table(out, Call::Scan { is_consistent: true })),
             Action::List(filter) => drop(self.call_table(out, Call::List(filter))),
             Action::Write(write) => {
                 if matches!((&write, self.settings.flaw), (Write::Renew { .. }, Some(Flaw::ScansTooOften))) {
-                    self.call_table(out, Call::Scan);
+                    self.call_table(out, Call::Scan { is_consistent: false });
                 }
                 self.leases.waiting.push_back(write);
             }

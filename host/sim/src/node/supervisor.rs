@@ -157,7 +157,7 @@ impl Node {
                 self.finish(out, true);
             }
             Told::Stopped => self.supervisor.released = true,
-            Told::Scan | Told::List(_) | Told::Write(_) => {}
+            Told::Scan | Told::ScanConsistently | Told::List(_) | Told::Write(_) => {}
         }
     }
 

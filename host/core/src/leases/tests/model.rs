@@ -170,7 +170,7 @@ impl Services {
     /// Carries out a call and answers it.
     pub(super) fn serve(&mut self, call: &Action) -> Event {
         match call {
-            Action::Scan => {
+            Action::Scan | Action::ScanConsistently => {
                 let leases = self.table.rows.values().cloned().collect();
                 Event::Scanned(Ok(Scan { leases, ..Scan::default() }))
             }

@@ -28,7 +28,7 @@ pub(super) fn error(kind: ErrorKind) -> ServiceError {
 /// The answer to a call that failed.
 pub(super) fn failed(call: Action, kind: ErrorKind) -> Event {
     match call {
-        Action::Scan => Event::Scanned(Err(error(kind))),
+        Action::Scan | Action::ScanConsistently => Event::Scanned(Err(error(kind))),
         Action::List(_) => Event::Listed(Err(error(kind))),
         Action::Write(write) => Event::Written { write, result: Err(error(kind)) },
         told => panic!("{told:?} is not a call"),
@@ -53,7 +53,9 @@ impl Solo {
     pub(super) fn event(&mut self, event: Event) {
         for action in self.worker.on(self.now, event) {
             match action {
-                Action::Scan | Action::List(_) | Action::Write(_) => self.calls.push_back(action),
+                Action::Scan | Action::ScanConsistently | Action::List(_) | Action::Write(_) => {
+                    self.calls.push_back(action)
+                }
                 told => {
                     if let Action::Start { key, epoch, .. } = &told {
                         self.epochs.insert(key.clone(), *epoch);

@@ -76,7 +76,7 @@ impl Worker {
             Ok(outcome) => {
                 if outcome == Outcome::Done {
                     self.created_at_latest.extend(lease.latest_since.map(|_| lease.key.clone()));
-                    self.table.created(now, lease.clone());
+                    self.table.learn(now, lease.clone());
                 }
                 self.held.values_mut().for_each(|held| held.child_exists(&lease.key));
                 match self.creations.exists(&lease.key, outcome == Outcome::Done) {

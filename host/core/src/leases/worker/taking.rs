@@ -1,4 +1,4 @@
-//! Taking leases: when to look for them, what the taker chose is sent, and the answers make holdings.
+//! Taking leases: what the taker chose is sent, and the answers make holdings.
 
 use std::collections::BTreeSet;
 
@@ -11,16 +11,6 @@ use crate::position::{Checkpoint, Latest};
 use crate::service::ServiceError;
 use crate::shard::ShardId;
 
-/// The shortest time from one look at the table to the next while others hold leases: what they give back is taken
-/// within a second, and a dead worker's last renewal is seen so soon after it that its leases are taken within the
-/// failover time and two seconds.
-const LOOK_MIN: Millis = 800;
-/// A fleet's looks read no more capacity units than its renewals write. A renewal is one unit, every third of the
-/// failover time; a look reads a row of 400 bytes for a twentieth of one; so `n` workers may look every
-/// `n / 20 * failover / 3`.
-const LOOK_SHARE: Millis = 60;
-/// A large table takes long to read: no more than one part of so many of the time goes into it.
-const LOOK_REST: Millis = 10;
 /// Free leases taken at a time, at first and after another worker was faster. While nobody is, twice as many the next
 /// time: alone, a worker soon has all; of a fleet that starts, nobody tries what the others have long taken.
 const TAKES_MIN: usize = 10;
@@ -85,27 +75,8 @@ impl Worker {
     }
 
     /// The Kinesis Client Library's: from one theft to the next, and between looks when nothing can come of them.
-    fn take_interval(&self) -> Millis {
+    pub(super) fn take_interval(&self) -> Millis {
         self.settings.failover.saturating_add(EPSILON).saturating_mul(2)
-    }
-
-    /// How long from one look at the table, which was asked for at `asked_at`, to the next. Often, while somebody else
-    /// holds what this worker could take over; see [`LOOK_MIN`].
-    pub(super) fn look_interval(&self, now: Millis, asked_at: Millis) -> Millis {
-        let others: BTreeSet<&str> = self.table.of_others(now, &self.settings).map(|(owner, _)| owner).collect();
-        if others.is_empty() || self.held.len() >= self.settings.max_leases {
-            return self.take_interval();
-        }
-        let workers = Millis::try_from(others.len() + 1).unwrap_or(Millis::MAX);
-        let affordable = self.settings.failover.saturating_mul(workers) / LOOK_SHARE;
-        let rest = now.saturating_sub(asked_at).saturating_mul(LOOK_REST);
-        affordable.max(rest).max(LOOK_MIN).min(self.take_interval())
-    }
-
-    /// A refused write may be the first sign of another worker, or the only one of a worker that came and went.
-    pub(super) fn look_after_refusal(&mut self, now: Millis, row: &Lease) {
-        let interval = if row.owner.is_none() { LOOK_MIN } else { self.look_interval(now, now) };
-        self.scan_by(now + interval);
     }
 
     fn mine(&self) -> BTreeSet<ShardId> {

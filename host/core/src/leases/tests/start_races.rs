@@ -1,0 +1,63 @@
+//! Workers that fill a table from listings of different moments, because one of them was cut off half-way while the
+//! stream was resharded and trimmed: it has parents' rows by the hand of one and children's by that of the other.
+
+use super::model::{Services, Stream};
+use super::settings;
+use super::solo::Solo;
+use crate::leases::{Action, Settings};
+use crate::position::InitialPosition;
+use crate::shard::ShardFilter;
+
+/// Between the listings the stream forgot the oldest shards: who knows of their children only creates those, and does
+/// not read them before their parents, which came into the table meanwhile.
+#[test]
+fn a_shard_created_on_an_old_look_waits_for_parents_that_got_rows_meanwhile() {
+    let mut stream = Stream::of(2);
+    stream.merge("s00", "s01");
+    let mut services = Services::new(stream);
+    let mut late = Solo::new(settings("late"), 0);
+    late.answer(&mut services);
+    let mut other = Solo::running(settings("other"), 0, &mut services);
+    assert_eq!(other.start_keys(), ["s00", "s01"]);
+    let children = services.stream.children_of("s00");
+    services.stream.expire("s02");
+    late.settle(&mut services);
+    assert_eq!((services.table.keys(), late.held()), (vec!["s00", "s01", "s02"], vec!["s02"]));
+    assert_eq!(late.start_keys().len(), 0, "its parents are being read");
+    other.end("s00", children.clone());
+    other.end("s01", children);
+    other.settle(&mut services);
+    late.run_until(settings("late").parent_poll, &mut services);
+    assert_eq!(late.start_keys(), ["s02"]);
+}
+
+/// A creation was on its way for long, and another worker took the half-filled table for one that lacks the parent.
+#[test]
+fn a_shard_whose_creation_took_long_waits_for_a_parent_that_got_a_row_meanwhile() {
+    let named = |name| Settings { initial_position: InitialPosition::AtTimestamp(9), ..settings(name) };
+    let mut stream = Stream::of(1);
+    stream.split("s00");
+    let mut services = Services::new(stream);
+    let mut late = Solo::new(named("late"), 0);
+    late.answer(&mut services);
+    late.call(|call| matches!(call, Action::List(_)));
+    late.event(services.serve(&Action::List(ShardFilter::AtLatest)));
+    late.answer(&mut services);
+    let mut other = Solo::running(named("other"), 0, &mut services);
+    assert_eq!((services.table.keys(), other.start_keys()), (vec!["s00", "s01"], vec!["s00".to_owned()]));
+    late.settle(&mut services);
+    assert_eq!(late.held(), ["s02"]);
+    assert_eq!(late.start_keys().len(), 0, "s00 is being read");
+}
+
+/// The usual cold start on a stream with a past waits for answers only: one scan tells that the parents have no rows.
+#[test]
+fn a_cold_start_on_a_resharded_stream_waits_for_nothing_but_answers() {
+    let mut stream = Stream::of(2);
+    stream.split("s00");
+    stream.merge("s03", "s01");
+    let mut services = Services::new(stream);
+    let mut solo =
+        Solo::running(Settings { initial_position: InitialPosition::Latest, ..settings("me") }, 7, &mut services);
+    assert_eq!((solo.start_keys(), solo.now), (vec!["s02".to_owned(), "s04".to_owned()], 7));
+}
