@@ -14,5 +14,6 @@ mod demo;
 mod help;
 mod hosts;
 mod local;
+mod readme;
 mod run;
 mod shell;
