@@ -4,7 +4,7 @@ use crate::shell::shardmill;
 
 #[test]
 fn each_command_explains_itself() {
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 12] = [
         &[],
         &["run"],
         &["demo"],
@@ -15,6 +15,8 @@ fn each_command_explains_itself() {
         &["config", "check"],
         &["config", "show"],
         &["bench", "drain"],
+        &["bench", "swap"],
+        &["bench", "neighbours"],
     ];
     for command in commands {
         let said = shardmill(&[command, &["--help"]].concat());

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails, or says what it leaves out"
 )]
 
+mod bench;
 mod build;
 mod check;
 mod config;

@@ -304,6 +304,35 @@ pub(crate) enum Bench {
     #[command(after_help = "Example:\n  \
         shardmill build sample-tasks/echo --tasks tasks && shardmill bench swap --task tasks/echo.wasm")]
     Swap(Swap),
+    /// Run a well-behaved job alone, then beside one that misbehaves in each of some ways, and print what that costs it
+    #[command(after_help = "Example:\n  \
+        shardmill build sample-tasks/filter-batch --tasks tasks && shardmill build sample-tasks/hostile --tasks tasks\n  \
+        shardmill bench neighbours --task tasks/filter-batch.wasm --hostile tasks/hostile.wasm\n\n\
+        A neighbour may use a core, as any job may. On a machine with fewer free cores than busy jobs records/s tell of\n\
+        that; CPU time per record tells what a neighbour does to a job beyond taking its share.")]
+    Neighbours(Neighbours),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Neighbours {
+    /// The module of the well-behaved job
+    #[arg(long, value_name = "FILE")]
+    pub(crate) task: PathBuf,
+    /// The module of the other: the sample task `hostile`, which does what the first word of a record says
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hostile: PathBuf,
+    /// Records that the well-behaved job processes each time
+    #[arg(long, default_value_t = 500_000)]
+    pub(crate) records: u64,
+    /// How often each pair of alone and beside is measured; the median counts
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// Only the ways to misbehave with this text in their names
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) only: String,
+    /// Print JSON on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Command::Config(Config::Show(args)) => commands::config::show(&args),
         Command::Bench(Bench::Drain(args)) => commands::bench::drain(&args),
         Command::Bench(Bench::Swap(args)) => commands::bench::swap(&args),
+        Command::Bench(Bench::Neighbours(args)) => commands::bench::neighbours(&args),
         Command::CompileModule(args) => commands::compile_module(&args),
     };
     commands::report(result)

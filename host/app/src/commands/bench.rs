@@ -1,6 +1,7 @@
 //! `shardmill bench drain`: what it costs to drain a stream through a task. The backend and the consumer are processes
 //! of their own, so that the figures are the consumer's alone.
 
+mod neighbours;
 mod swap;
 
 use std::io::{BufRead, BufReader, IsTerminal};
@@ -18,6 +19,7 @@ use super::run::Summary;
 use super::{BadInput, local_client, print, runtime, say, scratch_directory};
 use crate::cli::Drain;
 
+pub(crate) use neighbours::neighbours;
 pub(crate) use swap::swap;
 
 const STREAM: &str = "bench";
@@ -30,9 +32,9 @@ pub(crate) fn drain(args: &Drain) -> Result<()> {
     if !args.task.is_file() {
         return Err(BadInput(format!("no module {}: `shardmill build` makes one", args.task.display())).into());
     }
-    let backend = Backend::start(args.shards)?;
+    let backend = Backend::start(&[format!("{STREAM}:{}", args.shards)])?;
     say(&format!("loading {} records of {} bytes into {} shards", args.records, args.size, args.shards));
-    runtime()?.block_on(load(args, &backend.endpoints.kinesis))?;
+    runtime()?.block_on(load(args.records, args.size, &backend.endpoints.kinesis))?;
     say(&format!("draining with {}", args.task.display()));
     let summary = consume(args, &backend.endpoints)?;
     if summary.envelopes < args.records {
@@ -55,20 +57,11 @@ struct Endpoints {
 }
 
 impl Backend {
-    fn start(shards: u32) -> Result<Self> {
-        let stream = format!("{STREAM}:{shards}");
+    /// With these streams, as `shardmill local` takes them.
+    fn start(streams: &[String]) -> Result<Self> {
         let mut process = this_program()?
-            .args([
-                "local",
-                "--kinesis-port",
-                "0",
-                "--dynamodb-port",
-                "0",
-                "--no-limits",
-                "--json",
-                "--stream",
-                &stream,
-            ])
+            .args(["local", "--kinesis-port", "0", "--dynamodb-port", "0", "--no-limits", "--json"])
+            .args(streams.iter().flat_map(|stream| ["--stream", stream]))
             .stdout(Stdio::piped())
             .spawn()
             .context("failed to start the local backend")?;
@@ -92,11 +85,10 @@ fn this_program() -> Result<Command> {
     Ok(Command::new(std::env::current_exe().context("failed to find this program's file")?))
 }
 
-async fn load(args: &Drain, endpoint: &str) -> Result<()> {
+async fn load(records: u64, size: usize, endpoint: &str) -> Result<()> {
     let kinesis = Kinesis::new(&local_client(endpoint.to_owned())).await?;
     kinesis.wait_active(STREAM, CREATE_TIMEOUT).await?;
-    let size = args.size;
-    let records = (0..args.records).map(|number| Put { key: number.to_string(), data: record(number, size) });
+    let records = (0..records).map(|number| Put { key: number.to_string(), data: record(number, size) });
     let on_terminal = std::io::stderr().is_terminal();
     let mut shown = 0;
     put_all(&kinesis, STREAM, records, |so_far| {

@@ -94,7 +94,7 @@ pub(super) async fn task(
     let (data, batches) = mpsc::channel(BATCHES_WAITING_MAX);
     let runtime = tokio::runtime::Handle::current();
     std::thread::Builder::new()
-        .name("task-0".to_owned())
+        .name(format!("task-{}", job.name))
         .spawn(move || task.run(&runtime, Inbox { control: controlled, data: batches }))
         .context("failed to start the task thread")?;
     Ok(Task { control, data, requests: requested, interrupter })

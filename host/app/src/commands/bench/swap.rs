@@ -31,6 +31,8 @@ const AHEAD_MAX: u64 = 20_000;
 const PUT_RECORDS: u64 = 1_000;
 /// Records between two swaps.
 const RECORDS_PER_SWAP: u64 = 500;
+/// Swaps in a row; then as many records without any, so that a noisy machine treats both alike.
+const SWAPS_PER_BLOCK: u64 = 50;
 const POLL: Duration = Duration::from_millis(1);
 /// Time that nothing may happen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn swap(args: &Swap) -> Result<()> {
     let wasm = std::fs::read(&args.task)
         .map_err(|error| BadInput(format!("cannot read module {}: {error}", args.task.display())))?;
-    let backend = Backend::start(args.shards)?;
+    let backend = Backend::start(&[format!("{STREAM}:{}", args.shards)])?;
     let directory = scratch_directory("bench")?;
     let output = directory.join("out.jsonl");
     say(&format!("{} swaps among {VERSIONS} versions of {}", args.swaps, args.task.display()));
@@ -53,9 +55,28 @@ pub(crate) fn swap(args: &Swap) -> Result<()> {
 
 struct Figures {
     records: u64,
-    seconds: f64,
+    /// Records and seconds with swaps.
+    with: Rate,
+    without: Rate,
     /// Sorted.
     pauses: Vec<Duration>,
+}
+
+#[derive(Default)]
+struct Rate {
+    records: u64,
+    seconds: f64,
+}
+
+impl Rate {
+    fn add(&mut self, records: u64, since: Instant) {
+        self.records += records;
+        self.seconds += since.elapsed().as_secs_f64();
+    }
+
+    fn per_second(&self) -> f64 {
+        self.records as f64 / self.seconds
+    }
 }
 
 fn configuration(endpoints: &Endpoints, output: &Path) -> Result<Job> {
@@ -80,23 +101,29 @@ async fn run(args: &Swap, job: &Job, versions: &[Module], endpoints: &Endpoints)
     let mut running = RunningJob::start(job, versions[0].clone(), Clock::start()).await?;
     let load = Arc::new(Load::default());
     let producer = tokio::spawn(produce(kinesis, Arc::clone(&load)));
-    let started = Instant::now();
-    for swap in 1..=args.swaps {
-        load.processed(&running, RECORDS_PER_SWAP).await?;
-        running.deploy(versions[usize::try_from(swap).unwrap_or_default() % VERSIONS].clone()).await?;
-        carried_out(&running, swap).await?;
+    let (mut with, mut without) = (Rate::default(), Rate::default());
+    for block in (0..args.swaps).step_by(usize::try_from(SWAPS_PER_BLOCK)?) {
+        let (begun, since) = (running.status().processed(), Instant::now());
+        for swap in block + 1..=args.swaps.min(block + SWAPS_PER_BLOCK) {
+            load.processed(&running, RECORDS_PER_SWAP).await?;
+            running.deploy(versions[usize::try_from(swap)? % VERSIONS].clone()).await?;
+            carried_out(&running, swap).await?;
+        }
+        let (now, records) = (Instant::now(), running.status().processed() - begun);
+        with.add(records, since);
+        load.processed(&running, records).await?;
+        without.add(running.status().processed() - begun - records, now);
     }
     load.stop.store(true, Ordering::Relaxed);
     producer.await.context("the producer panicked")??;
     let records = load.produced.load(Ordering::Relaxed);
     load.processed(&running, u64::MAX).await?;
-    let seconds = started.elapsed().as_secs_f64();
     let mut pauses: Vec<Duration> = running.status().snapshot().swaps.pauses.into();
     running.stop();
     running.wait().await?;
     ensure!(!pauses.is_empty(), "no swap was carried out");
     pauses.sort();
-    Ok(Figures { records, seconds, pauses })
+    Ok(Figures { records, with, without, pauses })
 }
 
 /// Waits until so many swaps are carried out: the next would be done together with one that is not.
@@ -187,15 +214,17 @@ fn audit(output: &Path, records: u64) -> Result<()> {
 }
 
 fn show(args: &Swap, figures: &Figures) {
-    let Figures { records, seconds, pauses } = figures;
+    let Figures { records, with, without, pauses } = figures;
     let millis = |pause: &Duration| pause.as_secs_f64() * 1000.0;
     let quantile = |percent: usize| millis(&pauses[(pauses.len() - 1) * percent / 100]);
     let (p50, p99, max) = (quantile(50), quantile(99), quantile(100));
-    let rate = *records as f64 / seconds;
+    let (with, without) = (with.per_second(), without.per_second());
+    let ratio = with / without;
     if args.json {
         return print(
             &json!({
-                "swaps": pauses.len(), "shards": args.shards, "records": records, "records_per_second": rate.round(),
+                "swaps": pauses.len(), "shards": args.shards, "records": records,
+                "records_per_second": { "with_swaps": with.round(), "without": without.round(), "ratio": ratio },
                 "pause_ms": { "p50": p50, "p99": p99, "max": max }, "lost": 0, "repeated": 0,
             })
             .to_string(),
@@ -207,7 +236,9 @@ fn show(args: &Swap, figures: &Figures) {
          pause p99, ms                 {p99:>12.2}\n\
          pause max, ms                 {max:>12.2}\n\
          records, each once, in order  {records:>12}\n\
-         records/s                     {rate:>12.0}",
+         records/s with swaps          {with:>12.0}\n\
+         records/s without             {without:>12.0}\n\
+         ratio                         {ratio:>12.2}",
         pauses.len()
     ));
 }
