@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::local::Local;
 use crate::shell::{Said, command, directory, finished};
 
-const HOST: &str = "\
+pub(crate) const HOST: &str = "\
 task.inputs=kinesis.lines
 task.commit.ms=100
 task.config.output=out.echo
@@ -31,18 +31,18 @@ systems.out.file.path=out.jsonl
 const POLL: Duration = Duration::from_millis(50);
 
 /// A host in a directory of its own, and the backend that it reads from.
-struct Host {
-    process: Process,
+pub(crate) struct Host {
+    pub(crate) process: Process,
     local: Local,
-    directory: TempDir,
+    pub(crate) directory: TempDir,
 }
 
 impl Host {
-    fn start(files: &[(&str, &[u8])]) -> Self {
+    pub(crate) fn start(files: &[(&str, &[u8])]) -> Self {
         Self::start_with(HOST, files)
     }
 
-    fn start_with(properties: &str, files: &[(&str, &[u8])]) -> Self {
+    pub(crate) fn start_with(properties: &str, files: &[(&str, &[u8])]) -> Self {
         let local = Local::start(&["--stream", "lines:2"]);
         let directory = directory(&[("host.properties", properties.as_bytes())]);
         fs::create_dir(directory.path().join("tasks")).unwrap();
@@ -54,32 +54,32 @@ impl Host {
     }
 
     /// Starts it again after its end.
-    fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.process = run(&self.local, &self.directory, "log-of-restart");
     }
 
     /// Puts a version of the echo task into the directory, and waits until it runs or is rejected.
-    fn deploy(&self, job: &str, wasm: &[u8]) -> Said {
+    pub(crate) fn deploy(&self, job: &str, wasm: &[u8]) -> Said {
         let file = self.directory.path().join("deployed.wasm");
         fs::write(&file, wasm).unwrap();
         // A Python task takes long to compile where much else is done.
         self.said(&["deploy", "deployed.wasm", "--name", job, "--wait", "--timeout", "240"])
     }
 
-    fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         fs::read_to_string(self.directory.path().join("out.jsonl")).unwrap_or_default()
     }
 
-    fn task(&self, file: &str) -> PathBuf {
+    pub(crate) fn task(&self, file: &str) -> PathBuf {
         self.directory.path().join("tasks").join(file)
     }
 
-    fn said(&self, args: &[&str]) -> Said {
+    pub(crate) fn said(&self, args: &[&str]) -> Said {
         finished(in_directory(&self.directory, args).env("RUST_LOG", "off"))
     }
 
     /// What `ls` says of a job.
-    fn job(&self, name: &str) -> Option<Value> {
+    pub(crate) fn job(&self, name: &str) -> Option<Value> {
         let said = self.said(&["ls", "--json"]);
         let report: Value = serde_json::from_str(&said.stdout).ok()?;
         let jobs = report["hosts"][0]["jobs"].as_array()?.clone();
@@ -87,11 +87,11 @@ impl Host {
     }
 
     /// Waits until what `ls` says of a job is as it should be.
-    fn until(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) {
+    pub(crate) fn until(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) {
         self.wait(&format!("{name}: {what}"), || self.job(name).is_some_and(|job| is(&job)));
     }
 
-    fn wait(&self, what: &str, is: impl Fn() -> bool) {
+    pub(crate) fn wait(&self, what: &str, is: impl Fn() -> bool) {
         let deadline = Instant::now() + LIMIT;
         while !is() {
             let log = self.process.log();
@@ -100,26 +100,26 @@ impl Host {
         }
     }
 
-    fn until_logged(&self, text: &str) {
+    pub(crate) fn until_logged(&self, text: &str) {
         self.wait(text, || self.process.log().contains(text));
     }
 
-    fn until_reachable(&self) {
+    pub(crate) fn until_reachable(&self) {
         self.wait("it answers", || self.said(&["ls"]).code == Some(0));
     }
 
-    fn until_running(&self, name: &str, wasm: &[u8]) {
+    pub(crate) fn until_running(&self, name: &str, wasm: &[u8]) {
         let module = Value::from(module(name, wasm));
         self.until(name, "it runs", |job| job["state"] == "running" && job["module"] == module);
     }
 
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.process.signal(Signal::Terminate);
         let status = self.process.wait();
         assert_eq!(status.code(), Some(0), "{}", self.process.log());
     }
 
-    async fn put(&self, records: u64) {
+    pub(crate) async fn put(&self, records: u64) {
         let settings = ClientSettings {
             region: Some("us-east-1".to_owned()),
             endpoint: Some(self.local.kinesis.clone()),
@@ -142,27 +142,27 @@ fn run(local: &Local, directory: &TempDir, log: &str) -> Process {
     Process::start(local.environment(&mut run), &directory.path().join(log))
 }
 
-fn in_directory(directory: &TempDir, args: &[&str]) -> std::process::Command {
+pub(crate) fn in_directory(directory: &TempDir, args: &[&str]) -> std::process::Command {
     let mut command = command(args);
     // A socket's path is short, and so must be what it is in.
     command.current_dir(directory).env("XDG_RUNTIME_DIR", directory.path());
     command
 }
 
-fn echo() -> Vec<u8> {
+pub(crate) fn echo() -> Vec<u8> {
     fs::read(rust_guest("echo")).unwrap()
 }
 
 /// The same task by other bytes.
-fn version(number: u8) -> Vec<u8> {
+pub(crate) fn version(number: u8) -> Vec<u8> {
     guests::version(&echo(), &number.to_string())
 }
 
-fn module(name: &str, wasm: &[u8]) -> String {
+pub(crate) fn module(name: &str, wasm: &[u8]) -> String {
     format!("{name}@{}", digits(wasm))
 }
 
-fn digits(wasm: &[u8]) -> String {
+pub(crate) fn digits(wasm: &[u8]) -> String {
     Sha256::digest(wasm)[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -243,7 +243,7 @@ fn a_removed_module_keeps_its_job_unless_the_configuration_says_stop() {
     host.until_running("gone", &version(2));
     fs::remove_file(host.task("kept.wasm")).unwrap();
     fs::remove_file(host.task("gone.wasm")).unwrap();
-    host.until("gone", "it stops", |job| job["state"] == "waiting");
+    host.wait("it stops and is forgotten", || host.job("gone").is_none());
     assert_eq!(host.job("kept").unwrap()["state"], "running");
     fs::write(host.task("gone.wasm"), version(2)).unwrap();
     host.until_running("gone", &version(2));
@@ -378,8 +378,12 @@ async fn a_version_replaces_another_and_goes_back_by_hand() {
     let said = host.said(&["rollback", "orders"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     host.until_running("orders", &version(1));
-    let rejected = host.job("orders").unwrap()["rejected"]["reason"].clone();
-    assert!(rejected.as_str().is_some_and(|reason| reason.contains("rolled back")), "{rejected}");
+    let job = host.job("orders").unwrap();
+    assert_eq!(job["rejected"]["rolled_back"], true, "{job}");
+    let problem = job["problems"][0].as_str().unwrap();
+    let bad = module("orders", &version(2));
+    let what_to_do = format!("`shardmill rollback orders --to {}` tries it again", digits(&version(2)));
+    assert_eq!(problem, format!("{bad} was rolled back: somebody asked for it; {what_to_do}"));
     host.stop();
 
     host.restart();

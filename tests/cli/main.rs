@@ -16,5 +16,6 @@ mod help;
 mod hosts;
 mod local;
 mod readme;
+mod rollouts;
 mod run;
 mod shell;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use shardmill::job::{Deployed, DeploymentStore, Refused};
 use shardmill_core::leases::{Outcome, Write};
-use shardmill_core::rollout::{Deployment, WriteError};
+use shardmill_core::rollout::{Deployment, ModuleId, WriteError};
 use shardmill_local::{Fault, FaultAction, Kinesis};
 use shardmill_runtime::Module;
 use shardmill_tests::account::{Account, table_name};
@@ -286,7 +286,7 @@ async fn deploys_and_a_rollback_that_arrive_together_end_in_order() {
     job.running().deploy(version("v2")).await.unwrap();
     let running = job.running();
     let (third, back, fourth) =
-        tokio::join!(running.deploy(version("v3")), running.roll_back(), running.deploy(version("v4")));
+        tokio::join!(running.deploy(version("v3")), running.roll_back(None), running.deploy(version("v4")));
     producer.put(account.kinesis(), "lines", 400);
     // The third is replaced while it is built, or was quick.
     let replaced = Err(Refused::Because("replaced by a later deploy".to_owned()));
@@ -335,6 +335,10 @@ impl DeploymentStore for Kept {
     fn write(&self, deployment: &Deployment) -> Result<(), WriteError> {
         *self.0.lock().unwrap() = Some(deployment.clone());
         Ok(())
+    }
+
+    fn module(&self, _: &ModuleId) -> Result<Module, String> {
+        Err("every version is at hand".to_owned())
     }
 }
 

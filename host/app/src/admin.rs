@@ -12,13 +12,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use shardmill_core::module::hex;
+use shardmill_runtime::sha256;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{debug, warn};
 
 use crate::host::{HostReport, Request};
-use crate::task_files::{hash, hex};
 
 /// Digits of the task directory's hash in a socket's name: a path to a socket may have 108 bytes.
 const HASH_BYTES: usize = 8;
@@ -29,6 +30,8 @@ const ASK_MAX_BYTES: u64 = 64 << 10;
 const ANSWER_MAX_BYTES: u64 = 64 << 20;
 /// How long a host may take to answer, and a client to ask: going back to an old version may mean to start a Python task.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Pause after a client could not be let in.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Clients at a time; more wait.
 const CLIENTS_MAX: usize = 8;
 
@@ -53,6 +56,9 @@ pub enum Ask {
     Rollback {
         job: String,
         to: Option<String>,
+        /// The version to be rid of, by its first digits: where it is gone already, nothing is done.
+        #[serde(default)]
+        version: Option<String>,
     },
     /// Call the task no more, but keep the leases.
     Pause {
@@ -111,7 +117,11 @@ pub fn ask(tasks: &Path, what: &Ask) -> io::Result<Vec<Answer>> {
             continue;
         }
         match UnixStream::connect(entry.path()) {
-            Ok(stream) => answers.push(exchange(stream, what)?),
+            Ok(stream) => match exchange(stream, what) {
+                Ok(answer) => answers.push(answer),
+                Err(error) if has_ended(&error) => {}
+                Err(error) => return Err(error),
+            },
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => drop(fs::remove_file(entry.path())),
             // It ended just now.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -132,6 +142,12 @@ fn exchange(mut stream: UnixStream, what: &Ask) -> io::Result<Answer> {
     Ok(serde_json::from_str(&answer)?)
 }
 
+/// The host ended while it was asked.
+fn has_ended(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+}
+
 async fn accept(listener: UnixListener, requests: mpsc::Sender<Request>) {
     let clients = std::sync::Arc::new(Semaphore::new(CLIENTS_MAX));
     loop {
@@ -149,8 +165,9 @@ async fn accept(listener: UnixListener, requests: mpsc::Sender<Request>) {
                 });
             }
             Err(error) => {
-                warn!(%error, "the admin socket cannot be used any more");
-                return;
+                // As with too many open files: it passes.
+                warn!(%error, "nobody can be let in by the admin socket; trying on");
+                tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
             }
         }
     }
@@ -183,7 +200,7 @@ async fn pass_on(ask: Ask, requests: &mpsc::Sender<Request>) -> Answer {
         Ask::Drain { job } => with_reply(|reply| Request::Drain(job, reply)),
         Ask::Resume { job } => with_reply(|reply| Request::Resume(job, reply)),
         Ask::Promote { job } => with_reply(|reply| Request::Promote(job, reply)),
-        Ask::Rollback { job, to } => with_reply(|reply| Request::RollBack(job, to, reply)),
+        Ask::Rollback { job, to, version } => with_reply(|reply| Request::RollBack { job, to, version, reply }),
         Ask::Pause { job } => with_reply(|reply| Request::Pause(job, reply)),
     };
     if requests.send(request).await.is_err() {
@@ -192,7 +209,7 @@ async fn pass_on(ask: Ask, requests: &mpsc::Sender<Request>) -> Answer {
     match reply.await {
         Ok(Ok(())) => Answer::Done,
         Ok(Err(reason)) => Answer::Refused { reason },
-        Err(_) => gone(),
+        Err(_) => Answer::Refused { reason: "the job ended before it answered; `shardmill ls` says why".to_owned() },
     }
 }
 
@@ -204,7 +221,7 @@ fn with_reply(request: impl FnOnce(crate::host::Reply) -> Request) -> (Request, 
 /// The same for a directory however it is called.
 fn prefix(tasks: &Path) -> io::Result<String> {
     let tasks = tasks.canonicalize()?;
-    Ok(hex(&hash(tasks.as_os_str().as_encoded_bytes())[..HASH_BYTES]))
+    Ok(hex(&sha256(tasks.as_os_str().as_encoded_bytes())[..HASH_BYTES]))
 }
 
 /// Where this user's sockets are: nobody else can enter it.

@@ -120,8 +120,11 @@ pub(crate) struct Run {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     shardmill deploy target/wasm32-wasip2/release/orders.wasm --tasks tasks\n  \
-    shardmill deploy new.wasm --name orders --tasks tasks --wait\n\n\
-    Exit codes: 0 done, 1 the module was rejected or does not run in time (with --wait), 64 no such file or directory.")]
+    shardmill deploy new.wasm --name orders --tasks tasks --wait\n  \
+    shardmill deploy new.wasm --name orders --canary --wait\n\n\
+    Neither --canary nor --all: task.rollout decides, as for a module that is copied there.\n\n\
+    Exit codes: 0 done; with --wait, it has taken over. 1 with --wait: it was rejected or rolled back, or does not run \
+    (the reason is told), or not in time. 64 no such file or directory.")]
 pub(crate) struct Deploy {
     /// The module: a WebAssembly component
     #[arg(value_name = "FILE")]
@@ -132,12 +135,20 @@ pub(crate) struct Deploy {
     /// The task directory
     #[arg(long, value_name = "DIR", default_value = "tasks")]
     pub(crate) tasks: PathBuf,
-    /// Wait until the hosts on this machine run it, or say why they do not
+    /// Give it some shards first, then more, as task.rollout.waves says; also where task.rollout is not `canary`
+    #[arg(long, conflicts_with = "all")]
+    pub(crate) canary: bool,
+    /// Give it all shards at once; also where task.rollout is `canary`
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Wait for the outcome: until it has taken over on the hosts of this machine, a canary wave by wave to its end, or
+    /// until it is rejected or rolled back. Ctrl-C ends the wait, not the rollout
     #[arg(long)]
     pub(crate) wait: bool,
-    /// How long to wait, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
-    pub(crate) timeout: u64,
+    /// How long to wait in all, in seconds. Default: until nothing has happened for 120 s; a canary's waves may take
+    /// their time
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
     /// Print the result as JSON on standard output
     #[arg(long)]
     pub(crate) json: bool,

@@ -6,7 +6,7 @@
 //! STATE/NAME/deployment.json      the deployment
 //! STATE/NAME/lock                 held while it is written
 //! STATE/NAME/modules/SHA256.wasm  versions, the newest few
-//! STATE/NAME/proposed             versions that task directories held, a line each
+//! STATE/NAME/proposed             versions that had their chance, a line each
 //! ```
 
 use std::fs::{self, File};
@@ -14,9 +14,11 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use shardmill_core::module::hex;
 use shardmill_core::rollout::{Deployment, ModuleId, WriteError};
+use shardmill_runtime::sha256;
 
-use crate::task_files::{hash, hex, replace};
+use crate::task_files::replace;
 
 /// Versions whose bytes are kept for each job, besides those that the deployment names.
 const VERSIONS_KEPT: usize = 3;
@@ -64,9 +66,11 @@ impl Deployments {
         match fs::read(self.file()) {
             Ok(text) => {
                 let damaged = |error| {
+                    let file = self.file();
                     let text = format!(
-                        "{} is damaged: {error}; remove it to begin with the module of the task directory",
-                        self.file().display()
+                        "{} is damaged: {error}; stop the hosts of the job and remove it: they begin with the module of \
+                         the task directory",
+                        file.display()
                     );
                     io::Error::new(ErrorKind::InvalidData, text)
                 };
@@ -99,9 +103,11 @@ impl Deployments {
     /// # Errors
     /// When they cannot be written.
     pub fn keep(&self, wasm: &[u8]) -> io::Result<ModuleId> {
-        let module = hex(&hash(wasm));
+        let module = hex(&sha256(wasm));
         let path = self.module_file(&module);
-        if !path.exists() {
+        // A file that is cut short is replaced.
+        let is_there = fs::metadata(&path).is_ok_and(|metadata| metadata.len() == wasm.len() as u64);
+        if !is_there {
             replace(&self.modules(), &path, wasm)?;
         }
         Ok(module)
@@ -114,35 +120,36 @@ impl Deployments {
     pub fn module(&self, module: &str) -> io::Result<Option<Vec<u8>>> {
         let path = self.module_file(module);
         match fs::read(&path) {
-            Ok(wasm) if hex(&hash(&wasm)) == module => Ok(Some(wasm)),
+            Ok(wasm) if hex(&sha256(&wasm)) == module => Ok(Some(wasm)),
             Ok(_) => Err(io::Error::new(ErrorKind::InvalidData, format!("{} is damaged; remove it", path.display()))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Whether a task directory held this version, and it was settled whether it runs. It is not proposed again by a host
-    /// that starts: it may be a host with an old copy, or the version may have been left on purpose.
+    /// Notes that a version of a task directory had its chance: it was rolled out, or turned down. It does not get
+    /// another one from a host that starts: that may have an old copy, or the version may have been left on purpose.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn propose(&self, module: &str) -> io::Result<()> {
+        // Nothing to write, and so nothing that a read-only directory could keep from being done.
+        if self.is_proposed(module)? {
+            return Ok(());
+        }
+        let _lock = self.lock()?;
+        let mut proposed = self.proposed()?;
+        proposed.push(module.to_owned());
+        let over = proposed.len().saturating_sub(PROPOSED_MAX);
+        replace(&self.directory, &self.directory.join("proposed"), proposed[over..].join("\n").as_bytes())
+    }
+
+    /// Whether a version had its chance.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn is_proposed(&self, module: &str) -> io::Result<bool> {
         Ok(self.proposed()?.iter().any(|earlier| earlier == module))
-    }
-
-    /// Notes that a task directory held this version, and that it is settled whether it runs.
-    ///
-    /// # Errors
-    /// When it cannot be read or written.
-    pub fn propose(&self, module: &str) -> io::Result<()> {
-        let _lock = self.lock()?;
-        let mut proposed = self.proposed()?;
-        if proposed.iter().any(|earlier| earlier == module) {
-            return Ok(());
-        }
-        proposed.push(module.to_owned());
-        let over = proposed.len().saturating_sub(PROPOSED_MAX);
-        replace(&self.directory, &self.directory.join("proposed"), proposed[over..].join("\n").as_bytes())
     }
 
     fn proposed(&self) -> io::Result<Vec<ModuleId>> {

@@ -11,21 +11,23 @@ mod versions;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use shardmill_core::config::{Job, Source};
 use shardmill_core::jobs::{self, Action, End, Hash, Jobs};
 use shardmill_core::leases::Millis;
-use shardmill_core::task_dir::{LISTING_INTERVAL, Stamp, TaskDir};
-use tokio::sync::mpsc;
+use shardmill_core::module::{hex, shown};
+use shardmill_core::task_dir::{LISTING_INTERVAL, TaskDir};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::admit::{Admission, Rejected};
 use crate::clock::Clock;
 use crate::deployments::Deployments;
-use crate::task_files::{Contents, hex};
+use crate::task_files::{Contents, Listing};
 use actor::{Command, JobActor, Proposal, Refusal};
 use entry::Entry;
 use versions::Versions;
@@ -62,6 +64,9 @@ pub enum Unusable {
     Module { file: PathBuf, reason: String },
 }
 
+/// Modules that are looked at at the same time; the others wait. Most of the work is one compiler's.
+const ADMISSIONS_MAX: usize = 4;
+
 /// How often jobs that run until they are caught up are looked at.
 const CAUGHT_UP_POLL: Duration = Duration::from_millis(20);
 
@@ -77,15 +82,19 @@ pub struct Host {
     is_listing: bool,
     /// Why the directory could not be listed the last time.
     listing_error: Option<String>,
+    /// What is in it and can be no file of a job.
+    unusable: Vec<String>,
+    /// Admissions at a time, each of which has a copy of its module.
+    admissions: Arc<Semaphore>,
     /// Why the only job ended or could not begin.
     failure: Option<anyhow::Error>,
 }
 
 /// Work that is finished.
 enum Done {
-    Listed(std::io::Result<BTreeMap<String, Stamp>>),
+    Listed(std::io::Result<Listing>),
     Read(String, Contents),
-    Admitted { name: String, id: Hash, result: Result<Proposal, NotAdmitted> },
+    Admitted { name: String, id: Hash, took: Duration, result: Result<Proposal, NotAdmitted> },
     Ended { name: String, end: End },
 }
 
@@ -108,6 +117,8 @@ impl Host {
             refusals: mpsc::unbounded_channel(),
             is_listing: false,
             listing_error: None,
+            unusable: Vec::new(),
+            admissions: Arc::new(Semaphore::new(ADMISSIONS_MAX)),
             failure: None,
         }
     }
@@ -173,7 +184,10 @@ impl Host {
                 self.listed(listing);
             }
             Done::Read(file, contents) => self.read(file, contents),
-            Done::Admitted { name, id, result } => self.admitted(name, id, result),
+            Done::Admitted { name, id, took, result } => {
+                self.entry(&name).counts.admission += took;
+                self.admitted(name, id, result);
+            }
             Done::Ended { name, end } => self.ended(name, end),
         }
     }
@@ -195,25 +209,36 @@ impl Host {
                 Action::Stop { name } => self.pass_on(&name, Command::Stop),
             }
         }
+        let mut forgot = false;
+        for (name, entry) in &mut self.entries {
+            if entry.module.is_some() && self.jobs.get(name).is_none() {
+                info!(job = name, "forgotten: its module is gone");
+                entry.forget();
+                forgot = true;
+            }
+        }
+        if forgot {
+            self.configure_waiting();
+        }
     }
 
     fn admit(&mut self, name: String, id: Hash) {
         let Some((_, contents)) = self.entry(&name).module.clone().filter(|(of, _)| *of == id) else { return };
-        info!(job = name, module = hex(&id[..6]), bytes = contents.bytes.len(), "checking the module");
-        let admission = self.settings.admission.clone();
+        info!(job = name, module = shown(&name, &hex(&id)), bytes = contents.bytes.len(), "checking the module");
+        let (admission, admissions) = (self.settings.admission.clone(), Arc::clone(&self.admissions));
         self.work.spawn(async move {
-            let admitted = admission.admit(&name, contents.bytes.clone()).await;
-            let result = match (admitted, &contents.flaw) {
-                (Ok(_), Some(flaw)) => Err(NotAdmitted::Bad(flaw.clone())),
-                (Ok(admitted), None) => Ok(Proposal { id, module: admitted.module, file: contents }),
-                (Err(rejected), _) if rejected.is_final() => Err(NotAdmitted::Bad(rejected.to_string())),
-                (Err(failed), _) => Err(NotAdmitted::NotNow(failed)),
-            };
-            Done::Admitted { name, id, result }
+            // Never closed.
+            let _turn = admissions.acquire().await;
+            let began = Instant::now();
+            let result = look_at(&admission, &name, id, contents).await;
+            Done::Admitted { name, id, took: began.elapsed(), result }
         });
     }
 
     fn admitted(&mut self, name: String, id: Hash, result: Result<Proposal, NotAdmitted>) {
+        if self.jobs.get(&name).is_none() {
+            return;
+        }
         let runs_on = self.entry(&name).actor.is_some();
         let is_needed = self.settings.only.is_some() && !runs_on;
         match result {
@@ -223,7 +248,8 @@ impl Host {
             }
             Err(NotAdmitted::Bad(reason)) => {
                 let then = if runs_on { "the running version goes on" } else { "nothing runs" };
-                warn!(job = name, module = hex(&id[..6]), "rejected, {then}: {reason}");
+                warn!(job = name, module = shown(&name, &hex(&id)), "rejected, {then}: {reason}");
+                self.entry(&name).counts.rejected += 1;
                 self.tell(jobs::Event::Rejected { name: name.clone(), id, reason: reason.clone() });
                 if is_needed {
                     let file = self.settings.tasks.join(format!("{name}.wasm"));
@@ -231,7 +257,7 @@ impl Host {
                 }
             }
             Err(NotAdmitted::NotNow(failed)) => {
-                warn!(job = name, module = hex(&id[..6]), "{failed}");
+                warn!(job = name, module = shown(&name, &hex(&id)), "not checked, tried again: {failed}");
                 self.tell(jobs::Event::NotAdmitted { name, id, reason: failed.to_string() });
                 if is_needed {
                     self.give_up(failed.into());
@@ -247,17 +273,31 @@ impl Host {
         let (Some(job), Some(first)) = (entry.job.clone(), entry.proposal(id)) else { return };
         info!(job = job.name, id = job.id, module = %first.module.id(), "starting");
         let kept = Deployments::open(state, &name);
-        let kept = kept.map_err(|error| {
+        entry.unkept = kept.as_ref().err().map(|error| {
             let state = state.display();
-            warn!(job = name, %error, %state, "what is deployed is forgotten at the end: no state directory; --state names another");
+            format!("what is deployed is forgotten at the end, for {state} cannot be used: {error}; --state names another directory")
         });
-        let clock = *clock;
-        let versions = Versions::new(&name, &job, admission.clone(), kept.ok(), clock);
+        if let Some(unkept) = &entry.unkept {
+            warn!(job = name, "{unkept}");
+        }
+        let versions = Versions::new(&name, &job, admission.clone(), kept.ok(), *clock);
         let (actor, mailbox) = JobActor::new(self.refusals.0.clone());
         entry.actor = Some(actor);
         entry.last = None;
+        entry.counts.starts += 1;
+        if entry.is_paused {
+            // Nobody waits for the answer.
+            entry.command(Command::Pause(oneshot::channel().0));
+        }
+        let clock = *clock;
         self.work.spawn(async move {
-            let end = actor::run(job, versions, first, clock, mailbox).await;
+            // Whatever happens to it happens to no other. Ends with the host.
+            let mut alone = JoinSet::new();
+            alone.spawn(actor::run(job, versions, first, clock, mailbox));
+            let end = match alone.join_next().await {
+                Some(Ok(end)) => end,
+                panicked => End::Failed(format!("the job panicked: {panicked:?}")),
+            };
             Done::Ended { name, end }
         });
     }
@@ -266,9 +306,13 @@ impl Host {
         self.entry(name).command(command);
     }
 
-    fn refused(&mut self, Refusal { job, id, reason }: Refusal) {
-        warn!(job, module = hex(&id[..6]), "not deployed, the running version goes on: {reason}");
-        self.tell(jobs::Event::Rejected { name: job, id, reason });
+    fn refused(&mut self, Refusal { job, id, reason, is_unfit }: Refusal) {
+        warn!(job, module = shown(&job, &hex(&id)), "not rolled out, the running version goes on: {reason}");
+        self.entry(&job).counts.rejected += 1;
+        self.tell(match is_unfit {
+            true => jobs::Event::Unfit { name: job, id, reason },
+            false => jobs::Event::Rejected { name: job, id, reason },
+        });
     }
 
     fn ended(&mut self, name: String, end: End) {
@@ -287,6 +331,24 @@ impl Host {
         self.tell(jobs::Event::Stop);
         self.tell(jobs::Event::Ended { name, end });
         self.failure = self.failure.take().or(failure);
+    }
+}
+
+/// Checks a module's file.
+async fn look_at(
+    admission: &Admission,
+    name: &str,
+    id: Hash,
+    contents: Arc<Contents>,
+) -> Result<Proposal, NotAdmitted> {
+    if let Some(flaw) = contents.flaw.as_ref().filter(|_| contents.is_unreadable) {
+        return Err(NotAdmitted::Bad(flaw.clone()));
+    }
+    match (admission.admit(name, contents.bytes.clone()).await, &contents.flaw) {
+        (Ok(_), Some(flaw)) => Err(NotAdmitted::Bad(flaw.clone())),
+        (Ok(admitted), None) => Ok(Proposal { id, module: admitted.module, file: contents }),
+        (Err(rejected), _) if rejected.is_final() => Err(NotAdmitted::Bad(rejected.to_string())),
+        (Err(failed), _) => Err(NotAdmitted::NotNow(failed)),
     }
 }
 

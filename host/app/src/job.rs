@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use shardmill_core::config::Job;
-use shardmill_core::rollout::Deployment;
+use shardmill_core::rollout::{Deployment, Manner};
 use shardmill_runtime::trial::Recent;
 use shardmill_runtime::{Module, Source, TaskSpec};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -81,10 +81,10 @@ pub enum Refused {
 
 /// What whoever runs the job asks for.
 enum Command {
-    Deploy { module: Module, forced: bool, answer: Answer },
+    Deploy { module: Module, how: Manner, answer: Answer },
     Promote { answer: Answer },
-    RollBack { answer: Answer },
-    Changed { deployment: Deployment, modules: Vec<Module> },
+    RollBack { version: Option<String>, answer: Answer },
+    Changed { deployment: Deployment },
     Lately { answer: oneshot::Sender<Lately> },
     Pause(bool),
 }
@@ -105,14 +105,15 @@ impl RunningJob {
     /// As [`RunningJob::start`]; also when the current version's module is not among those given.
     pub async fn start_with(job: &Job, deployed: Deployed, clock: Clock) -> Result<Self> {
         let status = Arc::new(Status::default());
+        let spec = TaskSpec { hits: status.snapshot().limits, ..settings::task_spec(job) };
+        // Before the inputs: who cannot process a shard takes none.
+        let task = start::task(job, deployed.current()?, &spec, clock, &status).await?;
         let (run, mut inputs) = (Uuid::new_v4(), Vec::new());
         let (told, tellings) = mpsc::unbounded_channel();
         for (index, input) in job.inputs.iter().enumerate() {
             // Clients are large.
             inputs.push(Box::pin(start::input(index, input, run, clock, &told)).await?);
         }
-        let spec = TaskSpec { hits: status.snapshot().limits, ..settings::task_spec(job) };
-        let task = start::task(job, deployed.current()?, &spec, clock, &status).await?;
         let (told_done, done) = mpsc::unbounded_channel();
         let parts = Parts {
             settings: settings::rollout(job),
@@ -174,15 +175,15 @@ impl JobHandle {
     /// When its `init` fails, it was rolled back before, a later deploy replaces it while it is built, or it cannot be
     /// written down. The versions that run go on.
     pub async fn deploy(&self, module: Module) -> Result<(), Refused> {
-        self.ask(|answer| Command::Deploy { module, forced: false, answer }).await
+        self.deploy_as(module, Manner::Configured).await
     }
 
-    /// Moves every shard to this version at once, even if it was rolled back before.
+    /// As [`JobHandle::deploy`], but all at once or in waves whatever `task.rollout` says.
     ///
     /// # Errors
-    /// As [`JobHandle::deploy`].
-    pub async fn switch_to(&self, module: Module) -> Result<(), Refused> {
-        self.ask(|answer| Command::Deploy { module, forced: true, answer }).await
+    /// As [`JobHandle::deploy`], but [`Manner::Forced`] also takes what was rolled back before.
+    pub async fn deploy_as(&self, module: Module, how: Manner) -> Result<(), Refused> {
+        self.ask(|answer| Command::Deploy { module, how, answer }).await
     }
 
     /// Lets the candidate take over now.
@@ -194,18 +195,19 @@ impl JobHandle {
     }
 
     /// Takes the candidate back; without one, the current version, if the one before is still kept ready
-    /// ([`JobHandle::switch_to`] goes back further). What is taken back is not tried again unless it is named.
+    /// ([`Manner::Forced`] goes back further). What is taken back is not tried again unless it is named. If `version`, the
+    /// first digits of a hash, is neither of them, it is gone already, and nothing is done.
     ///
     /// # Errors
     /// When there is nothing to go back to.
-    pub async fn roll_back(&self) -> Result<(), Refused> {
-        self.ask(|answer| Command::RollBack { answer }).await
+    pub async fn roll_back(&self, version: Option<String>) -> Result<(), Refused> {
+        self.ask(|answer| Command::RollBack { version, answer }).await
     }
 
-    /// Another host of the job wrote a deployment: this one follows. `modules` are those of it that this one may lack.
-    pub async fn follow(&self, deployment: Deployment, modules: Vec<Module>) {
+    /// Another host of the job wrote a deployment: this one follows.
+    pub async fn follow(&self, deployment: Deployment) {
         // A job that stops follows nobody.
-        drop(self.commands.send(Command::Changed { deployment, modules }).await);
+        drop(self.commands.send(Command::Changed { deployment }).await);
     }
 
     /// Calls the task no more, until it is resumed. Leases are kept; readers wait when their buffers are full.

@@ -66,6 +66,7 @@ impl LeaseWorker {
         let writes = Arc::new(Semaphore::new(WRITES_MAX));
         let mut settled = false;
         let mut event = Event::Tick;
+        let mut is_wanted = true;
         let mut unreadable = BTreeSet::new();
         loop {
             if let Event::Scanned(Ok(scan)) = &event {
@@ -90,7 +91,11 @@ impl LeaseWorker {
             }
             // Every arm is cancel-safe: a channel receive, a join and a timer lose nothing when dropped.
             event = tokio::select! {
-                Some(command) = commands.recv() => command,
+                command = commands.recv(), if is_wanted => {
+                    // A job that is gone without a word wants its leases no more.
+                    is_wanted = command.is_some();
+                    command.unwrap_or(Event::Stop)
+                }
                 Some(answer) = calls.join_next() => match answer {
                     Ok(event) => event,
                     Err(error) => std::panic::resume_unwind(error.into_panic()),

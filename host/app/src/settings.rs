@@ -218,8 +218,9 @@ const KEEP_WARM: Duration = Duration::from_mins(10);
 /// What the rollout of the job's versions is told.
 #[must_use]
 pub(crate) fn rollout(job: &Job) -> rollout::Settings {
-    let config::Rollout { waves, bake, .. } = &job.rollout;
-    rollout::Settings { waves: waves.clone(), bake: millis(*bake), keep_warm: millis(KEEP_WARM) }
+    let config::Rollout { is_canary, waves, bake, .. } = &job.rollout;
+    let (bake, keep_warm) = (millis(*bake), millis(KEEP_WARM));
+    rollout::Settings { is_canary: *is_canary, waves: waves.clone(), bake, keep_warm }
 }
 
 /// What the job's task instance may use.

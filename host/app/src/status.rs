@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub sent: u64,
     /// Calls that failed.
     pub failed_calls: u64,
+    /// Calls that ended an instance: traps, time-outs and memory that ran out.
+    pub traps: u64,
     /// When the first record came in.
     pub first_record_at: Option<Millis>,
     /// Inputs (by index) whose worker reads everything that it may hold.
@@ -49,6 +51,10 @@ pub struct Rollout {
     pub starting: Option<ModuleId>,
     /// What became of the last version, for people: a wave, a take-over, a roll-back with its reason.
     pub last: Option<String>,
+    /// Versions that were rolled back since the job began.
+    pub rolled_back: u64,
+    /// Why it is not known what other hosts of the job run.
+    pub problem: Option<String>,
     /// No call is made until the job is resumed.
     pub paused: bool,
 }

@@ -8,7 +8,8 @@
 //! | up | changes: new bytes are admitted and then deployed, a new configuration restarts it |
 //! | stopping | its end; then it is down |
 //!
-//! A rejected module changes nothing but what is said of it: what runs goes on. A job that failed by its task stays down
+//! A rejected module changes nothing but what is said of it: what runs goes on. A job of which nothing is left, neither its
+//! module nor anything that runs or may run again, is forgotten. A job that failed by its task stays down
 //! until its module or configuration changes or somebody resumes it, because a replay would only repeat the outputs;
 //! after any other failure (a service that cannot be reached) it is started again, later and later.
 
@@ -43,6 +44,8 @@ pub enum Event {
     Admitted { name: String, id: Hash },
     /// Answers [`Action::Admit`], or says that a deployed module was sent back: it is not deployed again.
     Rejected { name: String, id: Hash, reason: String },
+    /// A deployed module was sent back because it does not go with the configuration: it is deployed again with another.
+    Unfit { name: String, id: Hash, reason: String },
     /// Answers [`Action::Admit`]: this machine could not check it now; it is asked again later.
     NotAdmitted { name: String, id: Hash, reason: String },
     /// It is over: as asked, or because it could not be started or could not go on.
@@ -123,6 +126,8 @@ pub struct Job {
     admitted: Option<Hash>,
     deployed: Option<Hash>,
     rejected: Option<(Hash, String)>,
+    /// What was rejected may go with another configuration.
+    is_unfit: bool,
     config: Option<u64>,
     misconfigured: Option<String>,
     failure: Option<(String, Option<Millis>)>,
@@ -146,13 +151,19 @@ impl Jobs {
             self.is_stopping = true;
         }
         if let Some(name) = event.name() {
-            let job = self.jobs.entry(name.to_owned()).or_default();
-            job.take_in(now, event);
+            if event.begins_a_job() {
+                self.jobs.entry(name.to_owned()).or_default();
+            }
+            // What is still said of a job that is forgotten is of no interest.
+            if let Some(job) = self.jobs.get_mut(name) {
+                job.take_in(now, event);
+            }
         }
         let mut actions = Vec::new();
         for (name, job) in &mut self.jobs {
             job.advance(now, name, self.is_stopping, &mut actions);
         }
+        self.jobs.retain(|_, job| !job.is_over());
         actions
     }
 
@@ -182,6 +193,10 @@ impl Jobs {
 }
 
 impl Event {
+    fn begins_a_job(&self) -> bool {
+        matches!(self, Self::Module { .. } | Self::Configured { .. } | Self::Misconfigured { .. })
+    }
+
     fn name(&self) -> Option<&str> {
         match self {
             Self::Tick | Self::Stop => None,
@@ -191,6 +206,7 @@ impl Event {
             | Self::Misconfigured { name, .. }
             | Self::Admitted { name, .. }
             | Self::Rejected { name, .. }
+            | Self::Unfit { name, .. }
             | Self::NotAdmitted { name, .. }
             | Self::Ended { name, .. }
             | Self::Drain { name }
@@ -209,6 +225,7 @@ impl Default for Job {
             admitted: None,
             deployed: None,
             rejected: None,
+            is_unfit: false,
             config: None,
             misconfigured: None,
             failure: None,
@@ -264,9 +281,10 @@ impl Job {
         self.admitted.as_ref()
     }
 
+    /// The module that is being checked.
     #[must_use]
-    pub fn is_being_admitted(&self) -> bool {
-        self.admitting.is_some()
+    pub fn admitting(&self) -> Option<&Hash> {
+        self.admitting.as_ref()
     }
 
     fn take_in(&mut self, now: Millis, event: Event) {
@@ -277,26 +295,36 @@ impl Job {
             }
             Event::ModuleGone { on_delete, .. } => {
                 self.wanted = None;
-                self.is_gone = on_delete == OnDelete::Stop;
+                // What never ran is not kept.
+                self.is_gone = on_delete == OnDelete::Stop || self.deployed.is_none();
             }
             Event::Configured { version, .. } => {
                 self.misconfigured = None;
                 if self.config.replace(version) != Some(version) {
                     self.failure = None;
+                    self.rejected.take_if(|_| self.is_unfit);
                 }
             }
             Event::Misconfigured { reason, .. } => self.misconfigured = Some(reason),
+            // Somebody did not want it any more.
+            Event::Admitted { id, .. } if self.admitting != Some(id) => {}
             Event::Admitted { id, .. } => {
                 self.admitting = None;
                 self.put_off = None;
                 self.admitted = Some(id);
                 self.rejected = None;
+                self.is_unfit = false;
                 self.failure = None;
             }
             Event::Rejected { id, reason, .. } => {
                 self.admitting.take_if(|admitting| *admitting == id);
                 self.put_off = None;
                 self.rejected = Some((id, reason));
+                self.is_unfit = false;
+            }
+            Event::Unfit { id, reason, .. } => {
+                self.rejected = Some((id, reason));
+                self.is_unfit = true;
             }
             Event::NotAdmitted { reason, .. } => {
                 self.admitting = None;
@@ -358,10 +386,19 @@ impl Job {
                     self.run = Run::Up { config, since: now };
                     self.deployed = Some(id);
                     actions.push(Action::Start { name: name(), id });
+                    // Sent back under another configuration.
+                    if self.rejected.is_none() && std::mem::take(&mut self.is_unfit) {
+                        actions.push(Action::Deploy { name: name(), id });
+                    }
                 }
             }
             Run::Down | Run::Stopping => {}
         }
+    }
+
+    /// Whether nothing is left of it.
+    fn is_over(&self) -> bool {
+        self.run == Run::Down && self.is_gone
     }
 
     /// New bytes, one after the other: those that came while others were looked at are next.

@@ -11,6 +11,7 @@ pub mod fanout;
 mod intake;
 pub mod jobs;
 pub mod leases;
+pub mod module;
 mod origin;
 pub mod position;
 mod random;

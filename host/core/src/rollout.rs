@@ -22,8 +22,12 @@
 //!
 //! Every change is built first (an instance whose `init` fails changes nothing), then written, then routed. A crash at
 //! any step resumes what was written. Hosts that share a deployment write one after the other: who comes second sees the
-//! first one's and decides anew. A second deploy while one is being built replaces it. Several hosts have waves of their
-//! own shards; the names of all of them are in one set, so a shard that moves to another host keeps its version.
+//! first one's and decides anew. A second deploy while one is being built replaces it.
+//!
+//! A wave is a share of all the job's shards, as far as its hosts have named them: each adds its own, and of those at most
+//! the same share, so that no host has the whole candidate. A shard that is named keeps its version, also when it moves to
+//! another host or its process restarts, and its children have it after it; only shards that nobody knew make a wave
+//! larger while it runs, as those of a host do that joins. How long a wave is watched, each host measures by its own clock.
 //!
 //! With one task instance for all shards (AllSspToSingleTaskGrouper) a canary needs a second one: during a rollout the
 //! shards of a process are split between an instance of each version. A shard is never processed by both at a time, and
@@ -33,16 +37,19 @@ mod deployment;
 mod health;
 mod message;
 mod plan;
+mod requests;
+mod verdict;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::leases::Millis;
+use crate::module::digits;
 use crate::run_loop::{InstanceId, SourceId};
 
 pub use deployment::{Candidate, Deployment, ModuleId, Previous, Quarantined};
 pub use health::Health;
 use health::Restarts;
-pub use message::{Action, Event, Outcome, RequestId, Settings, Wave, WriteError};
+pub use message::{Action, Event, Manner, Outcome, RequestId, Settings, Wave, WriteError};
 
 /// The instance that is there from the start, of the current version.
 pub const FIRST_INSTANCE: InstanceId = 0;
@@ -84,10 +91,10 @@ enum Change {
     Begin {
         module: ModuleId,
     },
-    /// More shards of this process for the candidate.
+    /// This process's shards are named, and as many of them as the wave wants are the candidate's.
     Select,
-    /// Children of the candidate's shards.
-    Inherit(BTreeSet<String>),
+    /// Children go where all of their parents are, which are told with them.
+    Inherit(Vec<(String, Vec<String>)>),
     Wave {
         module: ModuleId,
         wave: usize,
@@ -139,6 +146,10 @@ pub struct Rollout {
     waiting: VecDeque<Proposal>,
     /// How the version before the current one did: what probation is judged by.
     baseline: Health,
+    /// When the candidate's wave began, and until when the previous version is kept ready: by the clock of this host, for
+    /// those of others may be wrong.
+    wave_since: Millis,
+    warm_until: Millis,
     /// A change could not be written: none is begun without being asked for before this.
     quiet_until: Millis,
     /// There is no way back to the previous version, although its time is not over.
@@ -150,8 +161,10 @@ impl Rollout {
     /// Goes on with a deployment; an instance of its current version is there, [`FIRST_INSTANCE`]. The first event should
     /// be a [`Event::Tick`].
     #[must_use]
-    pub fn new(settings: Settings, deployment: Deployment) -> Self {
+    pub fn new(now: Millis, settings: Settings, deployment: Deployment) -> Self {
         let module = deployment.current.clone();
+        let wave_since = deployment.candidate.as_ref().map_or(0, |candidate| candidate.since.min(now));
+        let warm_until = deployment.previous.as_ref().map_or(0, |it| it.warm_until.min(now + settings.keep_warm));
         let mut this = Self {
             settings,
             deployment,
@@ -162,6 +175,8 @@ impl Rollout {
             writing: None,
             waiting: VecDeque::new(),
             baseline: Health::default(),
+            wave_since,
+            warm_until,
             quiet_until: 0,
             is_cold: false,
             actions: Vec::new(),
@@ -174,17 +189,15 @@ impl Rollout {
     pub fn on(&mut self, now: Millis, event: Event) -> Vec<Action> {
         match event {
             Event::Tick => self.retry_write(now),
-            Event::Deploy { request, module, forced } => self.deploy(now, request, module, forced),
+            Event::Deploy { request, module, how } => self.deploy(now, request, module, how),
             Event::Promote { request } => self.promote(now, request),
-            Event::RollBack { request } => self.roll_back_by_hand(now, request),
+            Event::RollBack { request, version } => self.roll_back_by_hand(now, request, version.as_deref()),
             Event::Built { instance, result } => self.built(now, instance, result),
             Event::Written(result) => self.written(now, result),
             Event::Changed(deployment) => self.changed(now, deployment),
-            Event::Assigned { source, shard } => {
-                self.sources.insert(source, Source { shard, instance: None });
-            }
+            Event::Assigned { source, shard } => self.assigned(now, source, shard),
             Event::Released { source } => drop(self.sources.remove(&source)),
-            Event::Ended { children } => self.ended(now, &children),
+            Event::Ended { children } => self.ended(now, children),
             Event::GaveUp { instance, reason } => self.gave_up(instance, reason),
             Event::Health { instance, health } => self.health(now, instance, health),
         }
@@ -199,8 +212,7 @@ impl Rollout {
             return writing.retry_at.unwrap_or(Millis::MAX);
         }
         let baked = self.baked_at();
-        let cold = self.deployment.previous.as_ref().filter(|_| self.spare().is_some());
-        let cold = cold.map(|previous| previous.warm_until);
+        let cold = self.spare().map(|_| self.warm_until);
         baked.into_iter().chain(cold).min().unwrap_or(Millis::MAX)
     }
 
@@ -216,6 +228,21 @@ impl Rollout {
         self.instances.get(&instance).map(|instance| &instance.module)
     }
 
+    /// Whether a version may be asked for again without being deployed: its module must stay at hand.
+    #[must_use]
+    pub fn needs(&self, module: &str) -> bool {
+        let deployments = std::iter::once(&self.deployment).chain(self.writing.iter().map(|writing| &writing.next));
+        let instances = self.instances.values().map(|instance| &instance.module);
+        let mut needed = deployments.flat_map(Deployment::modules).chain(instances);
+        needed.any(|needed| needed == module) || self.coming().iter().any(|coming| coming == module)
+    }
+
+    /// Whether there is a version to go back to, so that the new one is watched.
+    #[must_use]
+    pub fn is_watching(&self, now: Millis) -> bool {
+        self.deployment.candidate.is_some() || self.is_on_probation(now)
+    }
+
     /// The version being built for a rollout.
     #[must_use]
     pub fn starting(&self) -> Option<&ModuleId> {
@@ -224,78 +251,6 @@ impl Rollout {
 
     fn answer(&mut self, request: RequestId, result: Result<(), String>) {
         self.actions.push(Action::Answer { request, result });
-    }
-
-    fn deploy(&mut self, now: Millis, request: RequestId, module: ModuleId, forced: bool) {
-        if let Some(reason) = self.deployment.quarantine(&module).filter(|_| !forced) {
-            let text =
-                format!("this version was rolled back before: {reason}; roll back to it by name to try it again");
-            return self.answer(request, Err(text));
-        }
-        if let Some(earlier) = self.starting.take() {
-            self.answer(earlier.request, Err("replaced by a later deploy".to_owned()));
-        }
-        let candidate = self.deployment.candidate.as_ref().map(|candidate| &candidate.module);
-        if candidate == Some(&module) && !forced || candidate.is_none() && self.deployment.current == module {
-            return self.answer(request, Ok(()));
-        }
-        if self.deployment.current == module {
-            let reason = "the current version was deployed again".to_owned();
-            return self.roll_back_candidate(now, reason, Some(request));
-        }
-        let at_once = forced || self.settings.waves.is_empty();
-        let instance = self.ready_instance(&module).unwrap_or_else(|| self.build(module.clone()));
-        self.starting = Some(Starting { instance, module, at_once, request });
-        self.start_when_ready(now);
-    }
-
-    /// Proposes the version that was being built, once it is.
-    fn start_when_ready(&mut self, now: Millis) {
-        let ready = |starting: &mut Starting| {
-            self.instances.get(&starting.instance).is_some_and(|instance| instance.stage == Stage::Ready)
-        };
-        let Some(Starting { module, at_once, request, .. }) = self.starting.take_if(ready) else {
-            return;
-        };
-        let change = if at_once { Change::TakeOver { module } } else { Change::Begin { module } };
-        self.propose(now, change, Some(request));
-    }
-
-    fn promote(&mut self, now: Millis, request: RequestId) {
-        match &self.deployment.candidate {
-            Some(candidate) => {
-                let module = candidate.module.clone();
-                self.propose(now, Change::TakeOver { module }, Some(request));
-            }
-            None => self.answer(request, Err("there is no candidate to promote".to_owned())),
-        }
-    }
-
-    fn roll_back_by_hand(&mut self, now: Millis, request: RequestId) {
-        let reason = "rolled back by hand".to_owned();
-        if self.deployment.candidate.is_some() {
-            return self.roll_back_candidate(now, reason, Some(request));
-        }
-        if let Some(starting) = self.starting.take() {
-            self.answer(starting.request, Err(reason));
-            return self.answer(request, Ok(()));
-        }
-        if self.is_on_probation(now) {
-            let module = self.deployment.current.clone();
-            return self.propose(now, Change::RollBack { module, reason }, Some(request));
-        }
-        let text = match &self.deployment.previous {
-            Some(_) => "the previous version is not ready any more; name it to roll back to it",
-            None => "there is no previous version",
-        };
-        self.answer(request, Err(text.to_owned()));
-    }
-
-    fn roll_back_candidate(&mut self, now: Millis, reason: String, request: Option<RequestId>) {
-        if let Some(candidate) = &self.deployment.candidate {
-            let module = candidate.module.clone();
-            self.propose(now, Change::RollBack { module, reason }, request);
-        }
     }
 
     fn built(&mut self, now: Millis, instance: InstanceId, result: Result<(), String>) {
@@ -315,85 +270,28 @@ impl Rollout {
             self.roll_back_candidate(now, reason, None);
         } else if self.deployment.current == module {
             // What another host began does not run here.
-            self.fail(now, format!("version {module} cannot run here: {reason}"));
+            self.fail(now, format!("version {} cannot run here: {reason}", digits(&module)));
         } else {
             self.is_cold = true;
             self.actions.push(Action::Tell(Outcome::NotWarm { module, reason }));
         }
     }
 
-    fn ended(&mut self, now: Millis, children: &[(String, Vec<String>)]) {
+    fn assigned(&mut self, now: Millis, source: SourceId, shard: String) {
+        let is_unknown = self.deployment.candidate.as_ref().is_some_and(|candidate| !candidate.knows(&shard));
+        self.sources.insert(source, Source { shard, instance: None });
+        if is_unknown && now >= self.quiet_until {
+            self.propose(now, Change::Select, None);
+        }
+    }
+
+    fn ended(&mut self, now: Millis, children: Vec<(String, Vec<String>)>) {
         let Some(candidate) = &self.deployment.candidate else {
             return;
         };
-        let inherits = |parents: &[String]| parents.iter().all(|parent| candidate.shards.contains(parent));
-        let children =
-            children.iter().filter(|(child, parents)| inherits(parents) && !candidate.shards.contains(child));
-        let children: BTreeSet<String> = children.map(|(child, _)| child.clone()).collect();
-        if !children.is_empty() {
+        if children.iter().any(|(child, _)| !candidate.knows(child)) {
             self.propose(now, Change::Inherit(children), None);
         }
-    }
-
-    fn gave_up(&mut self, instance: InstanceId, reason: String) {
-        let Some(state) = self.instances.get_mut(&instance) else {
-            // Its sources are on their way to another one already.
-            return;
-        };
-        state.gave_up = Some(reason);
-    }
-
-    fn health(&mut self, now: Millis, instance: InstanceId, health: Health) {
-        let current = self.ready_instance(&self.deployment.current.clone());
-        let before = match current.and_then(|current| self.instances.get(&current)) {
-            Some(current) if self.deployment.candidate.is_some() => current.health,
-            _ => self.baseline,
-        };
-        let Some(state) = self.instances.get_mut(&instance) else {
-            return;
-        };
-        state.health = health;
-        let is_bad = state.restarts.too_many(now, health.traps).or_else(|| health.worse_than(&before));
-        let module = state.module.clone();
-        let is_candidate = self.deployment.candidate.as_ref().is_some_and(|candidate| candidate.module == module);
-        if let Some(reason) = is_bad
-            && (is_candidate || current == Some(instance) && self.is_on_probation(now))
-        {
-            self.propose(now, Change::RollBack { module, reason }, None);
-        }
-    }
-
-    /// Its sources go to the version before; without one the job ends.
-    fn turned_out_bad(&mut self, now: Millis, instance: InstanceId, reason: String) {
-        let Some(module) = self.instances.get(&instance).map(|instance| instance.module.clone()) else {
-            return;
-        };
-        let is_candidate = self.deployment.candidate.as_ref().is_some_and(|candidate| candidate.module == module);
-        if is_candidate || self.deployment.current == module && self.is_on_probation(now) {
-            return self.propose(now, Change::RollBack { module, reason }, None);
-        }
-        if self.deployment.current != module {
-            // Its sources wait for the instance of another version.
-            return;
-        }
-        if let Some(state) = self.instances.get_mut(&instance) {
-            // Asked once.
-            state.gave_up = None;
-        }
-        self.actions.push(Action::GiveUp { instance });
-    }
-
-    fn fail(&mut self, now: Millis, reason: String) {
-        if self.is_on_probation(now) {
-            let module = self.deployment.current.clone();
-            return self.propose(now, Change::RollBack { module, reason }, None);
-        }
-        self.actions.push(Action::Fail { reason });
-    }
-
-    /// Whether the version before is ready to come back.
-    fn is_on_probation(&self, now: Millis) -> bool {
-        !self.is_cold && self.deployment.previous.as_ref().is_some_and(|previous| now < previous.warm_until)
     }
 }
 

@@ -23,7 +23,7 @@ const PATIENCE: Millis = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     pub bytes: u64,
-    /// Nanoseconds since 1970.
+    /// When its content, or who may read it, was changed; nanoseconds since 1970.
     pub modified: u128,
     /// A rename puts another file under the name.
     pub inode: u64,

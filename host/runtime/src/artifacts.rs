@@ -14,12 +14,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
+use shardmill_core::module::hex;
 use tracing::{debug, warn};
 use wasmtime::component::Component;
 
 use crate::admission;
 use crate::engine::Engine;
-use crate::module::{Module, ModuleId, hex};
+use crate::module::{Module, ModuleId};
 
 /// Compiled modules that are kept: three versions of some twenty jobs.
 const MAX_FILES: usize = 64;

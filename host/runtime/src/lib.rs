@@ -31,6 +31,6 @@ pub use instance::{Done, Failed, Instance};
 pub use interrupt::Interrupter;
 pub use journal::{LogLine, LogPosition, LogSink, LogStream, TracingLog};
 pub use limits::{Limit, LimitHits, Limits};
-pub use module::{Module, ModuleId, Shape};
+pub use module::{Module, ModuleId, Shape, sha256};
 pub use outputs::{Outgoing, OutputStream, OutputStreams, Outputs};
 pub use state::{Source, TaskSpec};

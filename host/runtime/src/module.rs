@@ -4,14 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use shardmill_core::module::{hex, shown};
 use wasmtime::component::InstancePre;
 
 use crate::bindings::exports::shardmill::task::{batch_processor, lifecycle, processor, windowing};
 use crate::interrupt::Ticker;
 use crate::state::State;
-
-/// Hexadecimal digits of the hash that are shown: enough to tell any two files of a directory apart.
-const SHOWN_DIGITS: usize = 12;
 
 /// Ready to be instantiated. Cheap to clone.
 #[derive(Clone)]
@@ -108,7 +106,7 @@ impl ModuleId {
     /// Of the component with these bytes; `name` is for people.
     #[must_use]
     pub fn of(name: &str, wasm: &[u8]) -> Self {
-        Self { name: name.to_owned(), sha256: Sha256::digest(wasm).into() }
+        Self { name: name.to_owned(), sha256: sha256(wasm) }
     }
 
     #[must_use]
@@ -129,13 +127,15 @@ impl ModuleId {
     }
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// What a component, or any other file, is known by.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
 }
 
 impl fmt::Display for ModuleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.name, hex(&self.sha256[..SHOWN_DIGITS / 2]))
+        f.write_str(&shown(&self.name, &self.hex()))
     }
 }
 

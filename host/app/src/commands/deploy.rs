@@ -1,22 +1,27 @@
 //! `shardmill deploy`: puts a module into a task directory in one step, so that no host sees half of it, and waits, if
-//! asked to, until it runs.
+//! asked to, until it has taken over or has not.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use shardmill::host::JobReport;
-use shardmill::task_files::{hash, hex, replace};
+use shardmill::host::{CandidateReport, JobReport};
+use shardmill::task_files;
+use shardmill_core::module::{hex, shown};
+use shardmill_core::rollout::Manner;
+use shardmill_runtime::sha256;
 
 use super::{BadInput, jobs, print, say};
 use crate::cli::Deploy;
 
 /// How often hosts are asked how far they are.
 const POLL: Duration = Duration::from_millis(200);
-/// The start of a module's hash by which it is known in reports.
-const SHOWN_BYTES: usize = 6;
+/// How long nothing may happen before the wait is given up, if it is not told how long it may take.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) fn deploy(args: &Deploy) -> Result<()> {
     let bytes = fs::read(&args.file)
@@ -25,13 +30,20 @@ pub(crate) fn deploy(args: &Deploy) -> Result<()> {
     if !args.tasks.is_dir() {
         return Err(BadInput(format!("there is no task directory {}", args.tasks.display())).into());
     }
-    let sha256 = hex(&hash(&bytes));
-    let module = format!("{name}@{}", &sha256[..2 * SHOWN_BYTES]);
-    let path = args.tasks.join(format!("{name}.wasm"));
-    replace(&args.tasks, &path, &bytes).with_context(|| format!("failed to write {}", path.display()))?;
+    let sha256 = hex(&sha256(&bytes));
+    let (module, file) = (shown(&name, &sha256), args.tasks.join(format!("{name}.wasm")));
+    let tasks = args.tasks.display();
+    let how = match (args.canary, args.all) {
+        (true, _) => Manner::Canary,
+        (_, true) => Manner::All,
+        _ => Manner::Configured,
+    };
+    task_files::deploy(&args.tasks, &name, &bytes, how)
+        .with_context(|| format!("failed to write {}", file.display()))?;
     if args.wait {
-        say(&format!("{module} is in {}; waiting until it runs", args.tasks.display()));
-        wait(args, &name, &module)?;
+        say(&format!("{module} is in {tasks}; waiting until it has taken over"));
+        let stamp = stamp(&file);
+        Deployed { name: name.clone(), module: module.clone(), sha256: sha256.clone(), file, stamp }.wait(args)?;
     }
     if args.json {
         print(&json!({ "job": name, "module": module, "sha256": sha256, "runs": args.wait }).to_string());
@@ -44,34 +56,133 @@ pub(crate) fn deploy(args: &Deploy) -> Result<()> {
 
 /// The job's name: given, or the file's, with `-` for the `_` that Rust's tools write.
 fn name(args: &Deploy) -> Result<String> {
-    if let Some(name) = &args.name {
-        return Ok(name.clone());
+    let stem = args.file.file_stem().and_then(|stem| stem.to_str()).map(|stem| stem.replace('_', "-"));
+    let name = args.name.clone().or(stem);
+    let name = name.ok_or_else(|| BadInput(format!("{} has no name for a job; give --name", args.file.display())))?;
+    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    if name.is_empty() || name.starts_with('.') || !name.bytes().all(is_good) {
+        let text = format!("`{name}` cannot be the name of a job: letters, digits, `.`, `-` and `_` only; give --name");
+        return Err(BadInput(text).into());
     }
-    let stem = args.file.file_stem().and_then(|stem| stem.to_str());
-    let stem = stem.ok_or_else(|| BadInput(format!("{} has no name for a job; give --name", args.file.display())))?;
-    Ok(stem.replace('_', "-"))
+    Ok(name)
 }
 
-/// Waits until every host runs the module, or one says why it does not.
-fn wait(args: &Deploy, name: &str, module: &str) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(args.timeout);
-    loop {
-        let hosts = jobs::reports(&args.tasks)?;
-        let reports: Vec<_> = hosts.iter().flat_map(|host| &host.jobs).filter(|job| job.name == name).collect();
-        if let Some(rejected) = reports.iter().filter_map(|job| job.rejected.as_ref()).find(|it| it.module == module) {
-            bail!("{module} was rejected: {}", rejected.reason);
+/// A module that is in the task directory.
+struct Deployed {
+    name: String,
+    /// As reports show it.
+    module: String,
+    sha256: String,
+    file: PathBuf,
+    stamp: Option<(u64, SystemTime)>,
+}
+
+/// Another one of a file is another file. None when it is gone.
+fn stamp(file: &Path) -> Option<(u64, SystemTime)> {
+    let metadata = fs::metadata(file).ok()?;
+    Some((metadata.ino(), metadata.modified().ok()?))
+}
+
+/// How far a host's job is with it.
+#[derive(Debug, PartialEq, Eq)]
+enum Progress {
+    Runs,
+    /// On its way, and where; for people.
+    Waits(String),
+    /// Likewise, and it is meant to take long.
+    Bakes(String),
+    /// It will not run, or not by itself.
+    Ended(String),
+}
+
+impl Deployed {
+    /// Waits until every host runs the module, or one says why it does not.
+    fn wait(&self, args: &Deploy) -> Result<()> {
+        let total = args.timeout.map(Duration::from_secs);
+        let mut deadline = Instant::now() + total.unwrap_or(PATIENCE);
+        let mut told = String::new();
+        loop {
+            let hosts = jobs::reports(&args.tasks).with_context(|| format!("nobody runs {} yet", self.module))?;
+            let jobs = hosts.iter().flat_map(|host| &host.jobs).filter(|job| job.name == self.name);
+            let mut progress: Vec<Progress> = jobs.map(|job| self.progress(job)).collect();
+            if !progress.is_empty() && progress.iter().all(|it| *it == Progress::Runs) {
+                return Ok(());
+            }
+            progress.sort_by_key(|it| !matches!(it, Progress::Ended(_)));
+            let now = match progress.into_iter().find(|it| *it != Progress::Runs) {
+                Some(Progress::Ended(reason)) => bail!("{reason}"),
+                Some(Progress::Bakes(text)) => {
+                    deadline = if total.is_some() { deadline } else { Instant::now() + PATIENCE };
+                    text
+                }
+                Some(Progress::Waits(text)) => text,
+                _ => "no host has seen it yet".to_owned(),
+            };
+            if let Some(found) = self.replaced_by() {
+                bail!("{} was replaced by {found} before it had taken over", self.module);
+            }
+            if now != told {
+                say(&format!("{}: {now}", self.module));
+                told.clone_from(&now);
+                deadline = if total.is_some() { deadline } else { Instant::now() + PATIENCE };
+            } else if Instant::now() >= deadline {
+                bail!(
+                    "gave up waiting for {}: {now}; it goes on, and `shardmill status {}` says more",
+                    self.module,
+                    self.name
+                );
+            }
+            std::thread::sleep(POLL);
         }
-        let failed = |job: &&&JobReport| job.state == "failed" && job.admitted.as_deref() == Some(module);
-        if let Some(job) = reports.iter().find(failed) {
-            bail!("{module} does not run: {}", job.problems.join("; "));
-        }
-        let runs = |job: &&JobReport| job.state == "running" && job.module.as_deref() == Some(module);
-        if !reports.is_empty() && reports.iter().all(runs) {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            bail!("{module} does not run after {} s; `shardmill status {name}` says more", args.timeout);
-        }
-        std::thread::sleep(POLL);
     }
+
+    fn progress(&self, job: &JobReport) -> Progress {
+        let is_it = |shown: &Option<String>| shown.as_ref() == Some(&self.module);
+        if let Some(rejected) = job.rejected.as_ref().filter(|rejected| rejected.module == self.module) {
+            return Progress::Ended(rejected.describe());
+        }
+        let rollout = job.rollout.as_ref();
+        let candidate = rollout.and_then(|rollout| rollout.candidate.as_ref());
+        if let Some(candidate) = candidate.filter(|candidate| candidate.module == self.module) {
+            return Progress::Bakes(wave(candidate));
+        }
+        let is_admitted = is_it(&job.admitted);
+        match job.state.as_str() {
+            // Whatever paused it, it is what is called next.
+            "running" | "paused" if is_it(&job.module) && candidate.is_none() => Progress::Runs,
+            "failed" if is_admitted && job.restart_at.is_some() => {
+                Progress::Waits(format!("the job is started again: {}", job.problems.join("; ")))
+            }
+            "drained" | "failed" if is_admitted => {
+                let why =
+                    if job.problems.is_empty() { String::new() } else { format!(": {}", job.problems.join("; ")) };
+                let Self { name, module, .. } = self;
+                Progress::Ended(format!(
+                    "{module} does not run, the job is {}{why}; `shardmill resume {name}` starts it",
+                    job.state
+                ))
+            }
+            "waiting" if is_admitted && !job.problems.is_empty() => {
+                Progress::Ended(format!("{} does not run: {}", self.module, job.problems.join("; ")))
+            }
+            _ if is_it(&job.checking) => Progress::Waits("it is checked and compiled".to_owned()),
+            _ if rollout.is_some_and(|rollout| is_it(&rollout.starting)) => Progress::Waits("it is started".to_owned()),
+            _ if is_admitted => Progress::Waits("it is tried out".to_owned()),
+            _ => Progress::Waits("no host has seen it yet".to_owned()),
+        }
+    }
+
+    /// Somebody else's module, in the place of this one.
+    fn replaced_by(&self) -> Option<String> {
+        if stamp(&self.file) == self.stamp {
+            return None;
+        }
+        let found = hex(&sha256(&fs::read(&self.file).ok()?));
+        (found != self.sha256).then(|| shown(&self.name, &found))
+    }
+}
+
+fn wave(candidate: &CandidateReport) -> String {
+    let CandidateReport { wave, waves, shards, of_shards, .. } = candidate;
+    format!("it is in wave {wave} of {waves}, on {shards} of {of_shards} shards")
 }

@@ -1,12 +1,12 @@
-//! `shardmill ls`, `status`, `promote`, `rollback`, `pause`, `drain`, `resume`: what the running hosts of a task directory say of their jobs, and what
-//! they are asked to do with them.
+//! `shardmill ls`, `status`, `promote`, `rollback`, `pause`, `drain`, `resume`: what the running hosts of a task directory
+//! say of their jobs, and what they are asked to do with them.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use shardmill::admin::{Answer, Ask, ask};
-use shardmill::host::{HostReport, JobReport, RolloutReport};
+use shardmill::host::{CandidateReport, HostReport, JobReport, Rejection, RolloutReport};
 
 use super::{NotReady, print};
 use crate::cli::{JobArgs, Ls, Rollback};
@@ -61,8 +61,14 @@ pub(crate) fn promote(args: &JobArgs) -> Result<()> {
 }
 
 pub(crate) fn rollback(args: &Rollback) -> Result<()> {
-    let ask = Ask::Rollback { job: args.job.job.clone(), to: args.to.clone() };
-    tell(&args.job, &ask, "rolled back; `shardmill status` says what runs")
+    let job = &args.job.job;
+    // What is there now: what another host, or a failed probation, takes back meanwhile is not taken back twice.
+    let version = match args.to {
+        Some(_) => None,
+        None => reports(&args.job.tasks)?.iter().flat_map(|host| &host.jobs).find_map(|it| of_now(it, job)),
+    };
+    let ask = Ask::Rollback { job: job.clone(), to: args.to.clone(), version };
+    tell(&args.job, &ask, &format!("rolled back; `shardmill status {job}` says what runs"))
 }
 
 pub(crate) fn pause(args: &JobArgs) -> Result<()> {
@@ -80,6 +86,14 @@ pub(crate) fn reports(tasks: &Path) -> Result<Vec<HostReport>> {
         }
     }
     Ok(reports)
+}
+
+/// The version of a job that a roll-back is about: the candidate, or the current one. By its first digits.
+fn of_now(report: &JobReport, job: &str) -> Option<String> {
+    let candidate = report.rollout.as_ref().and_then(|rollout| rollout.candidate.as_ref());
+    let module = candidate.map(|candidate| &candidate.module).or(report.module.as_ref());
+    let (_, digits) = module.filter(|_| report.name == job)?.split_once('@')?;
+    Some(digits.to_owned())
 }
 
 /// Tells every host; it is done when one that has the job did it.
@@ -117,12 +131,13 @@ fn table(hosts: &[HostReport]) -> String {
         vec![["HOST", "JOB", "STATE", "MODULE", "SHARDS", "BEHIND", "PROCESSED", "FAILED"].map(str::to_owned)];
     let mut problems = String::new();
     for host in hosts {
+        host.problems.iter().for_each(|problem| problems += &format!("\nhost {}: {problem}", host.pid));
         for job in &host.jobs {
             rows.push([
                 host.pid.to_string(),
                 job.name.clone(),
                 job.state.clone(),
-                job.module.clone().unwrap_or_else(|| "-".to_owned()),
+                versions(job),
                 job.shards.len().to_string(),
                 behind(job),
                 job.processed.to_string(),
@@ -150,25 +165,49 @@ pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// What runs, and what is on its way.
+fn versions(job: &JobReport) -> String {
+    let mut text = job.module.clone().unwrap_or_else(|| "-".to_owned());
+    let rollout = job.rollout.as_ref();
+    if let Some(CandidateReport { module, shards, of_shards, .. }) = rollout.and_then(|it| it.candidate.as_ref()) {
+        text += &format!(" ({module} on {shards} of {of_shards})");
+    } else if let Some(checking) = &job.checking {
+        text += &format!(" ({checking} is checked)");
+    }
+    text
+}
+
 /// How far the job is behind, by its last shard.
 fn behind(job: &JobReport) -> String {
     let behind = job.shards.iter().filter_map(|shard| shard.behind_ms).max();
     behind.map_or_else(|| "-".to_owned(), |ms| format!("{}.{} s", ms / 1000, ms % 1000 / 100))
 }
 
-fn rollout_lines(rollout: &RolloutReport) -> String {
+fn rollout_lines(rollout: &RolloutReport, rejected: Option<&Rejection>) -> String {
     let mut text = String::new();
     if let Some(candidate) = &rollout.candidate {
-        text += &format!("  candidate  {} in wave {}\n", candidate.module, candidate.wave);
+        let CandidateReport { module, wave, waves, shards, of_shards, .. } = candidate;
+        text += &format!("  candidate  {module} in wave {wave} of {waves}, on {shards} of {of_shards} shards\n");
     }
     if let Some(previous) = &rollout.previous {
         text += &format!("  previous   {previous}\n");
     }
-    for quarantined in &rollout.quarantined {
-        text += &format!("  rolled back {}: {}\n", quarantined.module, quarantined.reason);
+    if let Some(starting) = &rollout.starting {
+        text += &format!("  starting   {starting}\n");
     }
-    if let Some(last) = &rollout.last {
+    // What is in the task directory is told with the problems.
+    let is_told = |text: &str| rejected.is_some_and(|it| it.rolled_back && text.starts_with(&it.module));
+    for bad in rollout.quarantined.iter().filter(|bad| !is_told(&bad.module)) {
+        text += &format!("  not again  {}: {}\n", bad.module, bad.reason);
+    }
+    if let Some(last) = rollout.last.as_ref().filter(|last| !is_told(last)) {
         text += &format!("  last       {last}\n");
+    }
+    if let (Some(last), Some(longest)) = (rollout.last_pause_us, rollout.longest_pause_us) {
+        let ms = |us: u64| us as f64 / 1_000.0;
+        let count = rollout.swaps;
+        text +=
+            &format!("  swaps      {count}, the last in {:.1} ms, the longest in {:.1} ms\n", ms(last), ms(longest));
     }
     text
 }
@@ -176,12 +215,23 @@ fn rollout_lines(rollout: &RolloutReport) -> String {
 fn details(host: u32, job: &JobReport) -> String {
     let mut text = format!("{}  {}  on host {host}\n", job.name, job.state);
     text += &format!("  module     {}\n", job.module.as_deref().unwrap_or("-"));
-    text += &job.rollout.as_ref().map(rollout_lines).unwrap_or_default();
+    text += &job.rollout.as_ref().map(|rollout| rollout_lines(rollout, job.rejected.as_ref())).unwrap_or_default();
     text += &format!(
-        "  processed  {} envelopes, {} messages sent, {} failed calls\n",
-        job.processed, job.sent, job.failed_calls
+        "  processed  {} envelopes, {} messages sent, {} failed calls, {} traps\n",
+        job.processed, job.sent, job.failed_calls, job.traps
     );
-    for (limit, hits) in &job.limits {
+    if let Some(checking) = &job.checking {
+        text += &format!("  checking   {checking}\n");
+    }
+    let times = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    text += &format!(
+        "  so far     {}, {}, {}, {:.1} s of checking modules\n",
+        times(job.starts, "start"),
+        times(job.rejected_modules, "rejected module"),
+        times(job.rolled_back, "roll-back"),
+        job.admission_ms as f64 / 1_000.0
+    );
+    for (limit, hits) in job.limits.iter().filter(|(_, hits)| **hits > 0) {
         text += &format!("  limit      {limit} was hit {hits} times\n");
     }
     for problem in &job.problems {

@@ -4,14 +4,13 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use shardmill::clock::millis;
 use shardmill::deployments::{Deployments, Version};
+use shardmill_core::module::shown;
 use shardmill_core::rollout::Deployment;
 
 use super::{BadInput, jobs, print, state_directory};
 use crate::cli::{JobArgs, Versions};
-
-/// Digits of a version's hash that are shown.
-const SHOWN_DIGITS: usize = 12;
 
 pub(crate) fn versions(args: &Versions) -> Result<()> {
     let JobArgs { job, tasks, json } = &args.job;
@@ -29,8 +28,7 @@ pub(crate) fn versions(args: &Versions) -> Result<()> {
     }
     let mut lines = vec![["VERSION", "ROLE", "BYTES", "AGE"].map(str::to_owned)];
     lines.extend(rows.map(|(version, role)| {
-        let name = format!("{job}@{}", &version.module[..SHOWN_DIGITS.min(version.module.len())]);
-        [name, role.to_owned(), version.bytes.to_string(), age(version.since)]
+        [shown(job, &version.module), role.to_owned(), version.bytes.to_string(), age(version.since)]
     }));
     print(&jobs::columns(&lines));
     Ok(())
@@ -54,7 +52,7 @@ fn role(deployment: Option<&Deployment>, version: &Version) -> &'static str {
 
 fn as_json(version: &Version, role: &str) -> Value {
     let since = version.since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    json!({ "sha256": version.module, "role": role, "bytes": version.bytes, "since_ms": since.as_millis() as u64 })
+    json!({ "sha256": version.module, "role": role, "bytes": version.bytes, "since_ms": millis(since) })
 }
 
 fn age(since: SystemTime) -> String {

@@ -73,13 +73,13 @@ fn bytes_are_kept_by_their_content() {
 }
 
 #[test]
-fn what_was_proposed_is_remembered_for_long() {
+fn a_version_is_proposed_once() {
     let (_directory, deployments) = opened();
     assert!(!deployments.is_proposed("a").unwrap());
-    deployments.propose("a").unwrap();
-    deployments.propose("b").unwrap();
-    deployments.propose("a").unwrap();
-    assert!(deployments.is_proposed("a").unwrap());
+    for version in ["a", "b", "a"] {
+        deployments.propose(version).unwrap();
+        assert!(deployments.is_proposed(version).unwrap());
+    }
     for number in 1..PROPOSED_MAX {
         deployments.propose(&number.to_string()).unwrap();
     }

@@ -1,16 +1,18 @@
 //! One job on a task of its own: begun with the versions that hold, told what people and the directory want, waited
 //! for. Owns the way of a module from the directory to the job; which shards it gets then is the job's.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use shardmill_core::config::Job;
 use shardmill_core::jobs::{End, Hash};
-use shardmill_core::rollout::Deployment;
 use shardmill_runtime::Module;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use super::Reply;
@@ -23,6 +25,9 @@ use crate::task_files::Contents;
 /// How often it is looked whether another host of the job changed what is to run.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Why a module is not rolled out that somebody does not want any more.
+const TAKEN_BACK: &str = "somebody asked for a roll-back while it was being tried out";
+
 /// Said to a running job.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -33,8 +38,13 @@ pub(super) enum Command {
     /// The task directory holds this module now.
     Deploy(Proposal),
     Promote(Reply),
-    /// To the version named, or to the one before.
-    RollBack(Option<String>, Reply),
+    RollBack {
+        /// The version to go to. `None`: the one before.
+        to: Option<String>,
+        /// The one to be rid of, by its first digits; see [`JobHandle::roll_back`].
+        version: Option<String>,
+        reply: Reply,
+    },
     Pause(Reply),
     Resume(Reply),
 }
@@ -52,6 +62,8 @@ pub(super) struct Refusal {
     pub(super) job: String,
     pub(super) id: Hash,
     pub(super) reason: String,
+    /// It may go with another configuration.
+    pub(super) is_unfit: bool,
 }
 
 /// The host's end of a job.
@@ -71,6 +83,8 @@ pub(super) struct Started {
 /// The job's end of it.
 pub(super) struct Mailbox {
     commands: mpsc::UnboundedReceiver<Command>,
+    /// What came before the job ran.
+    early: VecDeque<Command>,
     started: watch::Sender<Option<Started>>,
     pub(super) refusals: mpsc::UnboundedSender<Refusal>,
 }
@@ -79,7 +93,7 @@ impl JobActor {
     pub(super) fn new(refusals: mpsc::UnboundedSender<Refusal>) -> (Self, Mailbox) {
         let (commands, received) = mpsc::unbounded_channel();
         let (sender, started) = watch::channel(None);
-        (Self { commands, started }, Mailbox { commands: received, started: sender, refusals })
+        (Self { commands, started }, Mailbox { commands: received, early: VecDeque::new(), started: sender, refusals })
     }
 }
 
@@ -93,76 +107,185 @@ pub(super) async fn run(job: Job, versions: Versions, first: Proposal, clock: Cl
 }
 
 async fn run_to_end(job: Job, versions: Versions, first: Proposal, clock: Clock, mut mailbox: Mailbox) -> Result<()> {
-    let begun = versions.begin(&first).await.context("failed to find out which version is to run")?;
-    let refuse = |id, reason| drop(mailbox.refusals.send(Refusal { job: versions.name().to_owned(), id, reason }));
+    // Cancel-safe: what is written down before a stop holds at the next start.
+    let begun = tokio::select! {
+        begun = versions.begin(&first) => begun.context("failed to find out which version is to run")?,
+        () = mailbox.stopped() => return Ok(()),
+    };
+    let refusals = Refusals { job: versions.name().to_owned(), refusals: mailbox.refusals.clone() };
     if let Some(reason) = begun.refused {
-        refuse(first.id, reason);
+        refusals.refuse(first.id, reason);
     }
     let mut running = RunningJob::start_with(&job, begun.deployed, clock).await?;
-    let handle = running.handle();
     let started = Started { status: Arc::clone(running.status()), inputs: job.inputs.len() };
     mailbox.started.send_replace(Some(started));
-    let mut work = JoinSet::new();
+    let mut work = Work::new(versions, running.handle(), refusals);
     if begun.is_to_deploy {
-        work.spawn(deploy(versions.clone(), handle.clone(), first));
+        work.deploy(first);
     }
-    let mut looks = tokio::time::interval(FOLLOW_INTERVAL);
     loop {
         // Every arm is cancel-safe: receives, joins by reference, and timers lose nothing when dropped.
         tokio::select! {
             result = running.wait() => return result,
-            Some(Ok(Some((id, reason)))) = work.join_next() => refuse(id, reason),
-            _ = looks.tick() => follow(&versions, &handle).await,
-            Some(command) = mailbox.commands.recv() => match command {
+            Some(_) = work.tasks.join_next() => {}
+            Some(command) = mailbox.next() => match command {
                 Command::Stop => running.stop(),
                 Command::StopAtOnce => running.stop_at_once(),
-                Command::Deploy(proposal) => drop(work.spawn(deploy(versions.clone(), handle.clone(), proposal))),
-                asked => drop(work.spawn(answer(versions.clone(), handle.clone(), asked))),
+                Command::Deploy(proposal) => work.deploy(proposal),
+                asked => work.answer(asked),
             },
         }
     }
 }
 
-/// Tries a module out and rolls it out. Says why not, if it does not.
-async fn deploy(versions: Versions, job: JobHandle, proposal: Proposal) -> Option<(Hash, String)> {
-    let id = proposal.id;
-    match versions.deploy(&job, proposal).await {
-        Ok(()) => None,
-        // The next start takes it up.
-        Err(NotDeployed::Stopping) => None,
-        Err(NotDeployed::Refused(reason)) => Some((id, reason)),
+impl Mailbox {
+    async fn next(&mut self) -> Option<Command> {
+        match self.early.pop_front() {
+            Some(command) => Some(command),
+            None => self.commands.recv().await,
+        }
+    }
+
+    /// Somebody wants it to stop; whatever else is wanted waits. Cancel-safe.
+    async fn stopped(&mut self) {
+        loop {
+            match self.commands.recv().await {
+                Some(Command::Stop | Command::StopAtOnce) => return,
+                Some(other) => self.early.push_back(other),
+                // Nobody can ask any more.
+                None => std::future::pending().await,
+            }
+        }
     }
 }
 
-async fn answer(versions: Versions, job: JobHandle, command: Command) -> Option<(Hash, String)> {
-    let (result, reply) = match command {
-        Command::Promote(reply) => (job.promote().await.map_err(|refused| refused.to_string()), reply),
-        Command::RollBack(None, reply) => (job.roll_back().await.map_err(|refused| refused.to_string()), reply),
-        Command::RollBack(Some(to), reply) => (versions.switch_to(&job, &to).await, reply),
-        Command::Pause(reply) => {
-            job.pause().await;
-            (Ok(()), reply)
-        }
-        Command::Resume(reply) => {
-            job.resume().await;
-            (Ok(()), reply)
-        }
-        Command::Stop | Command::StopAtOnce | Command::Deploy(_) => return None,
-    };
-    // Who asked may be gone.
-    drop(reply.send(result));
-    None
+/// Says that modules were not deployed.
+#[derive(Clone)]
+struct Refusals {
+    job: String,
+    refusals: mpsc::UnboundedSender<Refusal>,
 }
 
-/// Passes on what another host wrote.
-async fn follow(versions: &Versions, job: &JobHandle) {
-    let known = job.status().snapshot().rollout.deployment.map_or(0, |deployment: Deployment| deployment.revision);
-    match versions.written_after(known).await {
-        Ok(None) => {}
-        Ok(Some((deployment, modules))) => {
-            info!(job = versions.name(), revision = deployment.revision, "another host changed what is to run");
-            job.follow(deployment, modules).await;
+impl Refusals {
+    fn refuse(&self, id: Hash, reason: NotDeployed) {
+        let (reason, is_unfit) = match reason {
+            NotDeployed::Unfit(reason) => (reason, true),
+            NotDeployed::Refused(reason) => (reason, false),
+            // The next start takes it up.
+            NotDeployed::Stopping => return,
+        };
+        // The host is gone when the process is.
+        drop(self.refusals.send(Refusal { job: self.job.clone(), id, reason, is_unfit }));
+    }
+}
+
+/// What goes on beside a running job. Ends with it.
+struct Work {
+    versions: Versions,
+    job: JobHandle,
+    refusals: Refusals,
+    tasks: JoinSet<()>,
+    deploying: Option<Deploying>,
+}
+
+/// A module that is tried out, until the job has it.
+struct Deploying {
+    id: Hash,
+    task: AbortHandle,
+    is_handed_over: Arc<AtomicBool>,
+}
+
+impl Work {
+    fn new(versions: Versions, job: JobHandle, refusals: Refusals) -> Self {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follow(versions.clone(), job.clone()));
+        Self { versions, job, refusals, tasks, deploying: None }
+    }
+
+    /// Tries a module out and rolls it out, in place of one that is still being tried out: the last one wins, however long
+    /// the first one's trial takes.
+    fn deploy(&mut self, proposal: Proposal) {
+        self.take_back();
+        let (versions, job, refusals) = (self.versions.clone(), self.job.clone(), self.refusals.clone());
+        let is_handed_over = Arc::new(AtomicBool::new(false));
+        let (id, handed_over) = (proposal.id, Arc::clone(&is_handed_over));
+        let task = self.tasks.spawn(async move {
+            let handing_over = || handed_over.store(true, Ordering::SeqCst);
+            if let Err(reason) = versions.deploy(&job, &proposal, handing_over).await {
+                refusals.refuse(proposal.id, reason);
+            }
+        });
+        self.deploying = Some(Deploying { id, task, is_handed_over });
+    }
+
+    /// Ends the trial of a module, if one is under way; returns which.
+    fn take_back(&mut self) -> Option<Hash> {
+        let Deploying { id, task, is_handed_over } = self.deploying.take()?;
+        if task.is_finished() || is_handed_over.load(Ordering::SeqCst) {
+            return None;
         }
-        Err(error) => warn!(job = versions.name(), error = format!("{error:#}"), "cannot see what other hosts run"),
+        task.abort();
+        Some(id)
+    }
+
+    fn answer(&mut self, command: Command) {
+        let (versions, job) = (self.versions.clone(), self.job.clone());
+        // Who asked may be gone.
+        let reply_with = |reply: Reply, result: Result<(), String>| drop(reply.send(result));
+        match command {
+            Command::Promote(reply) => drop(self.tasks.spawn(async move {
+                reply_with(reply, job.promote().await.map_err(|refused| refused.to_string()));
+            })),
+            Command::RollBack { to, version, reply } => {
+                let trial = self.take_back();
+                if let Some(id) = trial {
+                    self.refusals.refuse(id, NotDeployed::Refused(TAKEN_BACK.to_owned()));
+                }
+                self.tasks.spawn(async move {
+                    let result = match (to, trial) {
+                        (Some(to), _) => versions.switch_to(&job, &to).await,
+                        // That was meant: the running version has done nothing wrong.
+                        (None, Some(_)) => Ok(()),
+                        (None, None) => job.roll_back(version).await.map_err(|refused| refused.to_string()),
+                    };
+                    reply_with(reply, result);
+                });
+            }
+            Command::Pause(reply) => drop(self.tasks.spawn(async move {
+                job.pause().await;
+                reply_with(reply, Ok(()));
+            })),
+            Command::Resume(reply) => drop(self.tasks.spawn(async move {
+                job.resume().await;
+                reply_with(reply, Ok(()));
+            })),
+            Command::Stop | Command::StopAtOnce | Command::Deploy(_) => {}
+        }
+    }
+}
+
+/// Passes on what other hosts write, for as long as the job runs.
+async fn follow(versions: Versions, job: JobHandle) {
+    let mut looks = tokio::time::interval(FOLLOW_INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let known = job.status().snapshot().rollout.deployment.map_or(0, |deployment| deployment.revision);
+        let problem = match versions.written_after(known).await {
+            Ok(None) => None,
+            Ok(Some(deployment)) => {
+                info!(job = versions.name(), revision = deployment.revision, "another host changed what is to run");
+                job.follow(deployment).await;
+                None
+            }
+            Err(error) => Some(format!("it is not known what the other hosts run: {error:#}")),
+        };
+        job.status().update(|status| {
+            // Told once, and shown for as long as it lasts.
+            if let Some(problem) = problem.as_ref().filter(|_| problem != status.rollout.problem) {
+                warn!(job = versions.name(), "{problem}");
+            }
+            status.rollout.problem = problem;
+        });
     }
 }

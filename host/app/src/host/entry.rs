@@ -1,6 +1,7 @@
 //! What the host keeps of one job: the newest files, what was made of them, and the running job.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shardmill_core::config::{Job, Source};
 use shardmill_core::jobs::{Hash, OnDelete};
@@ -8,10 +9,21 @@ use shardmill_core::jobs::{Hash, OnDelete};
 use super::actor::{Command, JobActor, Proposal, Started};
 use crate::task_files::Contents;
 
+/// What became of a job's modules since it is known to the host, in numbers.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counts {
+    /// Modules that were not let in or were sent back.
+    pub(super) rejected: u64,
+    /// Starts of the job: the first, and those after failures or with another configuration.
+    pub(super) starts: u64,
+    /// How long modules were checked and compiled, altogether.
+    pub(super) admission: Duration,
+}
+
 #[derive(Default)]
 pub(super) struct Entry {
-    /// `NAME.properties`, if there is one.
-    pub(super) properties: Option<String>,
+    /// `NAME.properties`, if there is one; or why it cannot be read.
+    pub(super) properties: Option<Result<String, String>>,
     /// `NAME.wasm` as it was read last.
     pub(super) module: Option<(Hash, Arc<Contents>)>,
     /// The newest module that may run, and its bytes.
@@ -19,6 +31,11 @@ pub(super) struct Entry {
     /// The newest configuration that can be used, and how many there were before it.
     pub(super) job: Option<Job>,
     version: u64,
+    /// Somebody paused it; a restart does not change that.
+    pub(super) is_paused: bool,
+    pub(super) counts: Counts,
+    /// Why it is not kept what is deployed.
+    pub(super) unkept: Option<String>,
     pub(super) actor: Option<JobActor>,
     /// What is known of the job that ran last.
     pub(super) last: Option<Started>,
@@ -26,13 +43,19 @@ pub(super) struct Entry {
 
 impl Entry {
     /// What the directory adds to the configuration of the host. The job of a host that has only one is named by it.
-    pub(super) fn sources(&self, name: &str) -> Vec<Source> {
+    ///
+    /// # Errors
+    /// When its properties cannot be read, or the name is none.
+    pub(super) fn sources(&self, name: &str) -> Result<Vec<Source>, String> {
+        if name.chars().any(|character| character.is_control() || character == '\\') {
+            return Err("a job cannot be called so: rename the module".to_owned());
+        }
         let text = format!("job.name={name}\ntask.class={name}\n");
         let mut sources = vec![Source::File { name: format!("{name}.wasm"), text }];
-        sources.extend(
-            self.properties.iter().map(|text| Source::File { name: format!("{name}.properties"), text: text.clone() }),
-        );
-        sources
+        if let Some(text) = self.properties.clone().transpose()? {
+            sources.push(Source::File { name: format!("{name}.properties"), text });
+        }
+        Ok(sources)
     }
 
     /// Takes in a good configuration; returns its number, a new one if it differs from the last.
@@ -79,6 +102,11 @@ impl Entry {
             Some(actor) => actor.started.borrow().clone(),
             None => self.last.clone(),
         }
+    }
+
+    /// Its module is gone, and so is the job. What its properties say is for the next of this name.
+    pub(super) fn forget(&mut self) {
+        *self = Self { properties: self.properties.take(), version: self.version, ..Self::default() };
     }
 
     pub(super) fn ended(&mut self) {

@@ -1,16 +1,16 @@
 //! From the files of the task directory to modules and configurations that the host can run: carries out what
 //! `core::task_dir` wants, and tells `core::jobs` what became of it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use shardmill_core::config::Job;
 use shardmill_core::jobs;
-use shardmill_core::task_dir::{self, Stamp};
+use shardmill_core::task_dir;
+use shardmill_runtime::sha256;
 use tracing::{error, info, warn};
 
 use super::{Done, Host, Unusable};
-use crate::task_files::{self, Contents, hash};
+use crate::task_files::{self, Contents, Listing};
 
 impl Host {
     pub(super) fn list(&mut self) {
@@ -19,8 +19,8 @@ impl Host {
         self.work.spawn_blocking(move || Done::Listed(task_files::list(&tasks)));
     }
 
-    pub(super) fn listed(&mut self, listing: std::io::Result<BTreeMap<String, Stamp>>) {
-        let mut listing = match listing {
+    pub(super) fn listed(&mut self, listing: std::io::Result<Listing>) {
+        let Listing { mut files, unusable } = match listing {
             Ok(listing) => listing,
             Err(error) => {
                 // A directory that cannot be seen is not an empty one: nothing is removed.
@@ -33,11 +33,12 @@ impl Host {
             }
         };
         self.listing_error = None;
+        self.unusable = unusable;
         if let Some(only) = &self.settings.only {
             let module = format!("{only}.wasm");
-            listing.retain(|file, _| file.strip_suffix(".sha256").unwrap_or(file) == module);
+            files.retain(|file, _| file.strip_suffix(".sha256").unwrap_or(file) == module);
         }
-        let actions = self.directory.on(self.now(), task_dir::Event::Listed(listing));
+        let actions = self.directory.on(self.now(), task_dir::Event::Listed(files));
         self.follow(actions, None);
     }
 
@@ -81,7 +82,10 @@ impl Host {
         } else if let Some(name) = file.strip_suffix(".wasm") {
             self.module(name, contents);
         } else if let Some(name) = file.strip_suffix(".properties") {
-            let text = String::from_utf8_lossy(&contents.bytes).into_owned();
+            let text = match contents.flaw {
+                Some(flaw) => Err(format!("{file}: {flaw}")),
+                None => String::from_utf8(contents.bytes).map_err(|error| format!("{file}: it is not UTF-8: {error}")),
+            };
             self.entry(name).properties = Some(text);
             self.configure(name);
         }
@@ -99,7 +103,7 @@ impl Host {
     }
 
     fn module(&mut self, name: &str, contents: Contents) {
-        let id = hash(&contents.bytes);
+        let id = sha256(&contents.bytes);
         let entry = self.entry(name);
         let is_first = entry.module.is_none();
         entry.module = Some((id, Arc::new(contents)));
@@ -116,22 +120,35 @@ impl Host {
             return;
         }
         let is_only = self.settings.only.is_some();
-        let sources = if is_only { Vec::new() } else { self.entry(name).sources(name) };
-        let loaded = (self.settings.load_job)(&sources).and_then(|job| self.unshared(name, job));
+        let sources = if is_only { Ok(Vec::new()) } else { self.entry(name).sources(name) };
+        let loaded = sources.and_then(|it| (self.settings.load_job)(&it)).and_then(|job| self.unshared(name, job));
         let name = name.to_owned();
         match loaded {
             Ok(job) => {
+                let is_new = self.entry(&name).job.as_ref() != Some(&job);
                 let version = self.entry(&name).configured(job);
                 self.tell(jobs::Event::Configured { name, version });
+                if is_new {
+                    self.configure_waiting();
+                }
             }
             Err(reason) => {
-                error!(job = name, "its configuration cannot be used:\n{reason}");
+                if self.jobs.get(&name).and_then(jobs::Job::misconfigured) != Some(&reason) {
+                    error!(job = name, "its configuration cannot be used:\n{reason}");
+                }
                 self.tell(jobs::Event::Misconfigured { name, reason: reason.clone() });
                 if is_only {
                     self.give_up(Unusable::Configuration(reason).into());
                 }
             }
         }
+    }
+
+    /// Jobs whose configuration could not be used: what was in their way may be gone.
+    pub(super) fn configure_waiting(&mut self) {
+        let waiting = self.jobs.iter().filter(|(_, job)| job.misconfigured().is_some());
+        let waiting: Vec<String> = waiting.map(|(name, _)| name.to_owned()).collect();
+        waiting.iter().for_each(|name| self.configure(name));
     }
 
     /// Two jobs with one lease table would take each other's shards.

@@ -1,18 +1,19 @@
-//! What a host says of its jobs, to people and programs.
+//! What a host says of its jobs, to people and programs. Programs read it as JSON: `STATUS.md` says what every field
+//! means, so that they never change what they mean, and new ones have defaults.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shardmill_core::jobs::{Job, State};
+use shardmill_core::module::{hex, shown};
 use shardmill_core::rollout::Deployment;
+use shardmill_runtime::Limit;
 
 use super::Host;
 use super::entry::Entry;
+use crate::clock::millis;
 use crate::status::{self, Snapshot};
-use crate::task_files::hex;
-
-/// Digits of a version's hash that are shown.
-const SHOWN_DIGITS: usize = 12;
 
 /// A host and its jobs at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,9 @@ pub struct HostReport {
     pub pid: u32,
     /// Whether every job runs, or does not on purpose.
     pub is_ready: bool,
+    /// What keeps it from seeing the task directory, or something in it.
+    #[serde(default)]
+    pub problems: Vec<String>,
     pub jobs: Vec<JobReport>,
 }
 
@@ -38,6 +42,12 @@ pub struct JobReport {
     pub module: Option<String>,
     /// The newest that may run.
     pub admitted: Option<String>,
+    /// What the task directory holds.
+    #[serde(default)]
+    pub in_directory: Option<String>,
+    /// What is being checked and compiled.
+    #[serde(default)]
+    pub checking: Option<String>,
     /// When a failed job is started again, in milliseconds since 1970.
     pub restart_at: Option<u64>,
     /// Envelopes processed since the job's start, again after a replay included.
@@ -46,8 +56,23 @@ pub struct JobReport {
     pub sent: u64,
     /// Calls that failed since the job's start.
     pub failed_calls: u64,
+    /// Calls that ended an instance since the job's start: traps, time-outs, memory that ran out.
+    #[serde(default)]
+    pub traps: u64,
     /// How often the task ran into each of its limits since the job's start, by the limit's name.
     pub limits: BTreeMap<String, u64>,
+    /// Starts since the host knows the job: the first, and those after a failure or with another configuration.
+    #[serde(default)]
+    pub starts: u64,
+    /// Modules that were not let in or were turned down since the host knows the job; not those that were rolled back.
+    #[serde(default)]
+    pub rejected_modules: u64,
+    /// Versions that were rolled back since the job's start.
+    #[serde(default)]
+    pub rolled_back: u64,
+    /// How long modules were checked and compiled since the host knows the job, in milliseconds.
+    #[serde(default)]
+    pub admission_ms: u64,
     /// Where the rollout of versions stands; absent before the job has begun.
     pub rollout: Option<RolloutReport>,
     pub shards: Vec<ShardReport>,
@@ -65,11 +90,17 @@ pub struct RolloutReport {
     pub previous_warm_until: Option<u64>,
     /// What was rolled back and is not tried again by itself.
     pub quarantined: Vec<Rejection>,
+    /// A version that is about to get shards: an instance of it is being started.
+    #[serde(default)]
+    pub starting: Option<String>,
     /// What became of the last change.
     pub last: Option<String>,
     /// Moves of shards between versions since the job began.
     pub swaps: u64,
-    /// The longest pause of the last thousand moves, in microseconds.
+    /// How long no envelope could be processed at the last move, in microseconds.
+    #[serde(default)]
+    pub last_pause_us: Option<u64>,
+    /// The longest such pause of the last thousand moves.
     pub longest_pause_us: Option<u64>,
 }
 
@@ -80,8 +111,17 @@ pub struct CandidateReport {
     pub module: String,
     /// From 1.
     pub wave: usize,
-    /// How many it has, on all hosts.
+    /// How many there are before it takes over.
+    #[serde(default)]
+    pub waves: usize,
+    /// When the wave began, in milliseconds since 1970.
+    #[serde(default)]
+    pub since: u64,
+    /// How many shards it has, on all hosts.
     pub shards: usize,
+    /// Of how many.
+    #[serde(default)]
+    pub of_shards: usize,
 }
 
 /// A module that was not let in, or was sent back.
@@ -90,6 +130,23 @@ pub struct Rejection {
     /// As `name@1a2b3c4d5e6f`.
     pub module: String,
     pub reason: String,
+    /// Whether it ran and was sent back. It is not tried again unless it is named.
+    #[serde(default)]
+    pub rolled_back: bool,
+}
+
+impl Rejection {
+    /// What became of it, why, and what can be done.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let Self { module, reason, rolled_back } = self;
+        match module.split_once('@').filter(|_| *rolled_back) {
+            Some((job, digits)) => {
+                format!("{module} was rolled back: {reason}; `shardmill rollback {job} --to {digits}` tries it again")
+            }
+            None => format!("{module} was rejected: {reason}"),
+        }
+    }
 }
 
 impl JobReport {
@@ -146,14 +203,19 @@ pub(super) fn of(host: &Host) -> HostReport {
         })
         .collect();
     let is_ready = jobs.iter().all(JobReport::is_ready);
-    HostReport { pid: std::process::id(), is_ready, jobs }
+    let tasks = host.settings.tasks.display();
+    let listing =
+        host.listing_error.iter().map(|error| format!("the task directory {tasks} cannot be listed: {error}"));
+    let problems = listing.chain(host.unusable.iter().cloned());
+    HostReport { pid: std::process::id(), is_ready, problems: problems.collect(), jobs }
 }
 
 fn of_job(name: &str, job: &Job, entry: &Entry) -> JobReport {
     let started = entry.started();
     let is_up = entry.actor.is_some();
     let snapshot = started.as_ref().map(|started| started.status.snapshot()).unwrap_or_default();
-    let rollout = snapshot.rollout.deployment.as_ref().map(|deployment| of_rollout(name, deployment, &snapshot));
+    let waves = entry.job.as_ref().map_or(0, |job| job.rollout.waves.len());
+    let rollout = snapshot.rollout.deployment.as_ref().map(|deployment| of_rollout(name, deployment, waves, &snapshot));
     let rejected = rejection(name, job, snapshot.rollout.deployment.as_ref());
     let (state, failure, restart_at) = match job.state() {
         State::Waiting => ("waiting", None, None),
@@ -164,12 +226,10 @@ fn of_job(name: &str, job: &Job, entry: &Entry) -> JobReport {
         State::Drained => ("drained", None, None),
         State::Failed { reason, restart_at } => ("failed", Some(reason), restart_at),
     };
-    let rejected_problem = rejected.iter().map(|it| format!("{} was rejected: {}", it.module, it.reason));
-    let put_off = job.put_off().map(|reason| format!("its module is not checked yet: {reason}"));
-    let misconfigured = job.misconfigured().map(|reason| format!("configuration: {reason}"));
-    let problems = failure.into_iter().chain(rejected_problem).chain(put_off).chain(misconfigured).collect();
-    let limits = snapshot.limits.hit().map(|(limit, hits)| (limit.name().to_owned(), hits)).collect();
-    let current = snapshot.rollout.deployment.filter(|_| is_up).map(|deployment| shown(name, &deployment.current));
+    let limits = Limit::ALL.into_iter().map(|limit| (limit.name().to_owned(), snapshot.limits.of(limit))).collect();
+    let deployment = snapshot.rollout.deployment.as_ref().filter(|_| is_up);
+    let current = deployment.map(|deployment| shown(name, &deployment.current));
+    let problems = problems(job, entry, failure, rejected.as_ref(), &snapshot);
     let shards = snapshot.shards.into_values().map(|shard| of_shard(name, shard));
     JobReport {
         name: name.to_owned(),
@@ -177,12 +237,19 @@ fn of_job(name: &str, job: &Job, entry: &Entry) -> JobReport {
         problems,
         rejected,
         admitted: job.admitted().map(|id| shown(name, &hex(id))),
+        in_directory: job.wanted().map(|id| shown(name, &hex(id))),
+        checking: job.admitting().map(|id| shown(name, &hex(id))),
         module: current,
         restart_at,
         processed: snapshot.processed,
         sent: snapshot.sent,
         failed_calls: snapshot.failed_calls,
+        traps: snapshot.traps,
         limits,
+        starts: entry.counts.starts,
+        rejected_modules: entry.counts.rejected,
+        rolled_back: snapshot.rollout.rolled_back,
+        admission_ms: millis(entry.counts.admission),
         rollout,
         shards: shards.collect(),
     }
@@ -192,33 +259,54 @@ fn of_job(name: &str, job: &Job, entry: &Entry) -> JobReport {
 fn rejection(name: &str, job: &Job, deployment: Option<&Deployment>) -> Option<Rejection> {
     let wanted = hex(job.wanted()?);
     let module = shown(name, &wanted);
-    if let Some((_, reason)) = job.rejected() {
-        return Some(Rejection { module, reason: reason.to_owned() });
+    if let Some(reason) = deployment.and_then(|deployment| deployment.quarantine(&wanted)) {
+        return Some(Rejection { module, reason: reason.to_owned(), rolled_back: true });
     }
-    let reason = deployment?.quarantine(&wanted)?;
-    Some(Rejection { module, reason: format!("rolled back: {reason}") })
+    let (_, reason) = job.rejected()?;
+    Some(Rejection { module, reason: reason.to_owned(), rolled_back: false })
 }
 
-fn of_rollout(name: &str, deployment: &Deployment, snapshot: &Snapshot) -> RolloutReport {
+/// Everything that is not as it should be, and what can be done about it.
+fn problems(
+    job: &Job,
+    entry: &Entry,
+    failure: Option<String>,
+    rejected: Option<&Rejection>,
+    snapshot: &Snapshot,
+) -> Vec<String> {
+    let rejected = rejected.map(Rejection::describe);
+    let put_off = job.put_off().map(|reason| format!("its module is not checked yet, and will be again: {reason}"));
+    let misconfigured = job.misconfigured().map(|reason| format!("its configuration cannot be used: {reason}"));
+    let unseen = snapshot.rollout.problem.clone().filter(|_| entry.actor.is_some());
+    let unkept = entry.unkept.clone().filter(|_| entry.actor.is_some());
+    failure.into_iter().chain(rejected).chain(put_off).chain(misconfigured).chain(unseen).chain(unkept).collect()
+}
+
+fn of_rollout(name: &str, deployment: &Deployment, waves: usize, snapshot: &Snapshot) -> RolloutReport {
     let candidate = deployment.candidate.as_ref().map(|candidate| CandidateReport {
         module: shown(name, &candidate.module),
         wave: candidate.wave + 1,
+        waves,
+        since: candidate.since,
         shards: candidate.shards.len(),
+        of_shards: candidate.shards.len() + candidate.others.len(),
     });
-    let quarantined = deployment
-        .quarantined
-        .iter()
-        .map(|quarantined| Rejection { module: shown(name, &quarantined.module), reason: quarantined.reason.clone() });
-    let longest = snapshot.swaps.pauses.iter().max();
+    let quarantined = deployment.quarantined.iter().map(|quarantined| {
+        let module = shown(name, &quarantined.module);
+        Rejection { module, reason: quarantined.reason.clone(), rolled_back: true }
+    });
+    let micros = |pause: &Duration| u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
     RolloutReport {
         revision: deployment.revision,
         candidate,
         previous: deployment.previous.as_ref().map(|previous| shown(name, &previous.module)),
         previous_warm_until: deployment.previous.as_ref().map(|previous| previous.warm_until),
         quarantined: quarantined.collect(),
+        starting: snapshot.rollout.starting.as_ref().map(|module| shown(name, module)),
         last: snapshot.rollout.last.clone(),
         swaps: snapshot.swaps.count,
-        longest_pause_us: longest.map(|pause| u64::try_from(pause.as_micros()).unwrap_or(u64::MAX)),
+        last_pause_us: snapshot.swaps.pauses.back().map(micros),
+        longest_pause_us: snapshot.swaps.pauses.iter().max().map(micros),
     }
 }
 
@@ -233,7 +321,5 @@ fn of_shard(name: &str, shard: status::Shard) -> ShardReport {
     }
 }
 
-/// A version as people see it.
-fn shown(name: &str, module: &str) -> String {
-    format!("{name}@{}", &module[..module.len().min(SHOWN_DIGITS)])
-}
+#[cfg(test)]
+mod tests;

@@ -14,8 +14,14 @@ pub enum Request {
     Drain(String, Reply),
     Resume(String, Reply),
     Promote(String, Reply),
-    /// To the version named, or to the one before.
-    RollBack(String, Option<String>, Reply),
+    RollBack {
+        job: String,
+        /// The version to go to. `None`: the one before.
+        to: Option<String>,
+        /// The one to be rid of, by its first digits. If it is gone already, nothing is done.
+        version: Option<String>,
+        reply: Reply,
+    },
     /// Call the task no more, but keep the leases.
     Pause(String, Reply),
     /// Stop all jobs gracefully, then end.
@@ -40,16 +46,52 @@ impl Host {
             }
             Request::Resume(name, reply) => {
                 if let Some(reply) = self.of_known(&name, reply) {
-                    self.tell(jobs::Event::Resume { name: name.clone() });
-                    self.pass_on(&name, Command::Resume(reply));
+                    self.resume(name, reply);
                 }
             }
             Request::Promote(name, reply) => self.of_running(&name, reply, Command::Promote),
-            Request::RollBack(name, to, reply) => self.of_running(&name, reply, |reply| Command::RollBack(to, reply)),
-            Request::Pause(name, reply) => self.of_running(&name, reply, Command::Pause),
+            Request::RollBack { job, to, version, reply } => self.roll_back(&job, to, version, reply),
+            Request::Pause(name, reply) => {
+                if let Some(reply) = self.of_known(&name, reply) {
+                    self.pause(&name, reply);
+                }
+            }
             Request::Stop => self.tell(jobs::Event::Stop),
             Request::StopAtOnce => self.entries.values().for_each(|entry| entry.command(Command::StopAtOnce)),
         }
+    }
+
+    fn resume(&mut self, name: String, reply: Reply) {
+        self.entry(&name).is_paused = false;
+        if self.entry(&name).actor.is_some() {
+            self.tell(jobs::Event::Resume { name: name.clone() });
+            return self.pass_on(&name, Command::Resume(reply));
+        }
+        self.tell(jobs::Event::Resume { name: name.clone() });
+        let result = match self.entry(&name).actor.is_some() {
+            true => Ok(()),
+            false => Err(format!("{name} cannot run; `shardmill status {name}` says why")),
+        };
+        drop(reply.send(result));
+    }
+
+    /// It stays paused when it is restarted, until somebody resumes it.
+    fn pause(&mut self, name: &str, reply: Reply) {
+        self.of_running(name, reply, Command::Pause);
+        let entry = self.entry(name);
+        entry.is_paused = entry.actor.is_some();
+    }
+
+    fn roll_back(&mut self, name: &str, to: Option<String>, version: Option<String>, reply: Reply) {
+        // That was meant: the running version has done nothing wrong.
+        if let Some(&id) = self.jobs.get(name).and_then(|job| job.admitting()) {
+            let reason = "somebody asked for a roll-back while it was being checked".to_owned();
+            self.tell(jobs::Event::Rejected { name: name.to_owned(), id, reason });
+            if to.is_none() {
+                return drop(reply.send(Ok(())));
+            }
+        }
+        self.of_running(name, reply, |reply| Command::RollBack { to, version, reply });
     }
 
     fn of_running(&mut self, name: &str, reply: Reply, command: impl FnOnce(Reply) -> Command) {

@@ -2,10 +2,13 @@
 //! the task directory, the directory that the hosts of the job share, and the job's rollout.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use shardmill_core::config::Job;
-use shardmill_core::rollout::{self, Deployment, ModuleId, Previous, WriteError};
+use shardmill_core::leases::Millis;
+use shardmill_core::module::shown;
+use shardmill_core::rollout::{Deployment, Manner, ModuleId, Previous, Settings, WriteError};
 use shardmill_runtime::{Module, TaskSpec};
 use tracing::warn;
 
@@ -22,6 +25,11 @@ const NAME_DIGITS_MIN: usize = 6;
 /// Looks at what holds when other hosts of the job begin at the same time.
 const BEGINNINGS_MAX: usize = 10;
 
+/// How often the bytes of a version are looked for that another host began, and the pause between two looks: a network
+/// file system may show its directories late.
+const LOOKS_MAX: usize = 10;
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
 /// One job's versions. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Versions {
@@ -30,7 +38,7 @@ pub(super) struct Versions {
     /// `None`: what is deployed is forgotten at the end.
     kept: Option<Deployments>,
     spec: Arc<TaskSpec>,
-    rollout: rollout::Settings,
+    rollout: Settings,
     clock: Clock,
 }
 
@@ -40,18 +48,35 @@ pub(super) struct Begun {
     /// The module of the task directory is still to be rolled out.
     pub(super) is_to_deploy: bool,
     /// Why it will not be.
-    pub(super) refused: Option<String>,
+    pub(super) refused: Option<NotDeployed>,
 }
 
 /// Why a module does not run.
+#[derive(Debug)]
 pub(super) enum NotDeployed {
+    /// It does not go with the job's configuration, or is worse than the running version.
+    Unfit(String),
     Refused(String),
     Stopping,
 }
 
-impl DeploymentStore for Deployments {
+impl DeploymentStore for Versions {
     fn write(&self, deployment: &Deployment) -> Result<(), WriteError> {
-        Self::write(self, deployment)
+        self.kept.as_ref().map_or(Ok(()), |kept| kept.write(deployment))
+    }
+
+    fn module(&self, id: &ModuleId) -> Result<Module, String> {
+        // Asked for on threads that may wait.
+        let runtime = tokio::runtime::Handle::current();
+        let mut looks = 1;
+        loop {
+            match runtime.block_on(self.kept_module(id)) {
+                Ok(module) => return Ok(module),
+                Err(error) if looks == LOOKS_MAX => return Err(format!("{error:#}")),
+                Err(_) => std::thread::sleep(LOOK_PAUSE),
+            }
+            looks += 1;
+        }
     }
 }
 
@@ -71,21 +96,11 @@ impl Versions {
     /// # Errors
     /// When what holds cannot be read or is not on this host: then it must not run anything else.
     pub(super) async fn begin(&self, first: &Proposal) -> Result<Begun> {
-        let Some(kept) = self.kept.clone() else {
+        if self.kept.is_none() {
             return Ok(Begun::with(Deployed::once(first.module.clone())));
-        };
-        let (file, id) = (Arc::clone(&first.file), first.module.id().hex());
-        let is_known = self
-            .blocking(move |kept| {
-                kept.keep(&file.bytes)?;
-                kept.is_proposed(&id)
-            })
-            .await?;
+        }
         for _ in 0..BEGINNINGS_MAX {
-            if let Some(begun) = self.try_to_begin(first, !is_known, &kept).await? {
-                if !begun.is_to_deploy {
-                    self.note(&first.module).await;
-                }
+            if let Some(begun) = self.try_to_begin(first).await? {
                 return Ok(begun);
             }
         }
@@ -93,96 +108,120 @@ impl Versions {
     }
 
     /// `None`: another host of the job wrote first, and what it wrote holds.
-    async fn try_to_begin(&self, first: &Proposal, is_new: bool, kept: &Deployments) -> Result<Option<Begun>> {
+    async fn try_to_begin(&self, first: &Proposal) -> Result<Option<Begun>> {
         let id = first.module.id().hex();
         let Some(holds) = self.blocking(|kept| kept.read()).await? else {
+            self.keep(first).await?;
             let deployment = Deployment::first(id);
-            let deployed = Deployed {
-                deployment: deployment.clone(),
-                modules: vec![first.module.clone()],
-                store: Arc::new(kept.clone()),
-            };
-            return Ok(self.write(deployment).await?.then(|| Begun::with(deployed)));
+            if !self.write(deployment.clone()).await? {
+                return Ok(None);
+            }
+            self.propose(first).await;
+            return Ok(Some(Begun::with(self.deployed(deployment, vec![first.module.clone()]))));
         };
-        let runs = holds.current == id || holds.candidate.as_ref().is_some_and(|candidate| candidate.module == id);
-        let refused = holds.quarantine(&id).map(|reason| format!("it was rolled back before: {reason}"));
-        let is_wanted = is_new && !runs && refused.is_none();
-        if is_wanted && self.rollout.waves.is_empty() && holds.candidate.is_none() {
-            return self.take_over(holds, first, kept).await;
+        if holds.modules().any(|module| *module == id) {
+            // Somebody may have removed them.
+            self.keep(first).await.unwrap_or_else(|error| warn!(job = %self.name, "{error:#}"));
+            self.propose(first).await;
         }
-        let modules = self.modules(&holds).await?;
-        let deployed = Deployed { deployment: holds, modules, store: Arc::new(kept.clone()) };
-        Ok(Some(Begun { deployed, is_to_deploy: is_wanted, refused }))
+        let refused = holds.quarantine(&id).map(|reason| NotDeployed::Refused(was_rolled_back(reason)));
+        let runs = holds.current == id || holds.candidate.as_ref().is_some_and(|candidate| candidate.module == id);
+        let wanted = id.clone();
+        let is_wanted =
+            !runs && refused.is_none() && !self.blocking(move |kept| kept.is_proposed(&wanted)).await.unwrap_or(false);
+        if is_wanted && !self.has_waves(first.file.how) && holds.candidate.is_none() {
+            return self.take_over(holds, first).await;
+        }
+        let modules = self.current(&holds, first).await?;
+        Ok(Some(Begun { deployed: self.deployed(holds, modules), is_to_deploy: is_wanted, refused }))
     }
 
-    /// Nothing runs yet, so a new module may as well begin; unless it does not start. There is a way back as after any
-    /// other rollout.
-    async fn take_over(&self, holds: Deployment, first: &Proposal, kept: &Deployments) -> Result<Option<Begun>> {
-        let mut refused = None;
+    /// Nothing runs yet, so a new module may as well begin; unless it does not start. The one before it is kept ready.
+    async fn take_over(&self, holds: Deployment, first: &Proposal) -> Result<Option<Begun>> {
         let mut deployment = holds;
-        match self.admission.try_out(&first.module, &self.spec, None).await {
-            Ok(_) => {
-                let warm_until = self.clock.now() + self.rollout.keep_warm;
+        let refused = match self.may_take_over(first).await {
+            Ok(()) => {
+                let warm_until: Millis = self.clock.now() + self.rollout.keep_warm;
                 let previous = Some(Previous { module: deployment.current.clone(), warm_until });
                 let revision = deployment.revision + 1;
                 deployment = Deployment { revision, current: first.module.id().hex(), previous, ..deployment };
                 if !self.write(deployment.clone()).await? {
                     return Ok(None);
                 }
+                None
             }
-            Err(rejected) => refused = Some(rejected.to_string()),
-        }
-        let modules = self.modules(&deployment).await?;
-        let deployed = Deployed { deployment, modules, store: Arc::new(kept.clone()) };
-        Ok(Some(Begun { deployed, is_to_deploy: false, refused }))
+            Err(refused) => Some(refused),
+        };
+        self.propose(first).await;
+        let modules = self.current(&deployment, first).await?;
+        Ok(Some(Begun { deployed: self.deployed(deployment, modules), is_to_deploy: false, refused }))
     }
 
-    /// Tries a module out beside the running version and rolls it out.
-    pub(super) async fn deploy(&self, job: &JobHandle, proposal: Proposal) -> Result<(), NotDeployed> {
-        let module = proposal.module.clone();
-        let deployed = self.try_to_deploy(job, proposal).await;
-        if !matches!(deployed, Err(NotDeployed::Stopping)) {
-            self.note(&module).await;
-        }
-        deployed
+    async fn may_take_over(&self, first: &Proposal) -> Result<(), NotDeployed> {
+        let tried = self.admission.try_out(&first.module, &self.spec, None).await;
+        tried.map_err(|rejected| NotDeployed::Unfit(rejected.to_string()))?;
+        self.keep(first).await.map_err(|error| NotDeployed::Refused(format!("{error:#}")))
     }
 
-    async fn try_to_deploy(&self, job: &JobHandle, proposal: Proposal) -> Result<(), NotDeployed> {
-        let Proposal { module, file, .. } = proposal;
-        if self.kept.is_some() {
-            let kept = self.blocking(move |kept| kept.keep(&file.bytes)).await;
-            kept.map_err(|error| NotDeployed::Refused(format!("{error:#}")))?;
+    fn has_waves(&self, how: Manner) -> bool {
+        let is_canary = match how {
+            Manner::Configured => self.rollout.is_canary,
+            Manner::Canary => true,
+            Manner::All | Manner::Forced => false,
+        };
+        is_canary && !self.rollout.waves.is_empty()
+    }
+
+    fn deployed(&self, deployment: Deployment, modules: Vec<Module>) -> Deployed {
+        Deployed { deployment, modules, store: Arc::new(self.clone()) }
+    }
+
+    /// The module of the current version.
+    async fn current(&self, deployment: &Deployment, first: &Proposal) -> Result<Vec<Module>> {
+        if deployment.current == first.module.id().hex() {
+            return Ok(vec![first.module.clone()]);
         }
+        let current = shown(&self.name, &deployment.current);
+        let found = self.kept_module(&deployment.current).await;
+        Ok(vec![found.with_context(|| format!("{current} is to run, and this host does not have it"))?])
+    }
+
+    /// Tries a module out beside the running version and rolls it out. `handing_over` is called when the job gets it.
+    pub(super) async fn deploy(
+        &self,
+        job: &JobHandle,
+        proposal: &Proposal,
+        handing_over: impl FnOnce(),
+    ) -> Result<(), NotDeployed> {
+        let module = &proposal.module;
         let lately = job.lately().await.ok_or(NotDeployed::Stopping)?;
         if lately.module.id() != module.id() {
             let spec = TaskSpec { sources: lately.sources, ..(*self.spec).clone() };
-            let tried = self.admission.try_out(&module, &spec, Some((lately.module, lately.recent))).await;
-            tried.map_err(|rejected| NotDeployed::Refused(rejected.to_string()))?;
+            let tried = self.admission.try_out(module, &spec, Some((lately.module, lately.recent))).await;
+            if let Err(rejected) = tried {
+                // A restart does not try it again.
+                self.propose(proposal).await;
+                return Err(NotDeployed::Unfit(rejected.to_string()));
+            }
         }
-        job.deploy(module).await.map_err(|refused| match refused {
+        self.keep(proposal).await.map_err(|error| NotDeployed::Refused(format!("{error:#}")))?;
+        handing_over();
+        let result = job.deploy_as(module.clone(), proposal.file.how).await.map_err(|refused| match refused {
             Refused::Because(reason) => NotDeployed::Refused(reason),
             Refused::Stopping => NotDeployed::Stopping,
-        })
-    }
-
-    /// Remembers that it is settled whether this module runs. Not before: a host that dies while it tries a module out
-    /// has to begin again with it.
-    async fn note(&self, module: &Module) {
-        if self.kept.is_none() {
-            return;
+        });
+        // Not before it is written down: what a crash or a stop cuts short, the next start takes up.
+        if !matches!(result, Err(NotDeployed::Stopping)) {
+            self.propose(proposal).await;
         }
-        let id = module.id().hex();
-        if let Err(error) = self.blocking(move |kept| kept.propose(&id)).await {
-            let (job, module) = (&self.name, module.id());
-            warn!(%job, %module, error = format!("{error:#}"), "the next start will try this module out again");
-        }
+        result
     }
 
     /// Goes back, or on, to a version that is kept, at once. It is named by the first digits of its hash, as lists show
     /// them.
     pub(super) async fn switch_to(&self, job: &JobHandle, to: &str) -> Result<(), String> {
         let module = self.named(to).await.map_err(|error| format!("{error:#}"))?;
-        job.switch_to(module).await.map_err(|refused| refused.to_string())
+        job.deploy_as(module, Manner::Forced).await.map_err(|refused| refused.to_string())
     }
 
     async fn named(&self, to: &str) -> Result<Module> {
@@ -193,41 +232,30 @@ impl Versions {
         let versions = self.blocking(|kept| kept.versions()).await?;
         let mut found = versions.into_iter().filter(|version| version.module.starts_with(&digits));
         match (found.next(), found.next()) {
-            (Some(version), None) => self.module(&version.module).await,
+            (Some(version), None) => self.kept_module(&version.module).await,
             (Some(_), Some(_)) => bail!("{to} names more than one version: give more digits"),
             (None, _) => bail!("{to} is not kept here; `shardmill versions {}` shows those that are", self.name),
         }
     }
 
-    /// What another host has written since a revision, with the modules of it that are here.
-    pub(super) async fn written_after(&self, revision: u64) -> Result<Option<(Deployment, Vec<Module>)>> {
+    /// What another host has written since a revision.
+    pub(super) async fn written_after(&self, revision: u64) -> Result<Option<Deployment>> {
         if self.kept.is_none() {
             return Ok(None);
         }
         let written = self.blocking(|kept| kept.read()).await?;
-        let Some(deployment) = written.filter(|written| written.revision > revision) else { return Ok(None) };
-        let modules = self.modules(&deployment).await?;
-        Ok(Some((deployment, modules)))
+        Ok(written.filter(|written| written.revision > revision))
     }
 
-    /// The modules that a deployment names. Whether one that is not here is needed, the job knows.
-    async fn modules(&self, deployment: &Deployment) -> Result<Vec<Module>> {
-        let mut modules = Vec::new();
-        for id in deployment.modules() {
-            match self.module(id).await {
-                Ok(module) => modules.push(module),
-                Err(error) => {
-                    warn!(job = %self.name, module = id, error = format!("{error:#}"), "a version is not here")
-                }
-            }
-        }
-        Ok(modules)
-    }
-
-    async fn module(&self, id: &ModuleId) -> Result<Module> {
+    async fn kept_module(&self, id: &ModuleId) -> Result<Module> {
         let wanted = id.clone();
         let wasm = self.blocking(move |kept| kept.module(&wanted)).await?;
-        let wasm = wasm.with_context(|| format!("the bytes of version {id} are not kept here"))?;
+        let wasm = wasm.with_context(|| {
+            let version = shown(&self.name, id);
+            format!(
+                "the bytes of {version} are not kept here; put them into the task directory, or deploy another version"
+            )
+        })?;
         Ok(self.admission.admit(&self.name, wasm).await?.module)
     }
 
@@ -239,6 +267,26 @@ impl Versions {
             Err(WriteError::Failed(reason)) => Err(std::io::Error::other(reason)),
         })
         .await
+    }
+
+    async fn keep(&self, proposal: &Proposal) -> Result<()> {
+        if self.kept.is_none() {
+            return Ok(());
+        }
+        let file = Arc::clone(&proposal.file);
+        let kept = self.blocking(move |kept| kept.keep(&file.bytes)).await;
+        kept.map(drop).with_context(|| format!("{} cannot be kept for a way back", proposal.module.id()))
+    }
+
+    /// Notes that it had its chance. Without the note it is tried once more, which does no harm.
+    async fn propose(&self, proposal: &Proposal) {
+        if self.kept.is_none() {
+            return;
+        }
+        let id = proposal.module.id().hex();
+        if let Err(error) = self.blocking(move |kept| kept.propose(&id)).await {
+            warn!(job = %self.name, module = %proposal.module.id(), "{error:#}");
+        }
     }
 
     async fn blocking<R: Send + 'static>(
@@ -256,4 +304,8 @@ impl Begun {
     fn with(deployed: Deployed) -> Self {
         Self { deployed, is_to_deploy: false, refused: None }
     }
+}
+
+fn was_rolled_back(reason: &str) -> String {
+    format!("it was rolled back before: {reason}")
 }

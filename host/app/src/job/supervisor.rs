@@ -156,10 +156,10 @@ impl Supervisor {
 
     fn commanded(&mut self, command: Command) {
         match command {
-            Command::Deploy { module, forced, answer } => self.versions.deploy(module, forced, answer),
+            Command::Deploy { module, how, answer } => self.versions.deploy(module, how, answer),
             Command::Promote { answer } => self.versions.promote(answer),
-            Command::RollBack { answer } => self.versions.roll_back(answer),
-            Command::Changed { deployment, modules } => self.versions.changed(deployment, modules),
+            Command::RollBack { version, answer } => self.versions.roll_back(version, answer),
+            Command::Changed { deployment } => self.versions.changed(deployment),
             Command::Lately { answer } => {
                 if let Some(module) = self.versions.current() {
                     drop(self.control.send(Control::Lately(module, answer)));

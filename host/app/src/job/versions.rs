@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use shardmill_core::leases::{Epoch, Millis};
+use shardmill_core::module::shown;
 use shardmill_core::position::Checkpoint;
-use shardmill_core::rollout::{Action, Deployment, Event, ModuleId, Outcome, RequestId, Rollout, Settings, WriteError};
+use shardmill_core::rollout::{
+    Action, Deployment, Event, Manner, ModuleId, Outcome, RequestId, Rollout, Settings, WriteError,
+};
 use shardmill_core::run_loop::{self, InstanceId, SourceId};
 use shardmill_runtime::{Interrupter, Module, TaskSpec};
 use tokio::sync::{mpsc, oneshot};
@@ -30,6 +33,12 @@ pub trait DeploymentStore: Send + Sync {
     /// [`WriteError::Changed`] with what is written if another host was first; [`WriteError::Failed`] if it cannot be
     /// written.
     fn write(&self, deployment: &Deployment) -> Result<(), WriteError>;
+
+    /// The module of a version that another host began. May block.
+    ///
+    /// # Errors
+    /// When it is not on this host and cannot be had.
+    fn module(&self, id: &ModuleId) -> Result<Module, String>;
 }
 
 /// For jobs that begin anew with the module that they are started with.
@@ -39,12 +48,17 @@ impl DeploymentStore for NoStore {
     fn write(&self, _: &Deployment) -> Result<(), WriteError> {
         Ok(())
     }
+
+    fn module(&self, _: &ModuleId) -> Result<Module, String> {
+        Err("its module is not on this host".to_owned())
+    }
 }
 
 /// What a job begins with.
 pub struct Deployed {
     pub deployment: Deployment,
-    /// Those that [`Deployment::modules`] names, as far as they are here. The current one has to be.
+    /// Those that [`Deployment::modules`] names, as far as they are at hand; others are got from the store when they are
+    /// needed. The current one has to be.
     pub modules: Vec<Module>,
     pub store: Arc<dyn DeploymentStore>,
 }
@@ -81,6 +95,8 @@ struct Assignment {
 }
 
 pub(super) struct Versions {
+    /// The module's name.
+    job: String,
     rollout: Rollout,
     modules: HashMap<ModuleId, Module>,
     spec: TaskSpec,
@@ -119,9 +135,11 @@ impl Versions {
     /// The instance of the current version is in the task thread already; `done` takes what [`Versions::done`] wants back.
     pub(super) fn new(parts: Parts, first: Interrupter, done: mpsc::UnboundedSender<Done>) -> Self {
         let Parts { settings, drain, deployed, spec, control, status, clock } = parts;
+        let job = deployed.modules.first().map(|module| module.id().name().to_owned()).unwrap_or_default();
         let modules = deployed.modules.into_iter().map(|module| (module.id().hex(), module)).collect();
         let mut this = Self {
-            rollout: Rollout::new(settings, deployed.deployment),
+            job,
+            rollout: Rollout::new(clock.now(), settings, deployed.deployment),
             modules,
             spec,
             store: deployed.store,
@@ -167,8 +185,7 @@ impl Versions {
     }
 
     fn is_judging(&self) -> bool {
-        let Deployment { candidate, previous, .. } = self.rollout.deployment();
-        candidate.is_some() || previous.as_ref().is_some_and(|previous| self.clock.now() < previous.warm_until)
+        self.rollout.is_watching(self.clock.now())
     }
 
     /// The module of the current version.
@@ -176,11 +193,11 @@ impl Versions {
         self.modules.get(&self.rollout.deployment().current).cloned()
     }
 
-    pub(super) fn deploy(&mut self, module: Module, forced: bool, answer: Answer) {
+    pub(super) fn deploy(&mut self, module: Module, how: Manner, answer: Answer) {
         let id = module.id().hex();
         self.modules.insert(id.clone(), module);
         let request = self.request(answer);
-        self.on(Event::Deploy { request, module: id, forced });
+        self.on(Event::Deploy { request, module: id, how });
     }
 
     pub(super) fn promote(&mut self, answer: Answer) {
@@ -188,13 +205,12 @@ impl Versions {
         self.on(Event::Promote { request });
     }
 
-    pub(super) fn roll_back(&mut self, answer: Answer) {
+    pub(super) fn roll_back(&mut self, version: Option<String>, answer: Answer) {
         let request = self.request(answer);
-        self.on(Event::RollBack { request });
+        self.on(Event::RollBack { request, version });
     }
 
-    pub(super) fn changed(&mut self, deployment: Deployment, modules: Vec<Module>) {
-        self.modules.extend(modules.into_iter().map(|module| (module.id().hex(), module)));
+    pub(super) fn changed(&mut self, deployment: Deployment) {
         self.on(Event::Changed(deployment));
     }
 
@@ -232,6 +248,7 @@ impl Versions {
         match done {
             Done::Built(instance, built) => {
                 let result = built.map(|ready| {
+                    self.modules.insert(ready.module.id().hex(), ready.module.clone());
                     self.interrupters.insert(instance, ready.interrupter.clone());
                     self.spares.insert(instance, ready);
                 });
@@ -245,12 +262,14 @@ impl Versions {
         for action in self.rollout.on(self.clock.now(), event) {
             self.act(action);
         }
+        let rollout = &self.rollout;
+        self.modules.retain(|module, _| rollout.needs(module));
         self.show();
     }
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Build { instance, module } => self.build(instance, &module),
+            Action::Build { instance, module } => self.build(instance, module),
             Action::Write(deployment) => self.write(deployment),
             Action::Assign { source, instance } => {
                 self.hand_over(instance);
@@ -277,14 +296,15 @@ impl Versions {
         drop(self.control.send(Control::Loop(event)));
     }
 
-    fn build(&self, instance: InstanceId, module: &ModuleId) {
-        let (module, spec, done) = (self.modules.get(module).cloned(), self.spec.clone(), self.done.clone());
+    fn build(&self, instance: InstanceId, id: ModuleId) {
+        let (module, spec, done) = (self.modules.get(&id).cloned(), self.spec.clone(), self.done.clone());
+        let store = Arc::clone(&self.store);
         tokio::task::spawn_blocking(move || {
             let ready = |module: Module| {
                 let instance = instantiate(&module, &spec).map_err(|error| error.to_string())?;
                 Ok(Box::new(Ready { module, instance, interrupter: Interrupter::default() }))
             };
-            let built = module.ok_or("its module is not on this host".to_owned()).and_then(ready);
+            let built = module.map_or_else(|| store.module(&id), Ok).and_then(ready);
             // The supervisor is gone when the job is.
             drop(done.send(Done::Built(instance, built)));
         });
@@ -338,19 +358,25 @@ impl Versions {
             Outcome::TookOver { module } => format!("{} took over", self.name(module)),
             Outcome::RolledBack { module, reason } => format!("{} was rolled back: {reason}", self.name(module)),
             Outcome::NotWarm { module, reason } => {
-                format!("there is no way back to {}: it cannot be built any more: {reason}", self.name(module))
+                format!("there is no way back to {}, it cannot be started: {reason}", self.name(module))
             }
-            Outcome::Unwritten { reason } => format!("the roll-back is not written down: {reason}"),
+            Outcome::Unwritten { reason } => {
+                format!("a roll-back holds on this host only, until it can be written down: {reason}")
+            }
         };
         match outcome {
             Outcome::Wave { .. } | Outcome::TookOver { .. } => info!("{text}"),
             _ => warn!("{text}"),
         }
-        self.status.update(|status| status.rollout.last = Some(text));
+        self.status.update(|status| {
+            status.rollout.rolled_back += u64::from(matches!(outcome, Outcome::RolledBack { .. }));
+            status.rollout.last = Some(text);
+        });
     }
 
     fn name(&self, module: &ModuleId) -> String {
-        self.modules.get(module).map_or_else(|| module.clone(), |module| module.id().to_string())
+        let known = self.modules.get(module);
+        known.map_or_else(|| shown(&self.job, module), |module| module.id().to_string())
     }
 
     /// Shows where the rollout stands.

@@ -137,6 +137,7 @@ impl Instances {
             status.processed += returned.processed as u64;
             status.sent += self.outputs.len() as u64;
             status.failed_calls += u64::from(returned.error.is_some());
+            status.traps += u64::from(returned.error.as_ref().is_some_and(|error| error.class == FailureClass::Trap));
             if let Some(shard) = status.shards.get_mut(&source) {
                 shard.waiting = shard.waiting.saturating_sub(returned.processed as u64);
             }

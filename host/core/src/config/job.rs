@@ -327,6 +327,8 @@ pub struct BatchLimits {
 /// How a new version of the module replaces the one that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rollout {
+    /// Whether it gets some shards first, unless its deploy says otherwise.
+    pub is_canary: bool,
     /// What a candidate has before it takes over; empty: it takes over at once.
     pub waves: Vec<Wave>,
     /// How long each wave is watched.

@@ -111,7 +111,8 @@ fn rollout(settings: &mut Settings<'_>) -> Rollout {
     let is_canary = settings.text("task.rollout").is_some_and(|how| how.eq_ignore_ascii_case("canary"));
     let waves = settings.text("task.rollout.waves").unwrap_or_default();
     Rollout {
-        waves: if is_canary { value::waves(&waves).unwrap_or_default() } else { Vec::new() },
+        is_canary,
+        waves: value::waves(&waves).unwrap_or_default(),
         bake: settings.millis("task.rollout.bake.ms"),
         drain: settings.millis("task.rollout.drain.ms"),
     }

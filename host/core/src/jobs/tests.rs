@@ -140,8 +140,42 @@ fn a_removed_module_keeps_its_job_unless_the_configuration_says_stop() {
     assert_eq!(jobs.on(1, module(V1)), []);
     assert_eq!(jobs.on(2, gone(OnDelete::Stop)), [stop()]);
     assert_eq!(jobs.on(3, ended(End::Stopped)), []);
-    assert_eq!(state(&jobs), State::Waiting);
-    assert_eq!(jobs.on(4, module(V1)), [start(V1)], "it is back");
+    assert!(jobs.get(NAME).is_none(), "nobody waits for it");
+    assert_eq!(jobs.on(4, configured(1)), []);
+    assert_eq!(jobs.on(4, module(V1)), [admit(V1)], "it is back");
+    assert_eq!(jobs.on(4, admitted(V1)), [start(V1)]);
+}
+
+/// A host that waits for a module that somebody took away would never be ready.
+#[test]
+fn a_module_that_never_ran_is_forgotten_with_its_file() {
+    for answer in [rejected(V1), admitted(V1)] {
+        let mut jobs = Jobs::default();
+        assert_eq!(jobs.on(0, Event::Misconfigured { name: name(), reason: "typo".to_owned() }), []);
+        assert_eq!(jobs.on(0, module(V1)), [admit(V1)]);
+        assert_eq!(jobs.on(1, gone(OnDelete::Keep)), []);
+        assert!(jobs.get(NAME).is_none());
+        assert_eq!(jobs.on(2, answer), [], "too late");
+        assert!(jobs.get(NAME).is_none());
+    }
+}
+
+/// It did not start, or did worse than the running version, with the configuration that there was.
+#[test]
+fn a_module_that_does_not_go_with_the_configuration_is_tried_with_the_next() {
+    let mut jobs = running();
+    assert_eq!(jobs.on(1, module(V2)), [admit(V2)]);
+    assert_eq!(jobs.on(2, admitted(V2)), [deploy(V2)]);
+    let unfit = Event::Unfit { name: name(), id: V2, reason: "init".to_owned() };
+    assert_eq!(jobs.on(3, unfit), []);
+    assert!(jobs.get(NAME).and_then(Job::rejected).is_some());
+    jobs.on(4, ended(End::Failed("unreachable".to_owned())));
+    assert_eq!(jobs.on(jobs.wake_at(), Event::Tick), [start(V2)], "the same configuration: it is not tried again");
+    assert_eq!(jobs.on(2_000, configured(2)), [stop()]);
+    assert_eq!(jobs.get(NAME).and_then(Job::rejected), None);
+    assert_eq!(jobs.on(2_001, ended(End::Stopped)), [start(V2), deploy(V2)]);
+    assert_eq!(jobs.on(2_002, configured(3)), [stop()]);
+    assert_eq!(jobs.on(2_003, ended(End::Stopped)), [start(V2)]);
 }
 
 #[test]

@@ -45,8 +45,30 @@ pub struct Candidate {
     pub wave: usize,
     /// When the wave began. Unix time in milliseconds.
     pub since: Millis,
-    /// The shards that it processes, by the names that the host gives them.
+    /// The shards that it processes, by the names that the hosts give them.
     pub shards: BTreeSet<String>,
+    /// The other shards that hosts named: with those above, what a wave is a share of.
+    #[serde(default)]
+    pub others: BTreeSet<String>,
+}
+
+impl Candidate {
+    /// Whether it is decided which version processes a shard.
+    pub(super) fn knows(&self, shard: &str) -> bool {
+        self.shards.contains(shard) || self.others.contains(shard)
+    }
+
+    /// A shard goes where all of its parents are; where they are not together, it is the current version's.
+    pub(super) fn inherit(&mut self, child: &str, parents: &[String]) {
+        let inherits = !parents.is_empty() && parents.iter().all(|parent| self.shards.contains(parent));
+        if self.knows(child) {
+            return;
+        }
+        // They count no more, so that a wave does not grow by a reshard. Those above are kept: a parent may be read again.
+        self.others.retain(|shard| !parents.contains(shard));
+        let side = if inherits { &mut self.shards } else { &mut self.others };
+        side.insert(child.to_owned());
+    }
 }
 
 /// A version that was found bad.
@@ -86,13 +108,12 @@ impl Deployment {
         Some(&found.reason)
     }
 
-    /// A new candidate begins with these shards, in addition to those of a candidate that it replaces.
-    pub(super) fn begin(&mut self, now: Millis, module: ModuleId, shards: BTreeSet<String>) {
+    /// A new candidate begins, with the wave and the shards of one that it replaces.
+    pub(super) fn begin(&mut self, now: Millis, module: ModuleId) {
         self.forgive(&module);
         let earlier = self.candidate.take();
-        let wave = earlier.as_ref().map_or(0, |candidate| candidate.wave);
-        let shards = earlier.map(|candidate| candidate.shards).unwrap_or_default().into_iter().chain(shards).collect();
-        self.candidate = Some(Candidate { module, wave, since: now, shards });
+        let (wave, shards, others) = earlier.map(|it| (it.wave, it.shards, it.others)).unwrap_or_default();
+        self.candidate = Some(Candidate { module, wave, since: now, shards, others });
     }
 
     /// A version takes over every shard.

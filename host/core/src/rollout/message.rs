@@ -11,8 +11,10 @@ pub type RequestId = u64;
 /// What a rollout is told once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// Whether a new version is a candidate first, unless its deploy says otherwise.
+    pub is_canary: bool,
     /// How much of the shards each wave of a candidate has; with the last one behind it the candidate takes over. Empty:
-    /// a new version takes over at once.
+    /// every version takes over at once.
     pub waves: Vec<Wave>,
     /// How long a wave is watched before the next.
     pub bake: Millis,
@@ -20,11 +22,35 @@ pub struct Settings {
     pub keep_warm: Millis,
 }
 
-/// The share of a process's shards that a wave has; one at least.
+/// The share of a job's shards that a wave has; one at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wave {
     Shards(usize),
     Percent(usize),
+}
+
+impl Wave {
+    /// How many of so many shards.
+    pub(super) fn of(self, shards: usize) -> usize {
+        match self {
+            Self::Shards(count) => count.min(shards),
+            Self::Percent(percent) => (shards * percent).div_ceil(100),
+        }
+    }
+}
+
+/// How a version gets its shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// As [`Settings::is_canary`] says.
+    #[default]
+    Configured,
+    /// In waves.
+    Canary,
+    /// All at once.
+    All,
+    /// All at once, even if it was found bad before.
+    Forced,
 }
 
 /// What happened.
@@ -33,16 +59,12 @@ pub enum Event {
     /// Time passed; see [`Rollout::wake_at`](super::Rollout::wake_at).
     Tick,
     /// A version is to be rolled out.
-    Deploy {
-        request: RequestId,
-        module: ModuleId,
-        /// Even if it was found bad before, and at once even if waves are configured.
-        forced: bool,
-    },
+    Deploy { request: RequestId, module: ModuleId, how: Manner },
     /// The candidate is to take over now.
     Promote { request: RequestId },
-    /// The candidate is to go; without one, the version before is to come back.
-    RollBack { request: RequestId },
+    /// The candidate is to go; without one, the version before is to come back. If `version`, by its first digits, is
+    /// named and is neither the candidate nor the current one, it is gone already.
+    RollBack { request: RequestId, version: Option<String> },
     /// The answer to [`Action::Build`].
     Built { instance: InstanceId, result: Result<(), String> },
     /// The answer to [`Action::Write`].

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::health::Health;
 use super::{
     Action, Change, Deployment, Instance, ModuleId, Outcome, Proposal, RequestId, Restarts, Rollout, Stage,
-    WAITING_MAX, WRITE_PAUSE, WRITES_MAX, Wave, WriteError, Writing,
+    WAITING_MAX, WRITE_PAUSE, WRITES_MAX, WriteError, Writing,
 };
 use crate::leases::Millis;
 use crate::run_loop::InstanceId;
@@ -47,14 +47,14 @@ impl Rollout {
         match change {
             Change::Begin { module } => {
                 if next.current != *module {
-                    next.begin(now, module.clone(), BTreeSet::new());
+                    next.begin(now, module.clone());
                     self.select(&mut next);
                 }
             }
             Change::Select => self.select(&mut next),
             Change::Inherit(children) => {
                 if let Some(candidate) = &mut next.candidate {
-                    candidate.shards.extend(children.iter().cloned());
+                    children.iter().for_each(|(child, parents)| candidate.inherit(child, parents));
                 }
             }
             Change::Wave { module, wave } => match &mut next.candidate {
@@ -78,20 +78,24 @@ impl Rollout {
         Some(next)
     }
 
-    /// Adds shards of this process to the candidate's, as many as its wave wants.
+    /// Names the shards of this process, and gives the candidate as many of them as its wave wants: a share of all that
+    /// are named, and no more than the same share of this process's own.
     fn select(&self, next: &mut Deployment) {
         let Some(candidate) = &mut next.candidate else {
             return;
         };
         let own: BTreeSet<&String> = self.sources.values().map(|source| &source.shard).collect();
-        let wanted = match self.settings.waves.get(candidate.wave) {
-            Some(Wave::Shards(count)) => (*count).min(own.len()),
-            Some(Wave::Percent(percent)) => (own.len() * percent).div_ceil(100),
-            None => 0,
+        let (has, rest): (Vec<&String>, Vec<&String>) =
+            own.into_iter().partition(|shard| candidate.shards.contains(*shard));
+        candidate.others.extend(rest.iter().copied().cloned());
+        let Some(wave) = self.settings.waves.get(candidate.wave) else {
+            return;
         };
-        let has = own.iter().filter(|shard| candidate.shards.contains(**shard)).count();
-        let more: Vec<String> = own.into_iter().filter(|shard| !candidate.shards.contains(*shard)).cloned().collect();
-        candidate.shards.extend(more.into_iter().take(wanted.saturating_sub(has)));
+        let all = wave.of(candidate.shards.len() + candidate.others.len()).saturating_sub(candidate.shards.len());
+        let own = wave.of(has.len() + rest.len()).saturating_sub(has.len());
+        for shard in rest.into_iter().take(all.min(own)) {
+            candidate.shards.extend(candidate.others.take(shard));
+        }
     }
 
     pub(super) fn written(&mut self, now: Millis, result: Result<(), WriteError>) {
@@ -99,7 +103,7 @@ impl Rollout {
             return;
         };
         match result {
-            Ok(()) => self.take_effect(writing.next, &writing.proposal),
+            Ok(()) => self.take_effect(now, writing.next, &writing.proposal),
             Err(WriteError::Changed(other)) => {
                 self.changed(now, *other);
                 if writing.attempts < WRITES_MAX {
@@ -122,7 +126,7 @@ impl Rollout {
             self.actions.push(Action::Tell(Outcome::Unwritten { reason }));
             // The next change takes it along.
             let next = Deployment { revision: self.deployment.revision, ..writing.next };
-            self.take_effect(next, &writing.proposal);
+            self.take_effect(now, next, &writing.proposal);
         } else {
             self.end(&writing.proposal, Err(format!("it cannot be written down: {reason}")));
         }
@@ -138,7 +142,7 @@ impl Rollout {
         }
     }
 
-    fn take_effect(&mut self, next: Deployment, proposal: &Proposal) {
+    fn take_effect(&mut self, now: Millis, next: Deployment, proposal: &Proposal) {
         let outcome = match &proposal.change {
             Change::RollBack { module, reason } => {
                 Some(Outcome::RolledBack { module: module.clone(), reason: reason.clone() })
@@ -149,7 +153,7 @@ impl Rollout {
             }),
             Change::Select | Change::Inherit(_) => None,
         };
-        self.adopt(next);
+        self.adopt(now, next);
         self.actions.extend(outcome.map(Action::Tell));
         self.end(proposal, Ok(()));
     }
@@ -162,20 +166,26 @@ impl Rollout {
             deployment.candidate.as_ref().map(|candidate| (candidate.module.clone(), candidate.wave))
         };
         let is_new = wave(&other).is_some() && wave(&other) != wave(&self.deployment);
-        self.adopt(other);
-        // A wave that began elsewhere has shards of this process, too. Only now: those that come later, as all do after a
-        // restart, stay with the version that they had.
+        self.adopt(now, other);
+        // A wave that began elsewhere has shards of this process, too.
         if is_new && self.writing.is_none() {
             self.propose(now, Change::Select, None);
         }
     }
 
-    fn adopt(&mut self, next: Deployment) {
+    fn adopt(&mut self, now: Millis, next: Deployment) {
         if next.current != self.deployment.current {
             let old =
                 self.instances.values().find(|instance| instance.used && instance.module == self.deployment.current);
             self.baseline = old.map(|instance| instance.health).unwrap_or_default();
             self.is_cold = false;
+        }
+        let wave = |deployment: &Deployment| deployment.candidate.as_ref().map(|it| (it.module.clone(), it.wave));
+        if wave(&next) != wave(&self.deployment) {
+            self.wave_since = now;
+        }
+        if next.previous != self.deployment.previous {
+            self.warm_until = now + self.settings.keep_warm;
         }
         self.deployment = next;
     }
@@ -209,7 +219,7 @@ impl Rollout {
     pub(super) fn baked_at(&self) -> Option<Millis> {
         let candidate = self.deployment.candidate.as_ref()?;
         self.ready_instance(&candidate.module)?;
-        Some((candidate.since + self.settings.bake).max(self.quiet_until))
+        Some((self.wave_since + self.settings.bake).max(self.quiet_until))
     }
 
     /// Instances that gave up get a successor, or the job ends.
@@ -281,7 +291,7 @@ impl Rollout {
     }
 
     /// Versions that are about to be needed: a change to them is being written.
-    fn coming(&self) -> Vec<ModuleId> {
+    pub(super) fn coming(&self) -> Vec<ModuleId> {
         let proposals = self.writing.iter().map(|writing| &writing.proposal).chain(&self.waiting);
         let module = |proposal: &Proposal| match &proposal.change {
             Change::Begin { module } | Change::TakeOver { module } => Some(module.clone()),

@@ -3,6 +3,7 @@
 
 mod bench;
 mod canary;
+mod hosts;
 mod probation;
 mod sim;
 mod stores;

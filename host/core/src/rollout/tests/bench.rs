@@ -1,7 +1,7 @@
 //! A rollout driven by hand. Actions are shown as short text, so that a test reads as a protocol.
 
 use crate::leases::Millis;
-use crate::rollout::{Action, Deployment, Event, Health, Outcome, Rollout, Settings, Wave, WriteError};
+use crate::rollout::{Action, Deployment, Event, Health, Manner, Outcome, Rollout, Settings, Wave, WriteError};
 use crate::run_loop::{InstanceId, SourceId};
 
 pub(super) const BAKE: Millis = 1_000;
@@ -61,8 +61,8 @@ impl Bench {
     }
 
     pub(super) fn with(waves: &[Wave], deployment: Deployment) -> Self {
-        let settings = Settings { waves: waves.to_vec(), bake: BAKE, keep_warm: WARM };
-        let rollout = Rollout::new(settings, deployment.clone());
+        let settings = Settings { is_canary: true, waves: waves.to_vec(), bake: BAKE, keep_warm: WARM };
+        let rollout = Rollout::new(0, settings, deployment.clone());
         Self { rollout, now: 0, stored: deployment, writing: None }
     }
 
@@ -84,7 +84,15 @@ impl Bench {
     }
 
     pub(super) fn deploy(&mut self, request: u64, module: &str) -> Vec<String> {
-        self.on(Event::Deploy { request, module: module.to_owned(), forced: false })
+        self.deploy_as(request, module, Manner::Configured)
+    }
+
+    pub(super) fn deploy_as(&mut self, request: u64, module: &str, how: Manner) -> Vec<String> {
+        self.on(Event::Deploy { request, module: module.to_owned(), how })
+    }
+
+    pub(super) fn roll_back(&mut self, request: u64) -> Vec<String> {
+        self.on(Event::RollBack { request, version: None })
     }
 
     pub(super) fn built(&mut self, instance: InstanceId) -> Vec<String> {
@@ -119,7 +127,7 @@ impl Bench {
 
     /// A version takes over at once, and its predecessor is ready again.
     pub(super) fn replaced(&mut self, module: &str, instance: InstanceId) {
-        self.on(Event::Deploy { request: 0, module: module.to_owned(), forced: true });
+        self.deploy_as(0, module, Manner::Forced);
         self.built(instance);
         self.written();
         self.built(instance + 1);

@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, WARM};
 use crate::leases::Millis;
-use crate::rollout::{Event, Health};
+use crate::rollout::{Event, Health, Manner};
 
 const NONE: [&str; 0] = [];
 
@@ -35,7 +35,7 @@ fn a_version_whose_init_fails_changes_nothing() {
 fn a_second_deploy_replaces_the_one_that_is_being_built() {
     let mut bench = Bench::new(&[], 1);
     bench.deploy(1, "v2");
-    assert_eq!(bench.deploy(2, "v3"), ["refused 1: replaced by a later deploy", "build 2 v3"]);
+    assert_eq!(bench.deploy(2, "v3"), ["refused 1: a later version was deployed before this one ran", "build 2 v3"]);
     assert_eq!(bench.built(1), ["route retire 1"], "nobody needs it any more");
     assert_eq!(bench.built(2), ["write v3, before v1"]);
     assert_eq!(bench.written(), ["tookover", "done 2", "route 0>2 retire 0", "build 3 v1"]);
@@ -61,10 +61,7 @@ fn a_version_on_probation_that_gives_up_goes_back_to_the_one_before() {
     assert_eq!(bench.gave_up(1), ["write v1, bad v2"]);
     assert_eq!(bench.gave_up(1), NONE, "it is on its way");
     assert_eq!(bench.written(), ["rolled back v2: broken", "route 0>2 1>2 retire 1"]);
-    assert_eq!(
-        bench.deploy(1, "v2"),
-        ["refused 1: this version was rolled back before: broken; roll back to it by name to try it again"]
-    );
+    assert_eq!(bench.deploy(1, "v2"), ["refused 1: it was rolled back before: broken"]);
     assert_eq!(bench.gave_up(2), ["give up 2"], "there is nothing before it");
 }
 
@@ -150,17 +147,17 @@ fn after_its_time_the_version_before_is_dropped() {
     assert_eq!(bench.at(WARM), ["route retire 2"]);
     assert_eq!(bench.rollout.wake_at(), Millis::MAX);
     assert_eq!(bench.gave_up(1), ["give up 1"]);
-    let late = "the previous version is not ready any more; name it to roll back to it";
-    assert_eq!(bench.on(Event::RollBack { request: 5 }), [format!("refused 5: {late}")]);
+    let late = "the version before it is not kept ready any more; name it with --to to go back to it";
+    assert_eq!(bench.roll_back(5), [format!("refused 5: {late}")]);
 }
 
 #[test]
 fn a_rollback_by_hand_goes_to_the_version_before() {
     let mut bench = Bench::new(&[], 1);
-    assert_eq!(bench.on(Event::RollBack { request: 1 }), ["refused 1: there is no previous version"]);
+    assert_eq!(bench.roll_back(1), ["refused 1: there is no version before it"]);
     bench.replaced("v2", 1);
-    assert_eq!(bench.on(Event::RollBack { request: 2 }), ["write v1, bad v2"]);
-    assert_eq!(bench.written(), ["rolled back v2: rolled back by hand", "done 2", "route 0>2 retire 1"]);
+    assert_eq!(bench.roll_back(2), ["write v1, bad v2"]);
+    assert_eq!(bench.written(), ["rolled back v2: somebody asked for it", "done 2", "route 0>2 retire 1"]);
 }
 
 /// By name a version comes back even from quarantine; the instance that is ready is the one that is used.
@@ -170,8 +167,7 @@ fn a_named_version_takes_over_even_from_quarantine() {
     bench.replaced("v2", 1);
     bench.gave_up(1);
     bench.written();
-    let forced = Event::Deploy { request: 3, module: "v2".to_owned(), forced: true };
-    assert_eq!(bench.on(forced), ["build 3 v2"]);
+    assert_eq!(bench.deploy_as(3, "v2", Manner::Forced), ["build 3 v2"]);
     assert_eq!(bench.built(3), ["write v2, before v1"], "forgiven");
 }
 
@@ -179,7 +175,7 @@ fn a_named_version_takes_over_even_from_quarantine() {
 fn a_rollback_while_a_version_is_being_built_ends_that() {
     let mut bench = Bench::new(&[], 1);
     bench.deploy(1, "v2");
-    assert_eq!(bench.on(Event::RollBack { request: 2 }), ["refused 1: rolled back by hand", "done 2"]);
+    assert_eq!(bench.roll_back(2), ["refused 1: somebody asked for it", "done 2"]);
     assert_eq!(bench.built(1), ["route retire 1"]);
 }
 

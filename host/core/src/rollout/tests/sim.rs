@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use crate::dice::{Dice, histories};
 use crate::leases::Millis;
-use crate::rollout::{Deployment, Event, Settings, Wave};
+use crate::rollout::{Deployment, Event, Manner, Settings, Wave};
 use process::{Ended, Process};
 use shard::Shard;
 
@@ -54,6 +54,11 @@ fn fault(module: &str) -> Fault {
     }
 }
 
+/// What every history ends with.
+fn last() -> Event {
+    Event::Deploy { request: 0, module: "v600".to_owned(), how: Manner::Forced }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -77,7 +82,7 @@ impl World {
             stored: Deployment::first("v0".to_owned()),
             shards,
             may_repeat: false,
-            settings: Settings { waves, bake: 500, keep_warm: 5_000 },
+            settings: Settings { is_canary: true, waves, bake: 500, keep_warm: 5_000 },
             log: Vec::new(),
             versions: 0,
         }
@@ -118,11 +123,15 @@ impl World {
             90..93 => {
                 self.versions += 1;
                 let module = format!("v{}", self.versions);
-                let forced = self.dice.chance(20);
-                process.ask(self, Event::Deploy { request: self.versions, module, forced });
+                let how = match self.dice.below(10) {
+                    0 | 1 => Manner::Forced,
+                    2 => Manner::All,
+                    _ => Manner::Configured,
+                };
+                process.ask(self, Event::Deploy { request: self.versions, module, how });
             }
             93 => process.ask(self, Event::Promote { request: 0 }),
-            94 => process.ask(self, Event::RollBack { request: 0 }),
+            94 => process.ask(self, Event::RollBack { request: 0, version: None }),
             95 => process.pause(self),
             96 => {
                 let shard = self.dice.index(self.shards.len());
@@ -138,11 +147,16 @@ impl World {
     /// A good version takes over, and everything is processed.
     fn wind_down(&mut self, mut process: Process) {
         process.resume(self);
-        process.ask(self, Event::Deploy { request: 0, module: "v600".to_owned(), forced: true });
+        process.refused = false;
+        process.ask(self, last());
         for _ in 0..STEPS_MAX {
             if process.ended.is_some() {
                 process = self.kill(process);
-                process.ask(self, Event::Deploy { request: 0, module: "v600".to_owned(), forced: true });
+                process.ask(self, last());
+            }
+            // A store that fails for long refuses.
+            if std::mem::take(&mut process.refused) {
+                process.ask(self, last());
             }
             if process.progress(self) {
                 continue;

@@ -1,7 +1,9 @@
 //! Writes that fail, and other hosts that write.
 
 use super::bench::{Bench, describe};
-use crate::rollout::{Deployment, Event, Wave, WriteError};
+use std::collections::BTreeSet;
+
+use crate::rollout::{Candidate, Deployment, Event, Wave, WriteError};
 
 const NONE: [&str; 0] = [];
 
@@ -15,6 +17,12 @@ fn other(stored: &Deployment, change: impl FnOnce(&mut Deployment)) -> Deploymen
     other.revision += 1;
     change(&mut other);
     other
+}
+
+/// A candidate `v2` with one shard.
+fn begin(deployment: &mut Deployment, shard: &str) {
+    let (module, shards, others) = ("v2".to_owned(), [shard.to_owned()].into(), BTreeSet::new());
+    deployment.candidate = Some(Candidate { module, wave: 0, since: 0, shards, others });
 }
 
 #[test]
@@ -57,7 +65,7 @@ fn a_rollback_takes_effect_even_if_it_cannot_be_written() {
 #[test]
 fn a_host_follows_what_another_wrote() {
     let mut bench = Bench::new(&[Wave::Percent(50)], 2);
-    let canary = other(&bench.stored, |next| next.begin(0, "v2".to_owned(), ["z".to_owned()].into()));
+    let canary = other(&bench.stored, |next| begin(next, "z"));
     bench.stored = canary.clone();
     // Its own shards as well, as many as the wave wants.
     assert_eq!(bench.on(Event::Changed(canary)), ["write v1, v2 in wave 0 on a z", "build 1 v2"]);

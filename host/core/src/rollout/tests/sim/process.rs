@@ -52,6 +52,8 @@ pub(super) struct Process {
     processed: BTreeMap<SourceId, u64>,
     outputs: Vec<(SourceId, u64)>,
     paused: bool,
+    /// A request was answered with no.
+    pub(super) refused: bool,
     /// On its way from the run loop to the rollout.
     told: VecDeque<rollout::Event>,
 }
@@ -63,7 +65,7 @@ impl Process {
         let mut process = Self {
             run_loop: RunLoop::new(world.now, SETTINGS),
             modules: BTreeMap::from([(FIRST_INSTANCE, stored.current.clone())]),
-            rollout: Rollout::new(world.settings.clone(), stored),
+            rollout: Rollout::new(world.now, world.settings.clone(), stored),
             ended: None,
             busy: None,
             builds: Vec::new(),
@@ -76,6 +78,7 @@ impl Process {
             processed: BTreeMap::new(),
             outputs: Vec::new(),
             paused: false,
+            refused: false,
             told: VecDeque::new(),
         };
         process.tell(world, Event::Added { instance: FIRST_INSTANCE });
@@ -305,7 +308,8 @@ impl Process {
             }
             Wanted::GiveUp { instance } => self.tell(world, Event::GiveUp { instance }),
             Wanted::Fail { .. } => self.ended = Some(Ended::Failed),
-            Wanted::Answer { .. } | Wanted::Tell(_) => {}
+            Wanted::Answer { result, .. } => self.refused |= result.is_err(),
+            Wanted::Tell(_) => {}
         }
     }
 
