@@ -289,7 +289,7 @@ async fn deploys_and_a_rollback_that_arrive_together_end_in_order() {
         tokio::join!(running.deploy(version("v3")), running.roll_back(None), running.deploy(version("v4")));
     producer.put(account.kinesis(), "lines", 400);
     // The third is replaced while it is built, or was quick.
-    let replaced = Err(Refused::Because("replaced by a later deploy".to_owned()));
+    let replaced = Err(Refused::Because("a later version was deployed before this one ran".to_owned()));
     assert!(third == Ok(()) || third == replaced, "{third:?}");
     assert_eq!((back, fourth), (Ok(()), Ok(())));
     until("half is on the last one", async || (count_on(&job, &version("v4")) == 2).then_some(())).await;
