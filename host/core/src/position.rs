@@ -191,6 +191,16 @@ pub enum Latest {
 }
 
 impl Latest {
+    /// What it stands for when the shard is first read so long after its first `contact`: once that is longer ago than
+    /// a later reading goes back, all of them begin there.
+    #[must_use]
+    pub fn at_start(self, now: u64, contact: Option<u64>) -> Self {
+        match (self, contact) {
+            (Self::Next, Some(contact)) if now.saturating_sub(contact) > LATEST_MARGIN => Self::Since(contact),
+            (latest, _) => latest,
+        }
+    }
+
     /// What it stands for in a reading that begins `now`; in those after it, nothing that this one saw is skipped.
     #[must_use]
     pub fn for_reading(&mut self, now: u64) -> Self {

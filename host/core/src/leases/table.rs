@@ -30,15 +30,17 @@ pub(super) struct Table {
     rows: BTreeMap<ShardId, Row>,
     /// Keys of rows that could not be read, and why. They are left alone, and nothing is decided as if they were not.
     unreadable: BTreeMap<ShardId, String>,
-    /// When the last strongly consistent scan was asked for.
-    certain_at: Option<Millis>,
+    /// Scans asked for so far, the one on its way included.
+    scans: u64,
+    /// The last of them that was answered and strongly consistent.
+    certain_scan: u64,
 }
 
 struct Row {
     lease: Lease,
-    /// When this row was first told of. Its parents' were there before it, if anybody gave them one: who gave it one may
-    /// not have known, so only a consistent scan that is asked for later tells that they have none.
-    told_first_at: Millis,
+    /// The scans asked for before this row was told of. That its parents have none, only a consistent one after these
+    /// tells: an earlier one may have passed the place before they were there, and who made this row may not have known.
+    scans_before: u64,
     /// When the counter was last seen to change, at first when the row was first seen.
     changed_at: Millis,
     /// When an answer last told what the row is.
@@ -60,7 +62,7 @@ impl Table {
                     row.lease.hash_range = row.lease.hash_range.or(lease.hash_range);
                     row
                 }
-                known => Row::seen(now, known.as_ref(), lease),
+                known => Row::seen(now, self.scans, known.as_ref(), lease),
             };
             self.rows.insert(row.lease.key.clone(), row);
         }
@@ -68,9 +70,14 @@ impl Table {
         self.rows.extend(unseen);
     }
 
-    /// The scan that was asked for at `asked_at` was strongly consistent.
-    pub(super) fn is_certain_since(&mut self, asked_at: Millis) {
-        self.certain_at = Some(asked_at);
+    /// A scan is asked for; the one before was answered.
+    pub(super) fn scan_begins(&mut self) {
+        self.scans += 1;
+    }
+
+    /// The scan that was answered now was strongly consistent.
+    pub(super) fn scan_was_consistent(&mut self) {
+        self.certain_scan = self.scans;
     }
 
     /// The rows of the same scan that could not be read.
@@ -87,7 +94,7 @@ impl Table {
     pub(super) fn learn(&mut self, now: Millis, mut lease: Lease) {
         let known = self.rows.get(&lease.key);
         lease.hash_range = lease.hash_range.or_else(|| known?.lease.hash_range.clone());
-        self.rows.insert(lease.key.clone(), Row::seen(now, known, lease));
+        self.rows.insert(lease.key.clone(), Row::seen(now, self.scans, known, lease));
     }
 
     pub(super) fn forget(&mut self, key: &str) {
@@ -131,8 +138,8 @@ impl Table {
     }
 
     fn is_certain(&self, lease: &Lease) -> bool {
-        let told_first_at = self.rows.get(&lease.key).map(|row| row.told_first_at);
-        matches!(lease.checkpoint, Checkpoint::At(_)) || told_first_at.is_some_and(|at| self.certain_at >= Some(at))
+        let is_told = |row: &Row| self.certain_scan > row.scans_before;
+        matches!(lease.checkpoint, Checkpoint::At(_)) || self.rows.get(&lease.key).is_some_and(is_told)
     }
 
     /// The leases that may be taken: with something left to read, and nobody's, expired, or this worker's from before
@@ -151,6 +158,13 @@ impl Table {
     pub(super) fn live_owners(&self, now: Millis, settings: &Settings) -> impl Iterator<Item = &str> {
         let live = self.rows.values().filter(move |row| !row.is_available(now, settings));
         live.filter_map(|row| row.lease.owner.as_deref())
+    }
+
+    /// When the first lease of another worker that missed a renewal is up for taking, if that is to come.
+    pub(super) fn next_expiry(&self, now: Millis, settings: &Settings) -> Option<Millis> {
+        let missed = |row: &&Row| row.lease.owner.is_some() && row.is_unchanged_for(now, settings.failover / 2);
+        let expiry = |row: &Row| row.changed_at.saturating_add(settings.failover).saturating_add(1);
+        self.unfinished().filter(missed).map(expiry).filter(|expiry| *expiry > now).min()
     }
 
     /// Whether some unfinished lease is another's who has neither shown life nor been silent for long enough: it may
@@ -191,14 +205,14 @@ impl Table {
 
 impl Row {
     /// A row as it is now, beside what was known of it.
-    fn seen(now: Millis, known: Option<&Self>, lease: Lease) -> Self {
-        let told_first_at = known.map_or(now, |row| row.told_first_at);
+    fn seen(now: Millis, scans: u64, known: Option<&Self>, lease: Lease) -> Self {
+        let scans_before = known.map_or(scans, |row| row.scans_before);
         match known {
             Some(row) if row.lease.counter == lease.counter => {
-                Self { lease, told_first_at, changed_at: row.changed_at, told_at: now, alive: row.alive }
+                Self { lease, scans_before, changed_at: row.changed_at, told_at: now, alive: row.alive }
             }
-            Some(_) => Self { lease, told_first_at, changed_at: now, told_at: now, alive: true },
-            None => Self { lease, told_first_at, changed_at: now, told_at: now, alive: false },
+            Some(_) => Self { lease, scans_before, changed_at: now, told_at: now, alive: true },
+            None => Self { lease, scans_before, changed_at: now, told_at: now, alive: false },
         }
     }
 

@@ -259,7 +259,13 @@ impl Worker {
                 self.scan_by(now);
             }
             Op::Released => drop(self.released(&key)),
-            Op::Lost(by) => self.lose(&key, Loss::Taken { by }),
+            Op::Lost(by) => {
+                if by.is_none() {
+                    // Somebody took it and gave it back already.
+                    self.scan_by(now);
+                }
+                self.lose(&key, Loss::Taken { by });
+            }
             Op::Broken(reason) => {
                 self.fail(format!("lease {key}: {reason}"));
                 self.lose(&key, Loss::Refused);
@@ -272,21 +278,26 @@ impl Worker {
         if self.phase != Phase::Running {
             return;
         }
+        self.needs_certainty = false;
         for held in self.held.values_mut().filter(|held| held.waits_to_start()) {
-            if let Some(wait) = self.table.waits_for(&held.lease) {
-                let needs_certainty = wait == Wait::Certainty;
-                self.needs_certainty |= needs_certainty;
-                self.scan_at = self.scan_at.min(if needs_certainty { now } else { now + self.settings.parent_poll });
-                continue;
+            match self.table.waits_for(&held.lease) {
+                Some(Wait::Parent) => self.scan_at = self.scan_at.min(now + self.settings.parent_poll),
+                Some(Wait::Certainty) => self.needs_certainty = true,
+                None => {
+                    held.started = true;
+                    self.actions.push(Action::Start {
+                        key: held.lease.key.clone(),
+                        epoch: held.epoch,
+                        checkpoint: held.lease.checkpoint.clone(),
+                        hash_range: held.lease.hash_range.clone(),
+                        latest: held.latest.at_start(now, held.lease.latest_since),
+                    });
+                }
             }
-            held.started = true;
-            self.actions.push(Action::Start {
-                key: held.lease.key.clone(),
-                epoch: held.epoch,
-                checkpoint: held.lease.checkpoint.clone(),
-                hash_range: held.lease.hash_range.clone(),
-                latest: held.latest,
-            });
+        }
+        // The answer to a scan on its way leads here again.
+        if self.needs_certainty && self.scanning.is_none() {
+            self.scan_by(now);
         }
     }
 

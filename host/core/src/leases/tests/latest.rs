@@ -4,7 +4,7 @@ use super::model::{Services, Stream};
 use super::solo::Solo;
 use super::{FAILOVER, TAKE_OVER, at, settings};
 use crate::leases::{Action, Event, Lease, Settings, Write};
-use crate::position::{Checkpoint, InitialPosition, Latest};
+use crate::position::{Checkpoint, InitialPosition, LATEST_MARGIN, Latest};
 
 const T0: u64 = 1_700_000_000_000;
 
@@ -50,6 +50,22 @@ fn a_bootstrap_at_latest_notes_when() {
     let mut solo = Solo::running(latest("me"), T0, &mut services);
     assert!(services.table.rows.values().all(|row| row.latest_since == Some(T0)));
     assert_eq!(starts(&mut solo), [Latest::Next; 2]);
+}
+
+/// A start that took long begins where it noted that it begins: that is what a successor would do, and what a second
+/// reading would, if the first one fails.
+#[test]
+fn a_bootstrap_at_latest_that_took_long_begins_with_the_first_contact() {
+    for (took, expected) in [(LATEST_MARGIN, Latest::Next), (LATEST_MARGIN + 1, Latest::Since(T0))] {
+        let mut services = Services::new(Stream::of(2));
+        let mut solo = Solo::new(latest("me"), T0);
+        for _ in 0..3 {
+            solo.answer(&mut services);
+        }
+        solo.now = T0 + took;
+        solo.settle(&mut services);
+        assert_eq!(starts(&mut solo), [expected; 2]);
+    }
 }
 
 /// Another position needs no time.

@@ -160,17 +160,20 @@ impl Stream {
 pub(super) struct Services {
     pub(super) table: Rows,
     pub(super) stream: Stream,
+    /// How often the table was read.
+    pub(super) scans: u32,
 }
 
 impl Services {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { table: Rows::default(), stream }
+        Self { table: Rows::default(), stream, scans: 0 }
     }
 
     /// Carries out a call and answers it.
     pub(super) fn serve(&mut self, call: &Action) -> Event {
         match call {
             Action::Scan | Action::ScanConsistently => {
+                self.scans += 1;
                 let leases = self.table.rows.values().cloned().collect();
                 Event::Scanned(Ok(Scan { leases, ..Scan::default() }))
             }

@@ -296,18 +296,46 @@ fn a_dead_workers_leases_are_taken_within_the_failover_time_and_two_seconds() {
     }
 }
 
-/// What a stopping worker gives back is in other hands a second later.
+/// Somebody has something of what a stopping worker gives back a second later, and all of it is in other hands once
+/// everybody looked.
 #[test]
 fn a_stopping_workers_leases_are_taken_within_a_second() {
-    for moment in 0..8 {
-        let mut fleet = Fleet::of(8);
-        for name in ["a", "b", "c"] {
-            fleet.join(Settings { max_leases_to_steal: 8, ..settings(name) });
+    for workers in 2..=6_usize {
+        for moment in 0..8 {
+            let mut fleet = Fleet::of(24);
+            for worker in 0..workers {
+                let name = format!("w{}", (worker + moment) % workers);
+                fleet.join(Settings { max_leases_to_steal: 24, ..settings(&name) });
+            }
+            fleet.run_for(3 * CYCLE + 417 * moment as Millis);
+            let kept = |fleet: &Fleet| fleet.loads().iter().sum::<usize>();
+            fleet.stop_last();
+            let before = kept(&fleet);
+            fleet.run_for(1_000);
+            assert!(kept(&fleet) > before, "{workers} workers, moment {moment}");
+            fleet.run_for(1_000);
+            assert_eq!(kept(&fleet), 24, "{workers} workers, moment {moment}");
+            let loads = fleet.loads();
+            assert!(loads[loads.len() - 1] - loads[0] <= 1, "{loads:?}");
         }
-        fleet.run_for(3 * CYCLE + 417 * moment);
-        fleet.stop_last();
-        fleet.run_for(1_000);
-        assert_eq!(fleet.loads(), [4, 4], "moment {moment}");
+    }
+}
+
+/// Workers look on behalf of each other: a fleet reads the table little more than twice a second, a fleet whose workers
+/// are many at the pace at which they find the dead.
+#[test]
+fn a_fleet_takes_turns_to_look() {
+    for workers in 2..=6_u64 {
+        let mut fleet = Fleet::of(12);
+        for worker in 0..workers {
+            fleet.join(Settings { max_leases_to_steal: 12, ..settings(&format!("w{worker}")) });
+        }
+        fleet.run_for(3 * CYCLE);
+        let before = fleet.services.scans;
+        fleet.run_for(90_000);
+        let looks = fleet.services.scans - before;
+        let expected = if workers <= 4 { 200 } else { 50 * u32::try_from(workers).unwrap() };
+        assert!(looks.abs_diff(expected) <= 6, "{workers} workers looked {looks} times in 90 s");
     }
 }
 
@@ -348,7 +376,7 @@ fn looking_often_is_not_stealing_often() {
     let mut fleet = Fleet::of(12);
     fleet.join(settings("a"));
     fleet.join(settings("b"));
-    fleet.run_for(CYCLE - 1);
+    fleet.run_for(CYCLE - 1_000);
     assert_eq!(fleet.loads(), [1, 11], "one lease a cycle");
     fleet.run_for(CYCLE);
     assert_eq!(fleet.loads(), [2, 10]);

@@ -25,10 +25,14 @@ pub(super) fn error(kind: ErrorKind) -> ServiceError {
     ServiceError { kind, operation: "UpdateItem", message: kind.to_string() }
 }
 
+pub(super) fn is_scan(call: &Action) -> bool {
+    matches!(call, Action::Scan | Action::ScanConsistently)
+}
+
 /// The answer to a call that failed.
 pub(super) fn failed(call: Action, kind: ErrorKind) -> Event {
     match call {
-        Action::Scan | Action::ScanConsistently => Event::Scanned(Err(error(kind))),
+        call if is_scan(&call) => Event::Scanned(Err(error(kind))),
         Action::List(_) => Event::Listed(Err(error(kind))),
         Action::Write(write) => Event::Written { write, result: Err(error(kind)) },
         told => panic!("{told:?} is not a call"),

@@ -3,7 +3,7 @@
 
 use super::model::{Services, Stream};
 use super::settings;
-use super::solo::Solo;
+use super::solo::{Solo, is_scan};
 use crate::leases::{Action, Settings};
 use crate::position::InitialPosition;
 use crate::shard::ShardFilter;
@@ -60,4 +60,26 @@ fn a_cold_start_on_a_resharded_stream_waits_for_nothing_but_answers() {
     let mut solo =
         Solo::running(Settings { initial_position: InitialPosition::Latest, ..settings("me") }, 7, &mut services);
     assert_eq!((solo.start_keys(), solo.now), (vec!["s02".to_owned(), "s04".to_owned()], 7));
+}
+
+/// What a scan misses of a table that was filled a moment ago would look like a hole, and lead to rows of ancestors that
+/// nobody needs any more.
+#[test]
+fn a_newcomer_to_a_table_that_was_just_filled_adds_nothing() {
+    let named = |name| Settings { initial_position: InitialPosition::AtTimestamp(9), ..settings(name) };
+    let mut stream = Stream::of(2);
+    stream.split("s01");
+    let mut services = Services::new(stream);
+    let mut first = Solo::new(named("first"), 0);
+    first.answer(&mut services);
+    first.call(|call| matches!(call, Action::List(_)));
+    first.event(services.serve(&Action::List(ShardFilter::AtLatest)));
+    first.answer(&mut services);
+    let older = services.serve(&Action::Scan);
+    first.settle(&mut services);
+    let mut newcomer = Solo::new(named("newcomer"), 0);
+    let look = newcomer.call(is_scan);
+    newcomer.event(if look == Action::Scan { older } else { services.serve(&look) });
+    newcomer.settle(&mut services);
+    assert_eq!(services.table.keys(), ["s00", "s02", "s03"]);
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{Services, Stream};
-use super::solo::{Solo, failed};
+use super::solo::{Solo, failed, is_scan};
 use super::{at, settings};
 use crate::leases::sync::{bootstrap_filter, first_leases, missing_leases, new_lease, unexpected_children};
 use crate::leases::{Action, Event, Lease, START_ATTEMPTS_MAX, Scan, Settings, Write};
@@ -353,7 +353,7 @@ fn item_42_the_filter_is_that_of_the_initial_position_and_all_shards_are_listed_
     for (initial, filter) in filters {
         for (existing, filter) in [("", filter), ("0", ShardFilter::All)] {
             let mut solo = start(initial);
-            let scan = solo.call(|call| *call == Action::Scan);
+            let scan = solo.call(is_scan);
             assert!(solo.calls.is_empty(), "the table is read first: {scan:?}");
             solo.event(Event::Scanned(Ok(Scan { leases: leases(existing, initial), ..Scan::default() })));
             assert_eq!(solo.calls, [Action::List(filter)], "leases of ({existing})");
@@ -416,7 +416,7 @@ fn item_45_a_failed_scan_creates_nothing_and_the_next_one_everything() {
         let mut services = Services::new(Stream::default());
         services.table.rows.insert("4".to_owned(), leases("4", initial).remove(0));
         let mut solo = start(initial);
-        let scan = solo.call(|call| *call == Action::Scan);
+        let scan = solo.call(is_scan);
         solo.event(failed(scan, ErrorKind::Unavailable));
         assert!(solo.calls.is_empty(), "{:?}", solo.calls);
         wait_for_calls(&mut solo);

@@ -8,16 +8,22 @@ use crate::leases::message::{Action, Millis};
 use crate::leases::row::{Lease, Scan};
 use crate::service::ServiceError;
 
-/// The shortest time from one look at the table to the next while others hold leases: what they give back is taken
-/// within a second, and a dead worker's last renewal is seen so soon after it that its leases are taken within the
-/// failover time and two seconds.
-const LOOK_MIN: Millis = 800;
+/// Workers that hold leases beside others look in turns, by their names, that are so long apart: what one of them gives
+/// back is seen within a second, even if the next turn would have been its own. The turns are by the clock. One that is
+/// wrong makes them less even, nothing else.
+const TURN: Millis = 450;
+/// But nobody looks less often than that to take turns: a dead worker's last renewal is seen so soon after it that its
+/// leases are taken within the failover time and two seconds.
+const TURNS_MAX: Millis = 1_800;
+/// The first of so many parts of the time from one look to the next is too early for the next one.
+const LOOK_SLACK: Millis = 8;
 /// A fleet's looks read no more capacity units than its renewals write. A renewal is one unit, every third of the
 /// failover time; a look reads a row of 400 bytes for a twentieth of one; so `n` workers may look every
 /// `n / 20 * failover / 3`.
 const LOOK_SHARE: Millis = 60;
 /// A large table takes long to read: no more than one part of so many of the time goes into it.
 const LOOK_REST: Millis = 10;
+
 /// A scan on its way.
 #[derive(Clone, Copy)]
 pub(super) struct Look {
@@ -34,10 +40,13 @@ impl Worker {
         self.scan_at = self.scan_at.min(when);
     }
 
+    /// Reads the table. What a start creates is decided on the table as it is: rows that a scan misses would look like
+    /// a hole, and lead to rows of ancestors that nobody needs any more.
     pub(super) fn look(&mut self, now: Millis) {
-        let is_consistent = std::mem::take(&mut self.needs_certainty);
+        let is_consistent = std::mem::take(&mut self.needs_certainty) || self.phase == Phase::Starting;
         self.scanning = Some(Look { asked_at: now, is_consistent });
         self.scan_at = Millis::MAX;
+        self.table.scan_begins();
         self.actions.push(if is_consistent { Action::ScanConsistently } else { Action::Scan });
     }
 
@@ -52,9 +61,9 @@ impl Worker {
         self.table.replace(now, asked_at, scan.leases);
         self.table.replace_unreadable(scan.undecodable);
         if is_consistent {
-            self.table.is_certain_since(asked_at);
+            self.table.scan_was_consistent();
         }
-        self.scan_by(now + self.look_interval(now, asked_at));
+        self.scan_by(self.next_look(now, asked_at));
         match self.phase {
             Phase::Starting => self.list_at_start(now),
             Phase::Running => {
@@ -82,22 +91,44 @@ impl Worker {
         }
     }
 
-    /// How long from one look at the table, which was asked for at `asked_at`, to the next. Often, while somebody else
-    /// holds what this worker could take over; see [`LOOK_MIN`].
-    pub(super) fn look_interval(&self, now: Millis, asked_at: Millis) -> Millis {
+    /// When to look at the table after a look that was asked for at `asked_at`. Often, while somebody else holds what
+    /// this worker could take over; see [`TURN`].
+    fn next_look(&self, now: Millis, asked_at: Millis) -> Millis {
+        let me = self.settings.worker.as_str();
         let others: BTreeSet<&str> = self.table.of_others(now, &self.settings).map(|(owner, _)| owner).collect();
         if others.is_empty() || self.held.len() >= self.settings.max_leases {
-            return self.take_interval();
+            return now + self.take_interval();
         }
-        let workers = Millis::try_from(others.len() + 1).unwrap_or(Millis::MAX);
+        let count = |workers: usize| Millis::try_from(workers).unwrap_or(Millis::MAX);
+        let (workers, turn) = (count(others.len() + 1), count(others.range(..me).count()));
+        let turns = workers.saturating_mul(TURN).min(TURNS_MAX);
         let affordable = self.settings.failover.saturating_mul(workers) / LOOK_SHARE;
         let rest = now.saturating_sub(asked_at).saturating_mul(LOOK_REST);
-        affordable.max(rest).max(LOOK_MIN).min(self.take_interval())
+        let interval = turns.max(affordable).max(rest).min(self.take_interval());
+        let in_turn = next_in_phase(now + interval / LOOK_SLACK, interval, interval.saturating_mul(turn) / workers);
+        self.table.next_expiry(now, &self.settings).map_or(in_turn, |expiry| in_turn.min(expiry))
     }
 
     /// A refused write may be the first sign of another worker, or the only one of a worker that came and went.
     pub(super) fn look_after_refusal(&mut self, now: Millis, row: &Lease) {
-        let interval = if row.owner.is_none() { LOOK_MIN } else { self.look_interval(now, now) };
-        self.scan_by(now + interval);
+        let next = if row.owner.is_none() { now + TURN } else { self.next_look(now, now) };
+        self.scan_by(next);
+    }
+}
+
+/// The first moment from `earliest` on that is `phase` after a multiple of `interval`.
+fn next_in_phase(earliest: Millis, interval: Millis, phase: Millis) -> Millis {
+    earliest + (phase + interval - earliest % interval) % interval
+}
+
+#[cfg(test)]
+mod tests {
+    use super::next_in_phase;
+
+    #[test]
+    fn a_phase_comes_once_in_an_interval() {
+        let next = |earliest| next_in_phase(earliest, 900, 450);
+        assert_eq!([0, 450, 451, 1_349, 1_350].map(next), [450, 450, 1_350, 1_350, 1_350]);
+        assert_eq!(next_in_phase(900, 900, 0), 900);
     }
 }

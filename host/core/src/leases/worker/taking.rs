@@ -16,6 +16,8 @@ use crate::shard::ShardId;
 const TAKES_MIN: usize = 10;
 /// When a worker that others are faster than looks at the table, before it takes more.
 const LOOK_AGAIN: Millis = 500;
+/// A look is not due at the very end of an interval between thefts: one that is so little before it will do.
+const THEFT_SLACK: Millis = 900;
 /// The counter of a row after its first take.
 const FIRST_TAKE: u64 = 1;
 
@@ -64,7 +66,7 @@ impl Worker {
             let taker = Taker { table: &self.table, now: self.looked_at, settings: &self.settings, mine: self.mine() };
             let stolen = taker.to_steal(&mut self.random);
             if !stolen.is_empty() {
-                self.steal_at = now + self.take_interval();
+                self.steal_at = now + self.take_interval().saturating_sub(THEFT_SLACK);
             }
             self.take(now);
             for seen in stolen {
