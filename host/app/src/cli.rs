@@ -339,8 +339,8 @@ pub(crate) struct Neighbours {
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: usize,
     /// Only the ways to misbehave with this text in their names
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    pub(crate) only: String,
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) only: Option<String>,
     /// Print JSON on standard output
     #[arg(long)]
     pub(crate) json: bool,

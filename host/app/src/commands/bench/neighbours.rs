@@ -45,7 +45,8 @@ pub(crate) fn neighbours(args: &Neighbours) -> Result<()> {
             return Err(BadInput(format!("no module {}: `shardmill build` makes one", module.display())).into());
         }
     }
-    let ways: Vec<_> = WAYS.into_iter().filter(|(name, _)| name.contains(&args.only)).collect();
+    let is_wanted = |name: &str| args.only.as_ref().is_none_or(|only| name.contains(only));
+    let ways: Vec<_> = WAYS.into_iter().filter(|(name, _)| is_wanted(name)).collect();
     let streams = ways.iter().map(|(_, order)| format!("{}:1", hostile_stream(order)));
     let backend = Backend::start(&streams.chain([format!("{STREAM}:{SHARDS}")]).collect::<Vec<_>>())?;
     runtime()?.block_on(async {
