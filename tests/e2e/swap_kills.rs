@@ -54,7 +54,7 @@ const STEPS: &[Step] = &[
     step("checkpointed, and the call is late", late),
     step("checkpointed, and the reply is lost", |swaps| checkpointed(swaps, FaultAction::HoldReply)),
     Step {
-        set: |properties| second("process", "gate first", at_once(properties)),
+        set: |properties| second("process", "if first gate first", at_once(properties)),
         ..step("first record", first_record)
     },
     Step { set: waves, ..step("in the first wave", |swaps| in_wave(swaps, 0)) },
