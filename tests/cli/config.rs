@@ -1,8 +1,10 @@
 //! `shardmill config check` and `config show`.
 
+use std::process::Stdio;
+
 use serde_json::Value;
 
-use crate::shell::{directory, shardmill_in};
+use crate::shell::{command, directory, shardmill_in};
 
 const GOOD: &[u8] = b"\
 job.name=orders
@@ -30,6 +32,18 @@ fn a_good_configuration_passes() {
     let said = shardmill_in(&dir, &["config", "check", file, "--json"]);
     let json: Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!((said.code, &json["ok"], &json["problems"]), (Some(0), &Value::Bool(true), &Value::Array(vec![])));
+}
+
+/// As `shardmill config show ... | head -1` has it.
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let dir = directory(&[("orders.properties", GOOD)]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut show = command(&["config", "show", "orders.properties"]);
+    let output = show.current_dir(&dir).stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output();
+    let output = output.unwrap();
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(0), String::new()));
 }
 
 #[test]

@@ -1,8 +1,12 @@
 //! `shardmill run`: what it refuses, and the way of the README: `local` in one terminal, `run` in another.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 use shardmill_aws::{ClientSettings, Kinesis, StaticCredentials};
 use shardmill_tests::guests::rust_guest;
+use shardmill_tests::process::{Process, Signal};
+use shardmill_tests::wait::LIMIT;
 
 use crate::local::Local;
 use crate::shell::{below, command, directory, finished, shardmill_in};
@@ -56,6 +60,25 @@ fn a_job_that_cannot_reach_its_stream_fails_with_the_place_and_the_reason() {
     let last = said.stderr.lines().last().unwrap();
     assert!(last.starts_with("error: input kinesis.lines: ListShards: "), "{last}");
     assert!(last.contains("lines"), "{last}");
+}
+
+#[test]
+fn a_start_that_waits_for_a_service_says_so_at_once() {
+    let local = Local::start(&["--stream", "lines:1"]);
+    let dir = directory(&[("job.properties", JOB)]);
+    let tasks = tasks_directory(&dir);
+    let mut run = command(&["run", "--config-path", &below(&dir, "job.properties"), "--tasks", &tasks]);
+    // Nobody listens there.
+    local.environment(&mut run).env("AWS_ENDPOINT_URL_KINESIS", "http://127.0.0.1:1");
+    let mut process = Process::start(&mut run, &dir.path().join("log"));
+    let deadline = Instant::now() + LIMIT;
+    while !process.log().contains("the list of the shards cannot be read; trying on") {
+        assert!(Instant::now() < deadline && !process.has_ended(), "it says nothing of it:\n{}", process.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(process.log().contains("ListShards: "), "what, and why:\n{}", process.log());
+    process.signal(Signal::Terminate);
+    assert_eq!(process.wait().code(), Some(0), "{}", process.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,6 +75,22 @@ async fn a_second_signal_stops_at_once_whatever_the_task_is_doing() {
     nothing_is_held(&account).await;
 }
 
+/// `timeout` sends one to the process and one to its group.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_signals_at_once_are_one() {
+    let account = Account::new();
+    account.stream("lines", 1);
+    // The stop waits for the call, so that it is still under way when the second signal comes.
+    Producer::new(1).put_with(account.kinesis(), "lines", 1, "!sleep 2000");
+    account.configure(&patient(&account));
+    let mut process = run(&account, "run.log", &[]);
+    says(&process, "sleeping").await;
+    process.signal_all(&[Signal::Terminate, Signal::Interrupt]);
+    assert_eq!(process.wait().code(), Some(0), "{}", process.log());
+    let rows = account.leases("lines").await;
+    assert!(rows.iter().all(|row| row.owner.is_none()), "not released: {rows:#?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_that_takes_too_long_is_cut_short() {
     let account = Account::new();

@@ -46,6 +46,14 @@ impl Process {
         send(&self.child, signal);
     }
 
+    /// Sends one right after the other.
+    ///
+    /// # Panics
+    /// When there is no shell to send them.
+    pub fn signal_all(&mut self, signals: &[Signal]) {
+        send_all(&self.child, signals);
+    }
+
     /// Kills it as a crash does, and reaps it.
     ///
     /// # Panics
@@ -94,14 +102,19 @@ impl Drop for Process {
 /// # Panics
 /// When there is no shell.
 pub fn send(child: &Child, signal: Signal) {
-    let name = match signal {
+    send_all(child, &[signal]);
+}
+
+fn send_all(child: &Child, signals: &[Signal]) {
+    let name = |signal: &Signal| match signal {
         Signal::Terminate => "TERM",
         Signal::Interrupt => "INT",
         Signal::Stop => "STOP",
         Signal::Continue => "CONT",
     };
-    let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", child.id())).status();
-    assert!(sent.expect("there is a shell").success(), "SIG{name} was not sent");
+    let kills: Vec<String> = signals.iter().map(|signal| format!("kill -{} {}", name(signal), child.id())).collect();
+    let sent = Command::new("sh").args(["-ec", &kills.join("\n")]).status();
+    assert!(sent.expect("there is a shell").success(), "{signals:?} not sent");
 }
 
 /// Waits for a child's end.

@@ -15,7 +15,7 @@ mod usage;
 pub(crate) mod versions;
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -51,8 +51,10 @@ pub(crate) fn init_log(verbose: u8) {
         1 => "debug",
         _ => "trace",
     };
-    // The SDK and HTTP are chatty below warnings, and the local DynamoDB warns of every refused condition.
-    let default = format!("warn,shardmill={level},task={level},{}", shardmill_local::DYNAMODB_LOG_DIRECTIVE);
+    // The SDK and HTTP are chatty below warnings. So is the local DynamoDB, which warns of every refused condition, and
+    // the search for region and credentials, of every place where there are none: the host says what was found.
+    let dynamodb = shardmill_local::DYNAMODB_LOG_DIRECTIVE;
+    let default = format!("warn,shardmill={level},task={level},aws_config=error,{dynamodb}");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -75,15 +77,20 @@ pub(crate) fn report(result: Result<()>) -> ExitCode {
 }
 
 /// Tells people something; programs read standard output.
-#[expect(clippy::print_stderr, reason = "the one place where commands talk to people")]
 pub(crate) fn say(text: &str) {
-    eprintln!("{}", text.trim_end());
+    // There is nobody left to tell that they cannot be told.
+    drop(writeln!(std::io::stderr(), "{}", text.trim_end()));
 }
 
 /// Prints a command's result.
-#[expect(clippy::print_stdout, reason = "the one place where commands print results")]
 pub(crate) fn print(text: &str) {
-    println!("{}", text.trim_end());
+    match writeln!(std::io::stdout(), "{}", text.trim_end()) {
+        // Whoever reads has seen enough, as `head` has.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            say(&format!("error: failed to write to standard output: {error}"));
+        }
+        _ => {}
+    }
 }
 
 /// A multi-threaded runtime for everything but guest code.

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
+use crate::failures::{Failures, Say};
 
 /// Writes to the lease table that may be on their way at a time (the Kinesis Client Library's lease renewal threads).
 const WRITES_MAX: usize = 20;
@@ -68,9 +69,17 @@ impl LeaseWorker {
         let mut event = Event::Tick;
         let mut is_wanted = true;
         let mut unreadable = BTreeSet::new();
+        let (mut scans, mut listings) = (Failures::at_start(), Failures::at_start());
         loop {
-            if let Event::Scanned(Ok(scan)) = &event {
-                self.tell_unreadable(scan, &mut unreadable);
+            match &event {
+                Event::Scanned(answer) => {
+                    self.tell_failures(answer.as_ref().err(), &mut scans, "the lease table");
+                    answer.iter().for_each(|scan| self.tell_unreadable(scan, &mut unreadable));
+                }
+                Event::Listed(answer) => {
+                    self.tell_failures(answer.as_ref().err(), &mut listings, "the list of the shards");
+                }
+                _ => {}
             }
             for action in worker.on(self.clock.now(), event) {
                 debug!(stream = self.stream, ?action, "lease action");
@@ -127,6 +136,17 @@ impl LeaseWorker {
         }
         if told.send((self.input, telling)).is_err() {
             debug!(stream = self.stream, "the job ended before its lease worker");
+        }
+    }
+
+    /// What is tried for long, and what a start waits for, is in the log.
+    fn tell_failures(&self, failure: Option<&ServiceError>, failures: &mut Failures, what: &str) {
+        match (failures.after(failure.is_some()), failure) {
+            (Say::Failing(failures), Some(error)) => {
+                warn!(stream = self.stream, %error, failures, "{what} cannot be read; trying on");
+            }
+            (Say::Mended, _) => info!(stream = self.stream, "{what} can be read again"),
+            _ => {}
         }
     }
 

@@ -5,6 +5,7 @@ pub mod admin;
 pub mod admit;
 pub mod clock;
 pub mod deployments;
+mod failures;
 mod fanout_reader;
 pub mod host;
 pub mod job;

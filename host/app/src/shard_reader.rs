@@ -16,10 +16,8 @@ use tokio::sync::{Notify, mpsc};
 use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
+use crate::failures::{Failures, Say};
 use crate::status::Status;
-
-/// Failed calls in a row before the log says so; a few are everyday, because readers share a shard's calls.
-const FAILURES_SAID: u32 = 4;
 
 /// What the task is through with, counted back to the reader.
 #[derive(Debug, Default)]
@@ -56,8 +54,8 @@ pub(crate) struct ShardReader {
     pub(crate) run_loop: mpsc::Sender<run_loop::Event>,
     /// As it was last shown.
     pub(crate) aggregation: Report,
-    /// Calls in a row that failed.
-    pub(crate) failures: u32,
+    /// A few are everyday, because readers share a shard's calls.
+    pub(crate) failures: Failures,
 }
 
 impl ShardReader {
@@ -134,13 +132,12 @@ impl ShardReader {
 
     /// Takes note of a call's end: a shard that cannot be read for long is not passed over in silence.
     pub(crate) fn answered(&mut self, failure: Option<&ServiceError>) {
-        let (stream, shard, before) = (&self.stream, &self.shard, self.failures);
-        self.failures = if failure.is_some() { before.saturating_add(1) } else { 0 };
-        match failure {
-            Some(error) if self.failures >= FAILURES_SAID && self.failures.is_power_of_two() => {
-                warn!(stream, shard, %error, failures = self.failures, "the shard cannot be read; trying on");
+        let (stream, shard) = (&self.stream, &self.shard);
+        match (self.failures.after(failure.is_some()), failure) {
+            (Say::Failing(failures), Some(error)) => {
+                warn!(stream, shard, %error, failures, "the shard cannot be read; trying on");
             }
-            None if before >= FAILURES_SAID => info!(stream, shard, "the shard can be read again"),
+            (Say::Mended, _) => info!(stream, shard, "the shard can be read again"),
             _ => {}
         }
     }

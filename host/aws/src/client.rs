@@ -250,7 +250,7 @@ async fn find_region(regions: impl ProvideRegion, limit: Duration) -> Result<Reg
     found.ok_or_else(|| ServiceError {
         kind: ErrorKind::Invalid,
         operation: "region",
-        message: "no AWS region found: set it in the configuration, in AWS_REGION or in the AWS profile".to_owned(),
+        message: "no AWS region found: set systems.NAME.aws.region, AWS_REGION or the AWS profile's".to_owned(),
     })
 }
 
@@ -331,8 +331,7 @@ mod tests {
         for source in [Source::Empty, Source::Silent] {
             let error = find_region(source, SOON).await.unwrap_err();
             assert_eq!(error.kind, ErrorKind::Invalid);
-            let expected =
-                "region: no AWS region found: set it in the configuration, in AWS_REGION or in the AWS profile";
+            let expected = "region: no AWS region found: set systems.NAME.aws.region, AWS_REGION or the AWS profile's";
             assert_eq!(error.to_string(), expected);
         }
     }

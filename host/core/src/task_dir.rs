@@ -1,6 +1,8 @@
 //! The task directory, as a pure machine: listings in, settled files out. It decides when a file is whole, so that a
 //! copy in progress is never taken for a module: a file must rest for a while, must not change while it is read, and a
-//! module that ends too early is given time to grow. It must not know the file system, jobs or WebAssembly.
+//! module that ends too early is given time to grow. A module and its properties are told in the order in which nothing
+//! runs with half of what is meant: the properties come first, and go last. It must not know the file system, jobs or
+//! WebAssembly.
 //!
 //! It compares listings and asks for no notification of the kernel: network file systems send none, and a Kubernetes
 //! volume changes by a flip of symbolic links above the file. The shell lists every [`LISTING_INTERVAL`].
@@ -18,6 +20,9 @@ const QUIET: Millis = 250;
 const MISSED_AFTER: Millis = 2_000;
 /// How long a module that ends too early, or that differs from its checksum, may take to become whole.
 const PATIENCE: Millis = 10_000;
+
+const MODULE: &str = ".wasm";
+const PROPERTIES: &str = ".properties";
 
 /// What tells one content of a file from another without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +80,7 @@ pub struct TaskDir {
 /// programs and shells leave behind while they work is not.
 #[must_use]
 pub fn is_of_interest(file: &str) -> bool {
-    let endings = [".wasm", ".wasm.sha256", ".properties"];
+    let endings = [MODULE, ".wasm.sha256", PROPERTIES];
     !file.starts_with('.') && endings.iter().any(|ending| file.len() > ending.len() && file.ends_with(ending))
 }
 
@@ -120,7 +125,15 @@ impl TaskDir {
     pub fn on(&mut self, now: Millis, event: Event) -> Vec<Action> {
         match event {
             Event::Listed(listing) => self.listed(now, listing),
-            Event::Read { file, stamp, is_whole } => self.read(now, file, stamp, is_whole).into_iter().collect(),
+            Event::Read { file, stamp, is_whole } => {
+                let module = file.strip_suffix(PROPERTIES).map(|of| format!("{of}{MODULE}"));
+                let mut actions: Vec<Action> = self.read(now, file, stamp, is_whole).into_iter().collect();
+                if !actions.is_empty() {
+                    // It may have waited for these properties.
+                    actions.extend(module.and_then(|module| self.begin_reading(now, &module)));
+                }
+                actions
+            }
         }
     }
 
@@ -137,21 +150,42 @@ impl TaskDir {
             file.see(now, stamp);
         }
         self.is_known = true;
-        let mut actions = Vec::new();
-        self.files.retain(|name, file| {
-            let is_missed = file.gone_since.is_some_and(|since| now >= since + MISSED_AFTER);
-            if is_missed && file.taken.is_some() {
-                actions.push(Action::Removed(name.clone()));
-            }
-            !is_missed
-        });
-        for (name, file) in &mut self.files {
-            if file.is_ready(now) {
-                file.is_being_read = true;
-                actions.push(Action::Read(name.clone()));
-            }
-        }
+        let mut actions: Vec<Action> = self.missed(now).into_iter().map(Action::Removed).collect();
+        let names: Vec<String> = self.files.keys().cloned().collect();
+        actions.extend(names.iter().filter_map(|name| self.begin_reading(now, name)));
         actions
+    }
+
+    /// Reads a file if it is time.
+    fn begin_reading(&mut self, now: Millis, name: &str) -> Option<Action> {
+        if !self.is_ready(now, name) {
+            return None;
+        }
+        self.files.get_mut(name)?.is_being_read = true;
+        Some(Action::Read(name.to_owned()))
+    }
+
+    /// Forgets what is gone for good; what of it had been told, modules before their properties.
+    fn missed(&mut self, now: Millis) -> Vec<String> {
+        let is_missed = |file: &File| file.gone_since.is_some_and(|since| now >= since + MISSED_AFTER);
+        // Gone, though not for long enough: its properties went with it.
+        let is_going =
+            |module: &String| self.files.get(module).is_some_and(|it| it.gone_since.is_some() && !is_missed(it));
+        let missed = self.files.iter().filter(|(name, file)| {
+            is_missed(file) && !name.strip_suffix(PROPERTIES).is_some_and(|of| is_going(&format!("{of}{MODULE}")))
+        });
+        let mut missed: Vec<String> = missed.map(|(name, _)| name.clone()).collect();
+        missed.sort_by_key(|name| name.ends_with(PROPERTIES));
+        missed.retain(|name| self.files.remove(name).is_some_and(|file| file.taken.is_some()));
+        missed
+    }
+
+    /// Whether it is time to read a file: not a module before the properties beside it, unless they never come to rest.
+    fn is_ready(&self, now: Millis, name: &str) -> bool {
+        let Some(file) = self.files.get(name).filter(|file| file.is_ready(now)) else { return false };
+        let properties = name.strip_suffix(MODULE).and_then(|of| self.files.get(&format!("{of}{PROPERTIES}")));
+        let is_half = properties.is_some_and(|it| it.gone_since.is_none() && it.taken != Some(it.seen));
+        !is_half || now >= file.read_at + PATIENCE
     }
 
     fn read(&mut self, now: Millis, name: String, stamp: Option<Stamp>, is_whole: bool) -> Option<Action> {

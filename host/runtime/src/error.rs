@@ -6,6 +6,7 @@ use wasmtime::{Trap, WasmBacktrace};
 
 use crate::bindings::shardmill::task::types;
 use crate::limits::{MemoryLimitReached, TableLimitReached};
+use crate::said::{reason as bounded, shown};
 
 /// Frames of a backtrace that go into a message.
 const MAX_FRAMES: usize = 16;
@@ -108,9 +109,9 @@ impl From<types::TaskError> for TaskError {
     fn from(error: types::TaskError) -> Self {
         match error {
             types::TaskError::Retry(delay) => Self::Retry(delay),
-            types::TaskError::Reject(reason) => Self::Reject(reason),
-            types::TaskError::Fatal(reason) => Self::Fatal(reason),
-            types::TaskError::Other(reason) => Self::Other(reason),
+            types::TaskError::Reject(reason) => Self::Reject(bounded(&reason)),
+            types::TaskError::Fatal(reason) => Self::Fatal(bounded(&reason)),
+            types::TaskError::Other(reason) => Self::Other(bounded(&reason)),
         }
     }
 }
@@ -126,7 +127,7 @@ pub(crate) fn trap(error: &wasmtime::Error, timeout: Duration, stderr: &str) -> 
     // What a language's runtime says of a panic or an exception; the trap itself is always the same.
     for line in stderr.lines() {
         message.push_str("\n  stderr: ");
-        message.push_str(line);
+        message.push_str(&shown(line));
     }
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
         message.push_str(&frames(backtrace));
@@ -156,5 +157,5 @@ fn frames(backtrace: &WasmBacktrace) -> String {
     // The first line is a heading.
     let text = backtrace.to_string();
     let frames = text.lines().skip(1).take(MAX_FRAMES);
-    frames.fold("\n  backtrace:".to_owned(), |text, frame| text + "\n  " + frame.trim_end())
+    frames.fold("\n  backtrace:".to_owned(), |text, frame| text + "\n  " + &shown(frame.trim_end()))
 }

@@ -16,6 +16,7 @@ use crate::interrupt::{self, Interrupter};
 use crate::limits::{Limit, LimitHits, Limits};
 use crate::module::{Module, Processor};
 use crate::outputs::Outputs;
+use crate::said;
 use crate::state::{Call, Source, State, TaskSpec};
 
 /// Component handles (borrowed and owned resources) that a guest may hold at a time.
@@ -128,7 +129,7 @@ impl Instance {
     pub fn init(&mut self) -> Result<(), CallError> {
         let Some(guest) = self.lifecycle.clone() else { return Ok(()) };
         self.call(Limit::InitTime, None, |store| guest.call_init(store))?
-            .map_err(|reason| CallError::Task(TaskError::Fatal(format!("init: {reason}"))))
+            .map_err(|reason| CallError::Task(TaskError::Fatal(said::reason(&format!("init: {reason}")))))
     }
 
     /// Passes envelopes of one source to the task, in order. `attempt` is 1 for the first try at them.
@@ -180,7 +181,9 @@ impl Instance {
         self.lending(out, |instance| {
             instance.atomic(None, |store| {
                 let answer = guest.call_before_stop(store)?;
-                Ok(answer.map_err(|reason| CallError::Task(TaskError::Other(format!("before-stop: {reason}")))))
+                Ok(answer.map_err(|reason| {
+                    CallError::Task(TaskError::Other(said::reason(&format!("before-stop: {reason}"))))
+                }))
             })
         })
     }

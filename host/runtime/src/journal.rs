@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::Level;
 
 use crate::limits::{Hits, Limit, Limits};
+use crate::said::shown;
 use crate::state::{Source, TaskSpec};
 
 /// Bytes of one line of standard output or error; what is longer continues on the next line.
@@ -28,8 +29,11 @@ pub struct LogLine<'a> {
     pub stream: LogStream,
     /// The name of the task instance.
     pub task: &'a str,
+    /// The version of the module that speaks, as `name@1a2b3c4d5e6f`: several may run at a time.
+    pub module: &'a str,
     /// The envelope of the current call; the first one of a batch. None in `init`, `window` and `before-stop`.
     pub position: Option<LogPosition<'a>>,
+    /// Without control characters; a line after the first is indented.
     pub message: &'a str,
 }
 
@@ -58,12 +62,12 @@ pub struct TracingLog;
 
 impl LogSink for TracingLog {
     fn write(&self, line: &LogLine<'_>) {
-        let LogLine { task, message, .. } = line;
+        let LogLine { task, module, message, .. } = line;
         let partition = line.position.map(|at| at.source.partition.as_str());
         let sequence = line.position.map(|at| at.sequence);
         macro_rules! event {
             ($level:expr) => {
-                tracing::event!(target: "task", $level, task, partition, sequence, "{message}")
+                tracing::event!(target: "task", $level, task, module, partition, sequence, "{message}")
             };
         }
         match line.level {
@@ -83,6 +87,7 @@ pub(crate) struct Journal(Arc<Mutex<Inner>>);
 struct Inner {
     sink: Arc<dyn LogSink>,
     task: String,
+    module: String,
     position: Option<Position>,
     /// Kept to be used again: a position is copied once a call.
     sequence: String,
@@ -104,11 +109,12 @@ struct Position {
 }
 
 impl Journal {
-    pub(crate) fn new(spec: &TaskSpec) -> Self {
+    pub(crate) fn new(spec: &TaskSpec, module: &str) -> Self {
         let Limits { log_max_bytes: max_bytes, log_max_lines: max_lines, .. } = spec.limits;
         Self(Arc::new(Mutex::new(Inner {
             sink: Arc::clone(&spec.log),
             task: spec.task_name.clone(),
+            module: module.to_owned(),
             position: None,
             sequence: String::new(),
             max_bytes,
@@ -246,6 +252,7 @@ impl Inner {
             sequence: &self.sequence,
             sub_sequence: position.sub_sequence,
         });
-        self.sink.write(&LogLine { level, stream, task: &self.task, position, message });
+        let (task, module, message) = (&self.task, &self.module, &shown(message));
+        self.sink.write(&LogLine { level, stream, task, module, position, message });
     }
 }

@@ -18,6 +18,7 @@ mod journal;
 mod limits;
 mod module;
 mod outputs;
+mod said;
 mod signature;
 mod state;
 pub mod trial;

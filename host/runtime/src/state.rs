@@ -79,7 +79,7 @@ pub(crate) struct Call {
 
 impl State {
     pub(crate) fn new(spec: &TaskSpec, module_id: String, ticker: Ticker) -> Result<Self, CallError> {
-        let journal = Journal::new(spec);
+        let journal = Journal::new(spec, &module_id);
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         Ok(Self {

@@ -156,11 +156,11 @@ fn what_a_task_writes_is_logged_with_task_and_position() {
     let mut instance = Instance::new(&module(), &spec(&log, &[("init", "print from init")])).unwrap();
     instance.init().unwrap();
     assert_eq!(log.taken(), ["INFO Stdout Task-0 - from init"]);
-    process(&mut instance, ["log bad\nthing", "print hello", "eprint oh"], &mut Outputs::default()).unwrap();
+    process(&mut instance, ["log bad\nthing \u{1b}[2J", "print hello", "eprint oh"], &mut Outputs::default()).unwrap();
     assert_eq!(
         log.taken(),
         [
-            "ERROR Log Task-0 shardId-000000000000/1 bad\nthing",
+            "ERROR Log Task-0 shardId-000000000000/1 bad\n  thing \\u{1b}[2J",
             "INFO Stdout Task-0 shardId-000000000000/2 hello",
             "WARN Stderr Task-0 shardId-000000000000/3 oh",
         ]

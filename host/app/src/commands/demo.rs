@@ -33,7 +33,9 @@ const TOP_WORDS: usize = 10;
 pub(crate) fn demo(args: &Demo) -> Result<()> {
     let lines = read_lines(args.input.as_deref())?;
     say("1/4 building the sample task (sample-tasks/word-count)");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sample-tasks/word-count");
+    let repository =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).context("the repository has been moved")?;
+    let source = repository.join("sample-tasks/word-count");
     let wasm = build::compile(&source)?;
     let runtime = runtime()?;
     let admission = admission(&ModuleArgs::default())?;

@@ -1,7 +1,7 @@
 //! `shardmill run`: a host and its jobs, from the configuration to the exit code.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,9 @@ const REQUESTS_WAITING_MAX: usize = 16;
 
 /// How long jobs may take to give their leases back after a second signal: a little more than they take themselves.
 const HURRY_LIMIT: Duration = Duration::from_secs(3);
+
+/// A signal so soon after another is the same one: `timeout` and the like send theirs to the process and to its group.
+const ECHO: Duration = Duration::from_millis(250);
 
 /// What a run did; printed by `--json`.
 #[derive(Debug, Deserialize, Serialize)]
@@ -58,7 +61,10 @@ pub(crate) fn run(args: &Run) -> Result<()> {
         clock,
         until_caught_up: args.until_caught_up,
     });
-    let result = runtime()?.block_on(until_stopped(&mut host, &args.tasks));
+    let runtime = runtime()?;
+    let result = runtime.block_on(until_stopped(&mut host, &args.tasks));
+    // Whatever still waits for a disk or a service is not waited for: it may never end.
+    runtime.shutdown_background();
     result.map_err(|error| match error.downcast::<Unusable>() {
         Ok(unusable) => BadInput(unusable.to_string()).into(),
         Err(error) => error,
@@ -100,22 +106,25 @@ async fn until_stopped(host: &mut Host, tasks: &Path) -> Result<()> {
         .map_err(|error| warn!(%error, "no admin socket: `shardmill ls` and the like cannot see this host"));
     let running = host.run(&mut requested);
     tokio::pin!(running);
-    let mut stopping = false;
+    let mut asked_at: Option<Instant> = None;
     loop {
         // Every arm is cancel-safe: signals and the host by reference lose nothing when dropped.
         tokio::select! {
             result = &mut running => return result,
-            () = signals.next() => {
-                if stopping {
+            () = signals.next() => match asked_at {
+                None => {
+                    info!("stopping: finishing, committing, releasing the leases; a second signal stops at once");
+                    asked_at = Some(Instant::now());
+                    // The queue is full of requests only when the host is stuck, and then a second signal helps.
+                    drop(requests.try_send(Request::Stop));
+                }
+                Some(at) if at.elapsed() < ECHO => {}
+                Some(_) => {
                     drop(requests.try_send(Request::StopAtOnce));
                     // What it has to say is that it was cut short.
                     drop(tokio::time::timeout(HURRY_LIMIT, &mut running).await);
                     bail!("stopped at once by a second signal; what is not committed is read again by the next start");
                 }
-                info!("stopping: finishing, committing, releasing the leases; a second signal stops at once");
-                stopping = true;
-                // The queue is full of requests only when the host is stuck, and then a second signal helps.
-                drop(requests.try_send(Request::Stop));
             }
         }
     }

@@ -98,16 +98,18 @@ impl Host {
             self.tell(jobs::Event::ModuleGone { name: name.to_owned(), on_delete });
         } else if let Some(name) = file.strip_suffix(".properties") {
             self.entry(name).properties = None;
-            self.configure(name);
+            // A job that outlives its files keeps its configuration, too.
+            if self.jobs.get(name).is_some_and(|job| job.wanted().is_some()) {
+                self.configure(name);
+            }
         }
     }
 
     fn module(&mut self, name: &str, contents: Contents) {
         let id = sha256(&contents.bytes);
-        let entry = self.entry(name);
-        let is_first = entry.module.is_none();
-        entry.module = Some((id, Arc::new(contents)));
-        if is_first {
+        let is_new = self.jobs.get(name).is_none_or(|job| job.wanted().is_none());
+        self.entry(name).module = Some((id, Arc::new(contents)));
+        if is_new {
             self.configure(name);
         }
         self.tell(jobs::Event::Module { name: name.to_owned(), id });

@@ -10,6 +10,7 @@ use shardmill_core::service::ServiceError;
 use shardmill_core::{fanout, reader};
 
 use super::{Phase, Reading, Supervisor};
+use crate::failures::Failures;
 use crate::fanout_reader::FanOutReader;
 use crate::settings;
 use crate::shard_reader::{Progress, ShardReader};
@@ -34,7 +35,7 @@ impl Supervisor {
             status: Arc::clone(&self.status),
             run_loop: self.data.clone(),
             aggregation: Report::default(),
-            failures: 0,
+            failures: Failures::default(),
         };
         let hash_range = state.hash_range.clone();
         let latest = state.latest.for_reading(self.clock.now());

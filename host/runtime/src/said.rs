@@ -1,0 +1,69 @@
+//! What a task says, made fit for the host's log and for terminals: a task is not trusted, so its text must neither pass
+//! for a line of the host nor steer the terminal that shows it. Knows nothing of where it goes.
+
+use std::borrow::Cow;
+
+/// Bytes of a reason that are kept: a stack trace of any language fits.
+const REASON_MAX_BYTES: usize = 8 << 10;
+
+/// The text with its control characters spelt out. Lines after the first are indented, so that none of them begins as
+/// the host's lines do.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    let text = text.trim_end_matches('\n');
+    if !text.contains(is_spelt_out) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        match character {
+            '\n' => shown.push_str("\n  "),
+            hidden if is_spelt_out(hidden) => shown.extend(hidden.escape_default()),
+            plain => shown.push(plain),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// A reason that a task gives, shown and bounded: it goes into several lines of the log.
+pub(crate) fn reason(text: &str) -> String {
+    let kept = &text[..text.floor_char_boundary(REASON_MAX_BYTES)];
+    let mut reason = shown(kept).into_owned();
+    if kept.len() < text.len() {
+        reason.push_str(&format!("... ({} bytes more)", text.len() - kept.len()));
+    }
+    reason
+}
+
+fn is_spelt_out(character: char) -> bool {
+    character.is_control() && character != '\t'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_cannot_pass_for_a_line_of_the_host_nor_steer_a_terminal() {
+        let forged = "done\n2026-01-01T00:00:00Z ERROR shardmill::host: \u{1b}[2Jgone\r\u{9b}31m\u{7}";
+        assert_eq!(
+            shown(forged),
+            "done\n  2026-01-01T00:00:00Z ERROR shardmill::host: \\u{1b}[2Jgone\\r\\u{9b}31m\\u{7}"
+        );
+    }
+
+    #[test]
+    fn what_is_harmless_stays_as_it_is() {
+        for text in ["", "an amount", "tab\tand Umlaut: ü, 名前"] {
+            assert!(matches!(shown(text), Cow::Borrowed(same) if same == text), "{text}");
+        }
+        assert_eq!(shown("a line\n"), "a line");
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_where_a_character_ends() {
+        let long = "ü".repeat(REASON_MAX_BYTES);
+        let cut = reason(&long);
+        assert!(cut.starts_with("üü") && cut.ends_with(&format!("ü... ({REASON_MAX_BYTES} bytes more)")), "{cut}");
+        assert_eq!(reason("short"), "short");
+    }
+}
