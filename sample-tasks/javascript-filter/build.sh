@@ -8,6 +8,7 @@ wit=../../wit/shardmill-task-0.1.0
 component=$target/javascript_filter.wasm
 
 if [ -e "$component" ] && [ -z "$(find . "$wit" -type f -newer "$component")" ]; then
+    echo "$(realpath "$component") is up to date"
     exit 0
 fi
 command -v npm >/dev/null || { echo "npm is not installed"; exit 69; }
@@ -18,3 +19,4 @@ cp package.json "$target"
     --fetch-retries=1 --fetch-timeout=30000) || { echo "npm cannot install componentize-qjs"; exit 69; }
 # --sync: without it the component has the asynchronous ABI, which a WASI 0.2 host refuses.
 "$target/node_modules/.bin/componentize-qjs" --sync --wit "$wit" -n batch-task --js filter.js -o "$component"
+echo "$(realpath "$component"): a component, ready for 'shardmill deploy'"

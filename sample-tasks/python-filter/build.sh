@@ -8,6 +8,7 @@ wit=../../wit/shardmill-task-0.1.0
 component=$target/python_filter.wasm
 
 if [ -e "$component" ] && [ -z "$(find . "$wit" -type f -newer "$component")" ]; then
+    echo "$(realpath "$component") is up to date"
     exit 0
 fi
 command -v python3 >/dev/null || { echo "python3 is not installed"; exit 69; }
@@ -21,3 +22,4 @@ mkdir -p "$target/app"
 cp filter.py "$target/app"
 env -u VIRTUAL_ENV "$target/venv/bin/componentize-py" -d "$wit" -w batch-task \
     componentize -p "$target/app" filter -o "$component"
+echo "$(realpath "$component"): a component, ready for 'shardmill deploy'"

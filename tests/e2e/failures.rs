@@ -144,6 +144,19 @@ async fn outputs_that_cannot_be_made_durable_stop_the_job_and_are_never_checkpoi
     assert_eq!((row.checkpoint, row.owner), (Checkpoint::TrimHorizon, None));
 }
 
+/// A full disk, or a reader of standard output that has gone: nothing more is processed in vain.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_fails_stops_the_job_before_a_commit_is_due() {
+    let account = Account::new();
+    account.stream("lines", 1);
+    Producer::new(1).put(account.kinesis(), "lines", 2_000);
+    let properties = account.properties(&["lines"]).set("systems.out.file.path", "/dev/full");
+    let reason = Job::start(&properties.set("task.commit.ms", "-1")).await.failure().await;
+
+    assert!(reason.contains("failed to write to out.") && reason.contains("No space left on device"), "{reason}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_asks_for_the_end_gets_it_in_good_order() {
     let account = Account::new();

@@ -77,7 +77,7 @@ async fn a_second_signal_stops_at_once_whatever_the_task_is_doing() {
 
 /// `timeout` sends one to the process and one to its group.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_signals_at_once_are_one() {
+async fn a_signal_that_comes_twice_at_once_is_one() {
     let account = Account::new();
     account.stream("lines", 1);
     // The stop waits for the call, so that it is still under way when the second signal comes.
@@ -85,7 +85,7 @@ async fn two_signals_at_once_are_one() {
     account.configure(&patient(&account));
     let mut process = run(&account, "run.log", &[]);
     says(&process, "sleeping").await;
-    process.signal_all(&[Signal::Terminate, Signal::Interrupt]);
+    process.signal_all(&[Signal::Terminate; 2]);
     assert_eq!(process.wait().code(), Some(0), "{}", process.log());
     let rows = account.leases("lines").await;
     assert!(rows.iter().all(|row| row.owner.is_none()), "not released: {rows:#?}");

@@ -123,11 +123,11 @@ impl Signals {
         Ok(Self { terminate, interrupt })
     }
 
-    /// Waits for the next one. Cancel-safe.
-    pub(crate) async fn next(&mut self) {
+    /// Waits for the next one; which it is. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> SignalKind {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Stdout, Write};
+use std::io::{self, Read, Seek, SeekFrom, Stdout, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
@@ -15,6 +15,8 @@ use shardmill_runtime::{OutputStreams, Outputs};
 
 /// Bytes of a file's end that are searched for the last whole line: a message of 10 MiB in base64, and some.
 const TAIL_MAX: u64 = 16 << 20;
+/// Bytes of lines that wait to be written together.
+const PENDING_MAX: usize = 64 << 10;
 
 /// One output system. Called by the thread that runs the task, in the order of the sends.
 trait OutputSystem: Send {
@@ -41,7 +43,7 @@ impl OutputSystems {
     pub(crate) fn open(outputs: &BTreeMap<String, Output>) -> Result<Self> {
         let open = |(name, output): (&String, &Output)| -> Result<(String, Box<dyn OutputSystem>)> {
             let system: Box<dyn OutputSystem> = match output {
-                Output::Console => Box::new(Console(BufWriter::new(io::stdout()))),
+                Output::Console => Box::new(Console(Lines::to(io::stdout()))),
                 Output::File { path } => Box::new(
                     AppendedFile::open(path)
                         .with_context(|| format!("failed to open output system {name}: {}", path.display()))?,
@@ -82,6 +84,11 @@ impl OutputSystems {
         Ok(())
     }
 
+    /// Whether the next flush will fail: there is no use in going on until then.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// Nothing is taken any more; what was taken is handed on, without a promise.
     pub(crate) fn close(&mut self) {
         self.systems.clear();
@@ -114,6 +121,41 @@ struct Line<'a> {
     message_base64: Option<String>,
 }
 
+/// Lines that are written whole, many at a time: the jobs of a host may share standard output or a file, and none may
+/// write into another's line. What was taken is handed on when this is dropped.
+struct Lines<W: Write> {
+    to: W,
+    pending: Vec<u8>,
+}
+
+impl<W: Write> Lines<W> {
+    fn to(to: W) -> Self {
+        Self { to, pending: Vec::new() }
+    }
+
+    fn push(&mut self, stream: &str, key: Option<&str>, message: &[u8]) -> io::Result<()> {
+        write_line(&mut self.pending, stream, key, message)?;
+        if self.pending.len() < PENDING_MAX { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.pending.is_empty() {
+            let written = self.to.write_all(&self.pending);
+            // Not even after a failure: nobody knows how much of it is there.
+            self.pending.clear();
+            written?;
+        }
+        self.to.flush()
+    }
+}
+
+impl<W: Write> Drop for Lines<W> {
+    fn drop(&mut self) {
+        // Whoever needs to know has called `flush`.
+        drop(self.flush());
+    }
+}
+
 fn write_line(to: &mut impl Write, stream: &str, key: Option<&str>, message: &[u8]) -> io::Result<()> {
     let text = std::str::from_utf8(message).ok();
     let message_base64 = text.is_none().then(|| STANDARD.encode(message));
@@ -122,11 +164,11 @@ fn write_line(to: &mut impl Write, stream: &str, key: Option<&str>, message: &[u
 }
 
 /// JSON lines on standard output.
-struct Console(BufWriter<Stdout>);
+struct Console(Lines<Stdout>);
 
 impl OutputSystem for Console {
     fn write(&mut self, stream: &str, key: Option<&str>, message: &[u8]) -> io::Result<()> {
-        write_line(&mut self.0, stream, key, message)
+        self.0.push(stream, key, message)
     }
 
     fn show(&mut self) -> io::Result<()> {
@@ -139,7 +181,7 @@ impl OutputSystem for Console {
 }
 
 /// JSON lines appended to a file; durable means fsync.
-struct AppendedFile(BufWriter<File>);
+struct AppendedFile(Lines<File>);
 
 impl AppendedFile {
     /// Opens or creates the file and cuts a line that a crash left unfinished: it was not acknowledged, so its
@@ -155,13 +197,13 @@ impl AppendedFile {
         if unfinished > 0 && (unfinished < tail || tail == len) {
             file.set_len(len - unfinished)?;
         }
-        Ok(Self(BufWriter::new(file)))
+        Ok(Self(Lines::to(file)))
     }
 }
 
 impl OutputSystem for AppendedFile {
     fn write(&mut self, stream: &str, key: Option<&str>, message: &[u8]) -> io::Result<()> {
-        write_line(&mut self.0, stream, key, message)
+        self.0.push(stream, key, message)
     }
 
     fn show(&mut self) -> io::Result<()> {
@@ -170,7 +212,7 @@ impl OutputSystem for AppendedFile {
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()?;
-        self.0.get_ref().sync_data()
+        self.0.to.sync_data()
     }
 }
 
@@ -197,9 +239,28 @@ mod tests {
             let path = dir.path().join("out.jsonl");
             std::fs::write(&path, before).unwrap();
             let mut file = AppendedFile::open(&path).unwrap();
-            file.0.write_all(b"new\n").unwrap();
+            file.0.pending.extend(b"new\n");
             file.flush().unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), after, "{before:?}");
         }
+    }
+
+    /// A second job that opens the file must not take what is half written for what a crash left.
+    #[test]
+    fn a_file_that_jobs_share_holds_whole_lines_at_any_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.jsonl");
+        let mut first = AppendedFile::open(&path).unwrap();
+        for _ in 0..2_000 {
+            first.write("counts", None, &[b'x'; 100]).unwrap();
+            let so_far = std::fs::read(&path).unwrap();
+            assert!(so_far.is_empty() || so_far.ends_with(b"\n"), "half a line after {} bytes", so_far.len());
+        }
+        let mut second = AppendedFile::open(&path).unwrap();
+        second.write("counts", None, b"of the second").unwrap();
+        drop((first, second));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 2_001);
+        assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
     }
 }

@@ -22,7 +22,7 @@ const REQUESTS_WAITING_MAX: usize = 16;
 /// How long jobs may take to give their leases back after a second signal: a little more than they take themselves.
 const HURRY_LIMIT: Duration = Duration::from_secs(3);
 
-/// A signal so soon after another is the same one: `timeout` and the like send theirs to the process and to its group.
+/// The same signal so soon again is no second one: `timeout` and the like send theirs to the process and to its group.
 const ECHO: Duration = Duration::from_millis(250);
 
 /// What a run did; printed by `--json`.
@@ -106,19 +106,19 @@ async fn until_stopped(host: &mut Host, tasks: &Path) -> Result<()> {
         .map_err(|error| warn!(%error, "no admin socket: `shardmill ls` and the like cannot see this host"));
     let running = host.run(&mut requested);
     tokio::pin!(running);
-    let mut asked_at: Option<Instant> = None;
+    let mut asked = None;
     loop {
         // Every arm is cancel-safe: signals and the host by reference lose nothing when dropped.
         tokio::select! {
             result = &mut running => return result,
-            () = signals.next() => match asked_at {
+            signal = signals.next() => match asked {
                 None => {
                     info!("stopping: finishing, committing, releasing the leases; a second signal stops at once");
-                    asked_at = Some(Instant::now());
+                    asked = Some((signal, Instant::now()));
                     // The queue is full of requests only when the host is stuck, and then a second signal helps.
                     drop(requests.try_send(Request::Stop));
                 }
-                Some(at) if at.elapsed() < ECHO => {}
+                Some((first, at)) if signal == first && at.elapsed() < ECHO => {}
                 Some(_) => {
                     drop(requests.try_send(Request::StopAtOnce));
                     // What it has to say is that it was cut short.

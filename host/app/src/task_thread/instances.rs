@@ -130,8 +130,10 @@ impl Instances {
     ) -> Returned {
         self.outputs.clear();
         let started = Instant::now();
-        let (returned, was_interrupted) = self.process(id, source, batch, range, attempt, started);
+        let (mut returned, was_interrupted) = self.process(id, source, batch, range, attempt, started);
         self.systems.write(&self.outputs, &self.spec.outputs);
+        // The flush of a commit tells, and it may be long until the next one.
+        returned.commit |= self.systems.has_failed();
         let busy = started.elapsed();
         self.status.update(|status| {
             status.processed += returned.processed as u64;
