@@ -236,15 +236,26 @@ fn new_properties_restart_the_job_and_bad_ones_do_not() {
 fn a_removed_module_keeps_its_job_unless_the_configuration_says_stop() {
     let mut host = Host::start(&[
         ("kept.wasm", &version(1)),
+        ("kept.properties", b"job.name=staying\n"),
         ("gone.wasm", &version(2)),
-        ("gone.properties", b"task.on.delete=stop\n"),
+        ("gone.properties", b"job.name=leaving\ntask.on.delete=stop\n"),
     ]);
     host.until_running("kept", &version(1));
     host.until_running("gone", &version(2));
-    fs::remove_file(host.task("kept.wasm")).unwrap();
-    fs::remove_file(host.task("gone.wasm")).unwrap();
+    for job in ["kept", "gone"] {
+        let line = format!("job{{name=\"{job}\"}}: shardmill::job::supervisor: reading shard");
+        assert!(host.process.log().contains(&line), "the log says which job:\n{}", host.process.log());
+    }
+    // Their properties go with them, and that must not make other jobs of them.
+    for file in ["kept.properties", "gone.properties", "kept.wasm", "gone.wasm"] {
+        fs::remove_file(host.task(file)).unwrap();
+    }
     host.wait("it stops and is forgotten", || host.job("gone").is_none());
-    assert_eq!(host.job("kept").unwrap()["state"], "running");
+    let kept = host.job("kept").unwrap();
+    assert_eq!((&kept["state"], &kept["starts"]), (&Value::from("running"), &Value::from(1)));
+    for table in ["kept-1-lines", "gone-1-lines"] {
+        assert!(!host.process.log().contains(table), "the lease table of another job:\n{}", host.process.log());
+    }
     fs::write(host.task("gone.wasm"), version(2)).unwrap();
     host.until_running("gone", &version(2));
     host.stop();

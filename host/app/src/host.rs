@@ -22,7 +22,7 @@ use shardmill_core::module::{hex, shown};
 use shardmill_core::task_dir::{LISTING_INTERVAL, TaskDir};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{Instrument, error, error_span, info, warn};
 
 use crate::admit::{Admission, Rejected};
 use crate::clock::Clock;
@@ -290,10 +290,12 @@ impl Host {
             entry.command(Command::Pause(oneshot::channel().0));
         }
         let clock = *clock;
+        // Of the level that is never left out: whatever is logged for the job says so.
+        let span = error_span!("job", name);
         self.work.spawn(async move {
             // Whatever happens to it happens to no other. Ends with the host.
             let mut alone = JoinSet::new();
-            alone.spawn(actor::run(job, versions, first, clock, mailbox));
+            alone.spawn(actor::run(job, versions, first, clock, mailbox).instrument(span));
             let end = match alone.join_next().await {
                 Some(Ok(end)) => end,
                 panicked => End::Failed(format!("the job panicked: {panicked:?}")),

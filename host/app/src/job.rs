@@ -16,6 +16,7 @@ use shardmill_runtime::trial::Recent;
 use shardmill_runtime::{Module, Source, TaskSpec};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -131,7 +132,7 @@ impl RunningJob {
         let messages = Messages { tellings, requests: task.requests, done, commands: commanded, stop: stopped };
         let run = supervisor.run(messages, job.shutdown_timeout);
         let handle = JobHandle { status, inputs: job.inputs.len(), stop, commands };
-        Ok(Self { handle, supervisor: tokio::spawn(run) })
+        Ok(Self { handle, supervisor: tokio::spawn(run.in_current_span()) })
     }
 
     #[must_use]

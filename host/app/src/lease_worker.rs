@@ -12,7 +12,7 @@ use shardmill_core::service::{ErrorKind, ServiceError};
 use shardmill_core::shard::{ShardFilter, ShardId};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, info, warn};
 
 use crate::clock::Clock;
 use crate::failures::{Failures, Say};
@@ -89,7 +89,7 @@ impl LeaseWorker {
                         drop(calls.spawn(scan(self.table.clone().with_consistent_reads(true))));
                     }
                     Action::List(filter) => drop(calls.spawn(self.list(filter))),
-                    Action::Write(write) => drop(calls.spawn(self.write(write, Arc::clone(&writes)))),
+                    Action::Write(write) => drop(calls.spawn(self.write(write, Arc::clone(&writes)).in_current_span())),
                     Action::Stopped => return self.tell(&told, Telling::Action(Action::Stopped)),
                     outward => self.tell(&told, Telling::Action(outward)),
                 }

@@ -274,7 +274,7 @@ async fn follow(versions: Versions, job: JobHandle) {
         let problem = match versions.written_after(known).await {
             Ok(None) => None,
             Ok(Some(deployment)) => {
-                info!(job = versions.name(), revision = deployment.revision, "another host changed what is to run");
+                info!(revision = deployment.revision, "another host changed what is to run");
                 job.follow(deployment).await;
                 None
             }
@@ -283,7 +283,7 @@ async fn follow(versions: Versions, job: JobHandle) {
         job.status().update(|status| {
             // Told once, and shown for as long as it lasts.
             if let Some(problem) = problem.as_ref().filter(|_| problem != status.rollout.problem) {
-                warn!(job = versions.name(), "{problem}");
+                warn!("{problem}");
             }
             status.rollout.problem = problem;
         });

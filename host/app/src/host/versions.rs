@@ -121,7 +121,7 @@ impl Versions {
         };
         if holds.modules().any(|module| *module == id) {
             // Somebody may have removed them.
-            self.keep(first).await.unwrap_or_else(|error| warn!(job = %self.name, "{error:#}"));
+            self.keep(first).await.unwrap_or_else(|error| warn!("{error:#}"));
             self.propose(first).await;
         }
         let refused = holds.quarantine(&id).map(|reason| NotDeployed::Refused(was_rolled_back(reason)));
@@ -285,7 +285,7 @@ impl Versions {
         }
         let id = proposal.module.id().hex();
         if let Err(error) = self.blocking(move |kept| kept.propose(&id)).await {
-            warn!(job = %self.name, module = %proposal.module.id(), "{error:#}");
+            warn!(module = %proposal.module.id(), "{error:#}");
         }
     }
 

@@ -9,7 +9,7 @@ use shardmill_core::rollout::FIRST_INSTANCE;
 use shardmill_core::run_loop::{Action, Event, RunLoop};
 use shardmill_runtime::{Instance, Interrupter, Module, TaskSpec};
 use tokio::sync::mpsc;
-use tracing::info;
+use tracing::{Instrument, Span, info};
 use uuid::Uuid;
 
 use super::TaskFailed;
@@ -45,7 +45,7 @@ pub(super) async fn input(index: usize, input: &Input, run: Uuid, clock: Clock, 
         input: index,
     };
     let (commands, received) = mpsc::unbounded_channel();
-    tokio::spawn(worker.run(received, told.clone()));
+    tokio::spawn(worker.run(received, told.clone()).in_current_span());
     Ok(InputState { config: input.clone(), kinesis, fan_out, commands, stopped: false })
 }
 
@@ -60,7 +60,7 @@ fn fan_out(input: &Input) -> Option<Arc<FanOut>> {
     ));
     let registering = Arc::clone(&fan_out);
     // A failure is told by the readers.
-    tokio::spawn(async move { drop(registering.arn().await) });
+    tokio::spawn(async move { drop(registering.arn().await) }.in_current_span());
     Some(fan_out)
 }
 
@@ -93,18 +93,20 @@ pub(super) async fn task(
     drop(control.send(Control::AddInstance(FIRST_INSTANCE, ready)));
     let (data, batches) = mpsc::channel(BATCHES_WAITING_MAX);
     let runtime = tokio::runtime::Handle::current();
+    let span = Span::current();
     std::thread::Builder::new()
         .name(format!("task-{}", job.name))
-        .spawn(move || task.run(&runtime, Inbox { control: controlled, data: batches }))
+        .spawn(move || span.in_scope(|| task.run(&runtime, Inbox { control: controlled, data: batches })))
         .context("failed to start the task thread")?;
     Ok(Task { control, data, requests: requested, interrupter })
 }
 
 /// `init` may take long, and a guest that reads a file blocks its thread, which an async one must not be.
 async fn first_instance(module: Module, spec: TaskSpec) -> Result<Instance> {
+    let span = Span::current();
     let built = tokio::task::spawn_blocking(move || {
         let failed = |error| TaskFailed(format!("task {} did not start: {error}", module.id()));
-        instantiate(&module, &spec).map_err(failed)
+        span.in_scope(|| instantiate(&module, &spec)).map_err(failed)
     });
     Ok(built.await.context("building the task's instance panicked")??)
 }

@@ -16,7 +16,7 @@ use shardmill_core::run_loop::{self, InstanceId, SourceId};
 use shardmill_runtime::{Interrupter, Module, TaskSpec};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
-use tracing::{info, warn};
+use tracing::{Span, info, warn};
 
 use crate::clock::Clock;
 use crate::status::Status;
@@ -299,9 +299,10 @@ impl Versions {
     fn build(&self, instance: InstanceId, id: ModuleId) {
         let (module, spec, done) = (self.modules.get(&id).cloned(), self.spec.clone(), self.done.clone());
         let store = Arc::clone(&self.store);
+        let span = Span::current();
         tokio::task::spawn_blocking(move || {
             let ready = |module: Module| {
-                let instance = instantiate(&module, &spec).map_err(|error| error.to_string())?;
+                let instance = span.in_scope(|| instantiate(&module, &spec)).map_err(|error| error.to_string())?;
                 Ok(Box::new(Ready { module, instance, interrupter: Interrupter::default() }))
             };
             let built = module.map_or_else(|| store.module(&id), Ok).and_then(ready);

@@ -8,6 +8,7 @@ use shardmill_core::position::Checkpoint;
 use shardmill_core::run_loop::{Generation, SourceId};
 use shardmill_core::service::ServiceError;
 use shardmill_core::{fanout, reader};
+use tracing::Instrument;
 
 use super::{Phase, Reading, Supervisor};
 use crate::failures::Failures;
@@ -42,12 +43,12 @@ impl Supervisor {
         let task = match &input.fan_out {
             None => {
                 let run = shard.run(reader::Reader::new(settings::reader(&input.config, latest), from, hash_range));
-                self.readers.spawn(async move { (source, run.await) })
+                self.readers.spawn(async move { (source, run.await) }.in_current_span())
             }
             Some(fan_out) => {
                 let reader = fanout::Reader::new(settings::fan_out(&input.config, latest), from, hash_range);
                 let run = FanOutReader { shard, fan_out: Arc::clone(fan_out) }.run(reader);
-                self.readers.spawn(async move { (source, run.await) })
+                self.readers.spawn(async move { (source, run.await) }.in_current_span())
             }
         };
         if let Some(old) = state.reading.replace(Reading { generation, task, progress }) {
