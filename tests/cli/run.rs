@@ -1,5 +1,6 @@
 //! `shardmill run`: what it refuses, and the way of the README: `local` in one terminal, `run` in another.
 
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -60,6 +61,37 @@ fn a_job_that_cannot_reach_its_stream_fails_with_the_place_and_the_reason() {
     let last = said.stderr.lines().last().unwrap();
     assert!(last.starts_with("error: input kinesis.lines: ListShards: "), "{last}");
     assert!(last.contains("lines"), "{last}");
+}
+
+/// A host of many jobs does not run out of files at the thousand that a shell allows.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_host_takes_all_the_files_that_it_may_open() {
+    let dir = directory(&[("job.properties", JOB)]);
+    let tasks = tasks_directory(&dir);
+    let run = command(&["run", "--config-path", &below(&dir, "job.properties"), "--tasks", &tasks]);
+    let mut shell = Command::new("sh");
+    shell.env_clear().envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    // It waits for a service that is not there.
+    for (name, value) in [("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "x")] {
+        shell.env(name, value).env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+    }
+    shell.args(["-c", "ulimit -Sn 64; exec \"$0\" \"$@\""]).arg(run.get_program()).args(run.get_args());
+    let mut process = shell.stderr(Stdio::null()).spawn().unwrap();
+    let proc = |file| std::fs::read_to_string(format!("/proc/{}/{file}", process.id())).unwrap();
+    let allowed = || {
+        let limits = proc("limits");
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap().to_owned();
+        line.split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let deadline = Instant::now() + LIMIT;
+    // It begins as the shell.
+    while proc("comm").trim() != "shardmill" || allowed()[0] != allowed()[1] {
+        assert!(Instant::now() < deadline, "{:?}", allowed());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
 }
 
 #[test]

@@ -16,7 +16,7 @@ use shardmill_runtime::{OutputStreams, Outputs};
 /// Bytes of a file's end that are searched for the last whole line: a message of 10 MiB in base64, and some.
 const TAIL_MAX: u64 = 16 << 20;
 /// Bytes of lines that wait to be written together.
-const PENDING_MAX: usize = 64 << 10;
+const PENDING_MAX: usize = 8 << 10;
 
 /// One output system. Called by the thread that runs the task, in the order of the sends.
 trait OutputSystem: Send {

@@ -113,6 +113,7 @@ fn record(number: u64, size: usize) -> Vec<u8> {
 
 fn consume(args: &Drain, endpoints: &Endpoints) -> Result<Summary> {
     let directory = scratch_directory("bench")?;
+    let tasks = args.task.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = args.task.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let properties = directory.join("bench.properties");
     let wire = if args.wire_json { "json" } else { "cbor" };
@@ -122,7 +123,10 @@ fn consume(args: &Drain, endpoints: &Endpoints) -> Result<Summary> {
         .args(["run", "--until-caught-up", "--json", "--config-path"])
         .arg(&properties)
         .arg("--tasks")
-        .arg(args.task.parent().unwrap_or(Path::new(".")))
+        .arg(tasks)
+        // What ran from there before, and what is deployed there, is of no interest.
+        .arg("--state")
+        .arg(directory.join("state"))
         .env("RUST_LOG", "warn")
         .stderr(Stdio::inherit())
         .output()

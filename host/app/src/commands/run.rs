@@ -4,13 +4,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use shardmill::admin::AdminSocket;
 use shardmill::clock::Clock;
 use shardmill::host::{Host, Request, Settings, Totals, Unusable};
 use shardmill_core::config::Job;
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::modules::admission;
 use super::{BadInput, JobLoader, Signals, print, runtime, state_directory, tell_notices, usage};
@@ -41,6 +42,7 @@ pub(crate) struct Summary {
 
 pub(crate) fn run(args: &Run) -> Result<()> {
     let clock = Clock::start();
+    allow_open_files();
     let loader = JobLoader::new(&args.config)?;
     // With `task.class` the command line is one whole job, and what is wrong with it is told before anything begins.
     let only = loader.names_a_task().then(|| only_job(&loader, &args.tasks)).transpose()?;
@@ -75,6 +77,15 @@ pub(crate) fn run(args: &Run) -> Result<()> {
         print(&serde_json::to_string(&summary)?);
     }
     Ok(())
+}
+
+/// Takes the open files that the system grants at most: a job needs some, even when it is idle, and the thousand that
+/// it grants to begin with are soon used up by many jobs.
+fn allow_open_files() {
+    let most = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
+        debug!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// The module of the one job that the command line describes.
