@@ -31,4 +31,5 @@ mod swap_fleet;
 mod swap_fleets;
 mod swap_kills;
 mod swap_outputs;
+mod swap_stuck;
 mod take_over;

@@ -13,7 +13,7 @@ use shardmill_runtime::{Module, TaskSpec};
 use tracing::warn;
 
 use super::actor::Proposal;
-use crate::admit::Admission;
+use crate::admit::{Admission, Rejected};
 use crate::clock::Clock;
 use crate::deployments::Deployments;
 use crate::job::{Deployed, DeploymentStore, JobHandle, Refused};
@@ -39,6 +39,8 @@ pub(super) struct Versions {
     kept: Option<Deployments>,
     spec: Arc<TaskSpec>,
     rollout: Settings,
+    /// How long a call of the running version may hold up another one.
+    drain: Duration,
     clock: Clock,
 }
 
@@ -83,7 +85,7 @@ impl DeploymentStore for Versions {
 impl Versions {
     pub(super) fn new(name: &str, job: &Job, admission: Admission, kept: Option<Deployments>, clock: Clock) -> Self {
         let (spec, rollout) = (Arc::new(settings::task_spec(job)), settings::rollout(job));
-        Self { name: name.into(), admission, kept, spec, rollout, clock }
+        Self { name: name.into(), admission, kept, spec, rollout, drain: job.rollout.drain, clock }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -186,6 +188,24 @@ impl Versions {
         Ok(vec![found.with_context(|| format!("{current} is to run, and this host does not have it"))?])
     }
 
+    /// A start, and what the running version has had lately; only the start if that one is stuck in a call, for then
+    /// another version is what it needs.
+    async fn try_out(&self, job: &JobHandle, module: &Module) -> Result<Result<(), Rejected>, NotDeployed> {
+        let (mut spec, mut running) = ((*self.spec).clone(), None);
+        match tokio::time::timeout(self.drain, job.lately()).await {
+            Ok(Some(lately)) if lately.module.id() == module.id() => return Ok(Ok(())),
+            Ok(Some(lately)) => {
+                spec.sources = lately.sources;
+                running = Some((lately.module, lately.recent));
+            }
+            Ok(None) => return Err(NotDeployed::Stopping),
+            Err(_) => {
+                warn!(job = %self.name, "the running version is in a call: {} is not compared with it", module.id())
+            }
+        }
+        Ok(self.admission.try_out(module, &spec, running).await.map(drop))
+    }
+
     /// Tries a module out beside the running version and rolls it out. `handing_over` is called when the job gets it.
     pub(super) async fn deploy(
         &self,
@@ -194,15 +214,10 @@ impl Versions {
         handing_over: impl FnOnce(),
     ) -> Result<(), NotDeployed> {
         let module = &proposal.module;
-        let lately = job.lately().await.ok_or(NotDeployed::Stopping)?;
-        if lately.module.id() != module.id() {
-            let spec = TaskSpec { sources: lately.sources, ..(*self.spec).clone() };
-            let tried = self.admission.try_out(module, &spec, Some((lately.module, lately.recent))).await;
-            if let Err(rejected) = tried {
-                // A restart does not try it again.
-                self.propose(proposal).await;
-                return Err(NotDeployed::Unfit(rejected.to_string()));
-            }
+        if let Err(rejected) = self.try_out(job, module).await? {
+            // A restart does not try it again.
+            self.propose(proposal).await;
+            return Err(NotDeployed::Unfit(rejected.to_string()));
         }
         self.keep(proposal).await.map_err(|error| NotDeployed::Refused(format!("{error:#}")))?;
         handing_over();
