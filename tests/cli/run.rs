@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use shardmill_aws::{ClientSettings, Kinesis, StaticCredentials};
-use shardmill_tests::guests::rust_guest;
+use shardmill_tests::guests::{rust_guest, version};
 use shardmill_tests::process::{Process, Signal};
 use shardmill_tests::wait::LIMIT;
 
@@ -116,21 +116,7 @@ fn a_start_that_waits_for_a_service_says_so_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_is_drained_to_standard_output_with_a_summary() {
     let local = Local::start(&["--stream", "lines:2"]);
-    let settings = ClientSettings {
-        region: Some("us-east-1".to_owned()),
-        endpoint: Some(local.kinesis.clone()),
-        credentials: StaticCredentials {
-            access_key_id: "local".to_owned(),
-            secret_access_key: "local".to_owned(),
-            session_token: None,
-        }
-        .into(),
-        ..ClientSettings::default()
-    };
-    let kinesis = Kinesis::new(&settings).await.unwrap();
-    let records: [(Option<&str>, &[u8]); 2] = [(Some("a"), b"to be or not to be"), (Some("b"), b"that is")];
-    assert_eq!(kinesis.put_records("lines", &records).await.unwrap(), []);
-
+    put_two(&local).await;
     let dir = directory(&[("job.properties", JOB)]);
     let tasks = tasks_directory(&dir);
     let file = below(&dir, "job.properties");
@@ -158,6 +144,46 @@ async fn a_stream_is_drained_to_standard_output_with_a_summary() {
     let again = finished(local.environment(&mut command(&args)));
     let summary: Value = serde_json::from_str(&again.stdout).unwrap();
     assert_eq!((again.code, &summary["envelopes"]), (Some(0), &Value::from(0)), "everything was committed");
+}
+
+/// Also those that are still being compiled when others are done, and not without a word those that cannot run.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_job_of_a_directory_is_waited_for() {
+    let local = Local::start(&["--stream", "lines:2"]);
+    put_two(&local).await;
+    let host: String = std::str::from_utf8(JOB).unwrap().split_inclusive('\n').skip(2).collect();
+    let dir = directory(&[("host.properties", host.as_bytes())]);
+    let tasks = tasks_directory(&dir);
+    let unseen = version(&std::fs::read(rust_guest("word-count")).unwrap(), &std::process::id().to_string());
+    std::fs::write(dir.path().join("tasks/unseen.wasm"), unseen).unwrap();
+    let file = below(&dir, "host.properties");
+    let args = ["run", "--config-path", &file, "--tasks", &tasks, "--until-caught-up", "--json"];
+    let said = finished(local.environment(&mut command(&args)));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let summary: Value = serde_json::from_str(said.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(summary["envelopes"], 4, "two jobs, two records: {said:?}");
+
+    std::fs::write(dir.path().join("tasks/bad.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    let said = finished(local.environment(&mut command(&args)));
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.lines().any(|line| line.starts_with("error: bad: ")), "{said:?}");
+}
+
+async fn put_two(local: &Local) {
+    let settings = ClientSettings {
+        region: Some("us-east-1".to_owned()),
+        endpoint: Some(local.kinesis.clone()),
+        credentials: StaticCredentials {
+            access_key_id: "local".to_owned(),
+            secret_access_key: "local".to_owned(),
+            session_token: None,
+        }
+        .into(),
+        ..ClientSettings::default()
+    };
+    let kinesis = Kinesis::new(&settings).await.unwrap();
+    let records: [(Option<&str>, &[u8]); 2] = [(Some("a"), b"to be or not to be"), (Some("b"), b"that is")];
+    assert_eq!(kinesis.put_records("lines", &records).await.unwrap(), []);
 }
 
 fn tasks_directory(dir: &tempfile::TempDir) -> String {

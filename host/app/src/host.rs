@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use shardmill_core::config::{Job, Source};
-use shardmill_core::jobs::{self, Action, End, Hash, Jobs};
+use shardmill_core::jobs::{self, Action, End, Hash, Jobs, State};
 use shardmill_core::leases::Millis;
 use shardmill_core::module::{hex, shown};
 use shardmill_core::task_dir::{LISTING_INTERVAL, TaskDir};
@@ -98,6 +98,15 @@ enum Done {
     Ended { name: String, end: End },
 }
 
+/// Whether a job has processed all that was there.
+#[derive(PartialEq, Eq)]
+enum Caught {
+    Up,
+    NotYet,
+    /// It cannot, for this reason.
+    Never(String),
+}
+
 /// Why a module was not let in.
 enum NotAdmitted {
     Bad(String),
@@ -164,12 +173,34 @@ impl Host {
         self.tell(jobs::Event::Stop);
     }
 
+    /// Every job has done its work, or never will.
     fn stop_if_caught_up(&mut self) {
-        let mut entries = self.entries.values().filter(|entry| entry.actor.is_some()).peekable();
-        if entries.peek().is_some() && entries.all(Entry::is_caught_up) {
-            info!("caught up");
-            self.settings.until_caught_up = false;
-            self.tell(jobs::Event::Stop);
+        if !self.directory.is_settled() || self.jobs.iter().next().is_none() {
+            return;
+        }
+        let ends: Vec<Caught> = self.jobs.iter().map(|(name, job)| self.caught_up(name, job)).collect();
+        if ends.contains(&Caught::NotYet) {
+            return;
+        }
+        info!("caught up");
+        self.settings.until_caught_up = false;
+        for end in ends {
+            if let Caught::Never(why) = end {
+                self.failure.get_or_insert(anyhow!("{why}"));
+            }
+        }
+        self.tell(jobs::Event::Stop);
+    }
+
+    fn caught_up(&self, name: &str, job: &jobs::Job) -> Caught {
+        let bad = job.rejected().map(|(_, reason)| reason).or(job.misconfigured());
+        let runs_on = self.entries.get(name).is_some_and(Entry::is_caught_up);
+        match (job.state(), bad) {
+            (State::Running, _) if runs_on => Caught::Up,
+            (State::Drained, _) => Caught::Up,
+            (State::Failed { reason, restart_at: None }, _) => Caught::Never(format!("{name}: {reason}")),
+            (State::Waiting, Some(reason)) => Caught::Never(format!("{name}: {reason}")),
+            _ => Caught::NotYet,
         }
     }
 

@@ -137,6 +137,12 @@ impl TaskDir {
         }
     }
 
+    /// Whether every file that was there at the last look has been taken as it was.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.is_known && self.files.values().all(|file| file.gone_since.is_some() || file.taken == Some(file.seen))
+    }
+
     fn listed(&mut self, now: Millis, listing: BTreeMap<String, Stamp>) -> Vec<Action> {
         for (name, file) in &mut self.files {
             if !listing.contains_key(name) {

@@ -60,8 +60,12 @@ fn removed(name: &str) -> Action {
 fn a_file_is_taken_once_after_it_has_rested() {
     let mut directory = Directory::default();
     directory.put("a.wasm", 10, 1, true);
+    assert!(!directory.machine.is_settled(), "nobody has looked");
+    directory.until(250);
+    assert!(!directory.machine.is_settled());
     directory.until(5_000);
     assert_eq!(directory.told, [(500, changed("a.wasm"))]);
+    assert!(directory.machine.is_settled());
     assert_eq!(directory.reads, 1, "what has not changed is not read again");
 }
 
