@@ -325,8 +325,14 @@ fn two_jobs_with_one_lease_table_are_not_run() {
 fn a_drained_job_stays_down_until_it_is_resumed() {
     let mut host = Host::start(&[("orders.wasm", &echo())]);
     host.until_running("orders", &echo());
+    host.until("orders", "it reads its shards", |job| {
+        let shards: Vec<_> = job["shards"].as_array().into_iter().flatten().map(|shard| &shard["shard"]).collect();
+        shards == ["shardId-000000000000", "shardId-000000000001"]
+    });
     assert_eq!(host.said(&["drain", "orders"]).code, Some(0));
-    host.until("orders", "it is drained", |job| job["state"] == "drained");
+    host.until("orders", "it is drained, and has no shards", |job| {
+        job["state"] == "drained" && job["shards"] == Value::Array(Vec::new())
+    });
     assert_eq!(host.said(&["status", "orders"]).code, Some(0), "it is as it should be");
     assert_eq!(host.said(&["resume", "orders"]).code, Some(0));
     host.until_running("orders", &echo());
@@ -419,6 +425,9 @@ async fn a_version_that_fails_on_what_the_running_one_had_is_rejected_before_it_
     let said = host.deploy("orders", &bad);
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.stderr.contains("was rejected") && said.stderr.contains("trap"), "{said:?}");
+    let listed = host.said(&["ls"]).stdout;
+    assert!(said.stderr.contains("backtrace:") && !listed.contains("backtrace:"), "{listed}");
+    assert!(listed.contains("`shardmill status orders` says all"), "{listed}");
     host.put(20).await;
     host.until("orders", "the old version goes on", |job| job["processed"] == 40 && job["failed_calls"] == 0);
     assert_eq!(host.job("orders").unwrap()["module"], module("orders", &version(1)));

@@ -11,6 +11,9 @@ use shardmill::host::{CandidateReport, HostReport, JobReport, Rejection, Rollout
 use super::{NotReady, print};
 use crate::cli::{JobArgs, Ls, Rollback};
 
+/// Lines of a problem that `ls` shows.
+const PROBLEM_LINES: usize = 8;
+
 pub(crate) fn ls(args: &Ls) -> Result<()> {
     let hosts = reports(&args.tasks)?;
     if args.json {
@@ -144,11 +147,22 @@ fn table(hosts: &[HostReport]) -> String {
                 job.failed_calls.to_string(),
             ]);
             for problem in &job.problems {
-                problems += &format!("\n{}: {problem}", job.name);
+                problems += &format!("\n{}: {}", job.name, in_short(problem, &job.name));
             }
         }
     }
     columns(&rows) + &problems
+}
+
+/// The first lines of a problem: a list has no room for a backtrace.
+fn in_short(problem: &str, job: &str) -> String {
+    let lines = problem.lines().take_while(|line| line.trim() != "backtrace:").take(PROBLEM_LINES);
+    let lines: Vec<&str> = lines.collect();
+    let mut text = lines.join("\n");
+    if lines.len() < problem.lines().count() {
+        text += &format!("\n  ... (`shardmill status {job}` says all)");
+    }
+    text
 }
 
 pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
@@ -177,10 +191,14 @@ fn versions(job: &JobReport) -> String {
     text
 }
 
+fn seconds(ms: u64) -> String {
+    format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+}
+
 /// How far the job is behind, by its last shard.
 fn behind(job: &JobReport) -> String {
     let behind = job.shards.iter().filter_map(|shard| shard.behind_ms).max();
-    behind.map_or_else(|| "-".to_owned(), |ms| format!("{}.{} s", ms / 1000, ms % 1000 / 100))
+    behind.map_or_else(|| "-".to_owned(), seconds)
 }
 
 fn rollout_lines(rollout: &RolloutReport, rejected: Option<&Rejection>) -> String {
@@ -241,7 +259,7 @@ fn details(host: u32, job: &JobReport) -> String {
     for shard in &job.shards {
         let behind = match shard.behind_ms {
             _ if shard.is_finished => "finished".to_owned(),
-            Some(ms) => format!("{ms} ms"),
+            Some(ms) => seconds(ms),
             None => "-".to_owned(),
         };
         let module = shard.module.clone().unwrap_or_else(|| "-".to_owned());

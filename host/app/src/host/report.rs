@@ -230,7 +230,10 @@ fn of_job(name: &str, job: &Job, entry: &Entry) -> JobReport {
     let deployment = snapshot.rollout.deployment.as_ref().filter(|_| is_up);
     let current = deployment.map(|deployment| shown(name, &deployment.current));
     let problems = problems(job, entry, failure, rejected.as_ref(), &snapshot);
-    let shards = snapshot.shards.into_values().map(|shard| of_shard(name, shard));
+    // Of a job that is down they are others' by now.
+    let shards = snapshot.shards.into_values().filter(|_| is_up).map(|shard| of_shard(name, shard));
+    let mut shards: Vec<ShardReport> = shards.collect();
+    shards.sort_by(|a, b| (&a.stream, &a.shard).cmp(&(&b.stream, &b.shard)));
     JobReport {
         name: name.to_owned(),
         state: state.to_owned(),
@@ -251,7 +254,7 @@ fn of_job(name: &str, job: &Job, entry: &Entry) -> JobReport {
         rolled_back: snapshot.rollout.rolled_back,
         admission_ms: millis(entry.counts.admission),
         rollout,
-        shards: shards.collect(),
+        shards,
     }
 }
 
