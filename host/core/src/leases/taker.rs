@@ -59,8 +59,8 @@ impl<'a> Taker<'a> {
         let wanted = self.wanted();
         let surplus = wanted.min(most.len().saturating_sub(self.share()));
         let stolen = if surplus == 0 && wanted > 1 { 1 } else { surplus };
-        // A 3.x worker is handing it over, and may still checkpoint.
-        most.retain(|lease| lease.checkpoint_owner.is_none());
+        // A 3.x worker is handing it over, and may still checkpoint; or this worker has not heard yet that it lost it.
+        most.retain(|lease| lease.checkpoint_owner.is_none() && !self.mine.contains(&lease.key));
         random.shuffle(&mut most);
         most.into_iter().take(stolen.min(self.settings.max_leases_to_steal)).cloned().collect()
     }

@@ -2,7 +2,7 @@
 
 use super::model::{Services, Stream};
 use super::solo::Solo;
-use super::{FAILOVER, settings};
+use super::{FAILOVER, at, settings};
 use crate::leases::{Action, Event, Loss, Millis, Outcome, Settings, Write};
 use crate::position::Checkpoint;
 
@@ -198,6 +198,31 @@ fn the_robbed_worker_lets_go() {
         "{told:?}"
     );
     assert_eq!(first.held().len(), 1);
+}
+
+/// A worker that was robbed and has not heard of it does not steal the lease back: it would forget the holding that it
+/// still has, and nobody would be told that a checkpoint under it came to nothing.
+#[test]
+fn what_a_worker_believes_to_hold_is_not_stolen_back() {
+    let mut services = Services::new(Stream::of(4));
+    let mut solo = Solo::running(settings("me"), 0, &mut services);
+    solo.take_told();
+    let epoch = solo.epochs["s00"];
+    for (key, row) in &mut services.table.rows {
+        (row.owner, row.counter) = (Some("other".to_owned()), row.counter + 5);
+        // So that only the first can be stolen.
+        row.checkpoint_owner = (key != "s00").then(|| "older".to_owned());
+    }
+    solo.checkpoint("s00", at(7));
+    let checkpoint = solo.call(|call| matches!(call, Action::Write(Write::Checkpoint { .. })));
+    let looked = services.scans;
+    while services.scans == looked {
+        let next = solo.worker.wake_at();
+        solo.run_until(next, &mut services);
+    }
+    solo.event(services.serve(&checkpoint));
+    let lost = Action::Checkpointed { key: "s00".to_owned(), epoch, checkpoint: at(7), written: false };
+    assert!(solo.take_told().contains(&lost));
 }
 
 /// Workers of one fleet that live side by side on one clock.
