@@ -4,12 +4,14 @@ use crate::shell::shardmill;
 
 #[test]
 fn each_command_explains_itself() {
-    let commands: [&[&str]; 12] = [
+    let commands: [&[&str]; 14] = [
         &[],
         &["run"],
         &["demo"],
         &["local"],
         &["build"],
+        &["deploy"],
+        &["rollback"],
         &["check"],
         &["config"],
         &["config", "check"],

@@ -466,6 +466,22 @@ fn a_canary_gets_a_part_until_it_is_promoted() {
     host.stop();
 }
 
+/// One that hangs hides no other.
+#[test]
+fn a_host_that_does_not_answer_is_told() {
+    let mut host = Host::start(&[("orders.wasm", &version(1))]);
+    host.until_running("orders", &version(1));
+    let mut other = run(&host.local, &host.directory, "log-of-the-other");
+    host.wait("both answer", || host.said(&["ls"]).stdout.matches("running").count() == 2);
+    other.signal(Signal::Stop);
+    let said = host.said(&["ls"]);
+    assert_eq!((said.code, said.stdout.matches("running").count()), (Some(0), 1), "{said:?}");
+    assert!(said.stderr.contains("does not answer"), "{said:?}");
+    other.signal(Signal::Continue);
+    host.wait("both answer", || host.said(&["ls"]).stdout.matches("running").count() == 2);
+    host.stop();
+}
+
 #[test]
 fn two_hosts_of_one_directory_agree() {
     let host = Host::start(&[("orders.wasm", &version(1))]);

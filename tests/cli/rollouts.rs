@@ -196,7 +196,8 @@ async fn a_bad_module_that_was_put_there_while_nothing_ran_goes_back() {
 /// A job that does not start leaves nothing behind that takes shards and reads none.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_did_not_start_does_not_keep_the_shards_from_the_next() {
-    let fatal = format!("task.config.{}.init=fatal\n", digits(&version(1)));
+    // Long enough to take every lease meanwhile.
+    let fatal = format!("task.config.{}.init=spin\ntask.init.timeout.ms=2000\n", digits(&version(1)));
     let mut host = Host::start(&[("orders.wasm", &version(1)), ("orders.properties", fatal.as_bytes())]);
     for _ in 0..2 {
         host.until("orders", "it did not start", |job| job["state"] == "failed");

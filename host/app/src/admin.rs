@@ -30,6 +30,7 @@ const ASK_MAX_BYTES: u64 = 64 << 10;
 const ANSWER_MAX_BYTES: u64 = 64 << 20;
 /// How long a host may take to answer, and a client to ask: going back to an old version may mean to start a Python task.
 const PATIENCE: Duration = Duration::from_secs(60);
+const REPORT_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause after a client could not be let in.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Clients at a time; more wait.
@@ -102,13 +103,22 @@ impl Drop for AdminSocket {
     }
 }
 
-/// Asks every host of a task directory on this machine; their answers. What a host that is gone left behind is removed.
+/// What the hosts of a task directory answered.
+#[derive(Debug, Default)]
+pub struct Answers {
+    pub answers: Vec<Answer>,
+    /// Hosts that are there and do not answer: which, and why.
+    pub silent: Vec<String>,
+}
+
+/// Asks every host of a task directory on this machine; one that does not answer hides no other. What a host that is gone
+/// left behind is removed.
 ///
 /// # Errors
-/// When the sockets cannot be looked for, or a host that is there does not answer.
-pub fn ask(tasks: &Path, what: &Ask) -> io::Result<Vec<Answer>> {
+/// When the sockets cannot be looked for.
+pub fn ask(tasks: &Path, what: &Ask) -> io::Result<Answers> {
     let prefix = format!("{}-", prefix(tasks)?);
-    let mut answers = Vec::new();
+    let mut answers = Answers::default();
     for entry in fs::read_dir(directory()?)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -116,24 +126,22 @@ pub fn ask(tasks: &Path, what: &Ask) -> io::Result<Vec<Answer>> {
         if !name.starts_with(&prefix) || !name.ends_with(SUFFIX) {
             continue;
         }
-        match UnixStream::connect(entry.path()) {
-            Ok(stream) => match exchange(stream, what) {
-                Ok(answer) => answers.push(answer),
-                Err(error) if has_ended(&error) => {}
-                Err(error) => return Err(error),
-            },
+        let host = name.trim_start_matches(&prefix).trim_end_matches(SUFFIX);
+        match UnixStream::connect(entry.path()).and_then(|stream| exchange(stream, what)) {
+            Ok(answer) => answers.answers.push(answer),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => drop(fs::remove_file(entry.path())),
-            // It ended just now.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+            Err(error) if has_ended(&error) => {}
+            Err(error) => answers.silent.push(format!("host {host} does not answer: {error}")),
         }
     }
     Ok(answers)
 }
 
 fn exchange(mut stream: UnixStream, what: &Ask) -> io::Result<Answer> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    // What is only said is said at once.
+    let patience = if *what == Ask::Report { REPORT_PATIENCE } else { PATIENCE };
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
     let mut line = serde_json::to_vec(what)?;
     line.push(b'\n');
     stream.write_all(&line)?;
@@ -144,8 +152,8 @@ fn exchange(mut stream: UnixStream, what: &Ask) -> io::Result<Answer> {
 
 /// The host ended while it was asked.
 fn has_ended(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotFound, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | NotFound | UnexpectedEof)
 }
 
 async fn accept(listener: UnixListener, requests: mpsc::Sender<Request>) {

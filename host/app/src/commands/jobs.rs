@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
-use shardmill::admin::{Answer, Ask, ask};
+use shardmill::admin::{Answer, Answers, Ask, ask};
 use shardmill::host::{CandidateReport, HostReport, JobReport, Rejection, RolloutReport};
 
-use super::{NotReady, print};
+use super::{NotReady, print, say};
 use crate::cli::{JobArgs, Ls, Rollback};
 
 /// Lines of a problem that `ls` shows.
@@ -81,7 +81,9 @@ pub(crate) fn pause(args: &JobArgs) -> Result<()> {
 /// What all hosts of a task directory on this machine say.
 pub(crate) fn reports(tasks: &Path) -> Result<Vec<HostReport>> {
     let mut reports = Vec::new();
-    for answer in answers(tasks, &Ask::Report)? {
+    let Answers { answers, silent } = answers(tasks, &Ask::Report)?;
+    silent.iter().for_each(|silent| say(silent));
+    for answer in answers {
         match answer {
             Answer::Report(report) => reports.push(report),
             Answer::Done => {}
@@ -103,13 +105,15 @@ fn of_now(report: &JobReport, job: &str) -> Option<String> {
 fn tell(args: &JobArgs, what: &Ask, done: &str) -> Result<()> {
     let mut refused = None;
     let mut is_done = false;
-    for answer in answers(&args.tasks, what)? {
+    let Answers { answers, silent } = answers(&args.tasks, what)?;
+    for answer in answers {
         match answer {
             Answer::Refused { reason } => refused = Some(reason),
             Answer::Done | Answer::Report(_) => is_done = true,
         }
     }
     match refused {
+        _ if !silent.is_empty() => bail!("{}", silent.join("; ")),
         Some(reason) if !is_done => bail!("{reason}"),
         _ if args.json => print(&json!({ "job": args.job, "ok": true }).to_string()),
         _ => print(&format!("{} {done}", args.job)),
@@ -117,10 +121,13 @@ fn tell(args: &JobArgs, what: &Ask, done: &str) -> Result<()> {
     Ok(())
 }
 
-fn answers(tasks: &Path, what: &Ask) -> Result<Vec<Answer>> {
+fn answers(tasks: &Path, what: &Ask) -> Result<Answers> {
     let failed = || format!("failed to ask the host of {}", tasks.display());
     let answers = ask(tasks, what).with_context(failed)?;
-    if answers.is_empty() {
+    if answers.answers.is_empty() && !answers.silent.is_empty() {
+        bail!("{}", answers.silent.join("; "));
+    }
+    if answers.answers.is_empty() {
         bail!(
             "no host of this user runs the task directory {} on this machine; `shardmill run` starts one",
             tasks.display()
