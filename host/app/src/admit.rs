@@ -68,8 +68,8 @@ pub enum Rejected {
     #[error("{module}: {error}")]
     Trial { module: String, error: TrialError },
     /// It is worse than the running version.
-    #[error("{module} is worse than the running {running}:{}", list(problems))]
-    Worse { module: String, running: String, problems: Vec<String> },
+    #[error("it is worse than the running {running}:{}", list(problems))]
+    Worse { running: String, problems: Vec<String> },
     /// Not the module's fault: the same bytes may be let in another time.
     #[error("cannot compile {name} on this machine: {reason}")]
     Machine { name: String, reason: String },
@@ -157,7 +157,7 @@ impl Admission {
             info!(module, "replayed recent records:\n{shadow}");
             match shadow.problems() {
                 problems if problems.is_empty() => Ok(report),
-                problems => Err(Rejected::Worse { module, running: old.id().to_string(), problems }),
+                problems => Err(Rejected::Worse { running: old.id().to_string(), problems }),
             }
         })
         .await

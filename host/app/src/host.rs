@@ -140,6 +140,9 @@ impl Host {
     pub async fn run(&mut self, requests: &mut mpsc::Receiver<Request>) -> Result<()> {
         let mut listings = every(Duration::from_millis(LISTING_INTERVAL));
         let mut looks = every(CAUGHT_UP_POLL);
+        if self.settings.only.is_none() {
+            info!(tasks = %self.settings.tasks.display(), "running every module of the task directory");
+        }
         while !self.jobs.is_over() {
             let wake = self.settings.clock.until(self.jobs.wake_at());
             // Every arm is cancel-safe: receives, joins and timers lose nothing when dropped.
@@ -302,7 +305,6 @@ impl Host {
         let entry = self.entries.entry(name.clone()).or_default();
         // The machine starts what was admitted, with a configuration that is good.
         let (Some(job), Some(first)) = (entry.job.clone(), entry.proposal(id)) else { return };
-        info!(job = job.name, id = job.id, module = %first.module.id(), "starting");
         let kept = Deployments::open(state, &name);
         entry.unkept = kept.as_ref().err().map(|error| {
             let state = state.display();

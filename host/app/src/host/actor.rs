@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use shardmill_core::config::Job;
 use shardmill_core::jobs::{End, Hash};
+use shardmill_core::module::shown;
 use shardmill_runtime::Module;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -116,6 +117,9 @@ async fn run_to_end(job: Job, versions: Versions, first: Proposal, clock: Clock,
     if let Some(reason) = begun.refused {
         refusals.refuse(first.id, reason);
     }
+    // Not always the one in the task directory: that may have been rolled back.
+    let module = shown(versions.name(), &begun.deployed.deployment.current);
+    info!(job.name, job.id, module, "starting");
     let mut running = RunningJob::start_with(&job, begun.deployed, clock).await?;
     let started = Started { status: Arc::clone(running.status()), inputs: job.inputs.len() };
     mailbox.started.send_replace(Some(started));
