@@ -44,6 +44,7 @@ const STEPS: &[Step] = &[
     step("compiled", |swaps| compiled(swaps, "KILL")),
     step("compiled, and the compiler goes on", |swaps| compiled(swaps, "CONT")),
     step("tried out", tried_out),
+    step("tried out, and stopped in good order", stopped),
     Step { set: bad, ends_with: "v1", ..step("tried out, and it is bad", tried_out) },
     step("built", built),
     step("built and not written", built_and_not_written),
@@ -134,6 +135,13 @@ fn tried_out(swaps: &mut SwapFleet) -> Option<FaultHandle> {
     let run = begin(swaps, &["init"]);
     swaps.reached(&run, "init");
     swaps.crash(&run);
+    None
+}
+
+fn stopped(swaps: &mut SwapFleet) -> Option<FaultHandle> {
+    let run = begin(swaps, &["init"]);
+    swaps.reached(&run, "init");
+    swaps.stop(&run);
     None
 }
 
