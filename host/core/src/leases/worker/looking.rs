@@ -11,7 +11,7 @@ use crate::service::ServiceError;
 /// Workers that hold leases beside others look in turns, by their names, that are so long apart: what one of them gives
 /// back is seen within a second, even if the next turn would have been its own. The turns are by the clock. One that is
 /// wrong makes them less even, nothing else.
-const TURN: Millis = 450;
+const TURN: Millis = 400;
 /// But nobody looks less often than that to take turns: a dead worker's last renewal is seen so soon after it that its
 /// leases are taken within the failover time and two seconds.
 const TURNS_MAX: Millis = 1_800;

@@ -17,7 +17,7 @@ const TAKES_MIN: usize = 10;
 /// When a worker that others are faster than looks at the table, before it takes more.
 const LOOK_AGAIN: Millis = 500;
 /// A look is not due at the very end of an interval between thefts: one that is so little before it will do.
-const THEFT_SLACK: Millis = 900;
+const THEFT_SLACK: Millis = 500;
 /// The counter of a row after its first take.
 const FIRST_TAKE: u64 = 1;
 
