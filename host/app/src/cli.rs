@@ -25,7 +25,7 @@ pub(crate) enum Command {
     /// List the jobs of the hosts that run a task directory on this machine
     #[command(after_help = "Example:\n  shardmill ls --tasks tasks --json")]
     Ls(Ls),
-    /// Show a job and its shards; exit code 1 unless it runs, so that a readiness probe can call it
+    /// Show a job and its shards; exit code 1 unless it runs, or is paused or drained: for a readiness probe
     #[command(after_help = "Example:\n  shardmill status orders --tasks tasks")]
     Status(JobArgs),
     /// Let a job finish, commit, release its leases and stay down; the host and its other jobs go on
