@@ -3,6 +3,7 @@
 use serde_json::Value;
 use shardmill_runtime::Engine;
 use shardmill_tests::guests::rust_guest;
+use shardmill_tests::http::Server;
 use shardmill_tests::wat;
 
 use crate::shell::{Said, directory, shardmill_in};
@@ -48,6 +49,29 @@ fn a_good_module_is_described_and_started() {
         assert!(said.stdout.contains(line), "{line} is missing: {}", said.stdout);
     }
     assert!(!said.stdout.contains("starts"), "without a configuration it is not: {}", said.stdout);
+}
+
+#[test]
+fn a_module_that_sends_requests_is_told_whether_it_may_and_does_in_init() {
+    let server = Server::start(|_| Some("prices".to_owned()));
+    let url = server.url();
+    let wasm = std::fs::read(rust_guest("fetch")).unwrap();
+    let job = JOB.replace("mb=1", "mb=16").replace("timeout.ms=200", "timeout.ms=10000");
+    let job = format!("{job}task.config.init=GET {url}/prices\n");
+    let (_dir, said) = check(&wasm, Some(&job), &[]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    for told in ["HTTP requests          none (task.grant.http)", "INFO ErrorCode::HttpRequestDenied"] {
+        assert!(said.stdout.contains(told), "{told} is missing: {}", said.stdout);
+    }
+    assert!(server.requests().is_empty(), "it may not");
+    let (_dir, said) = check(&wasm, Some(&format!("{job}task.grant.http={url}\n")), &[]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    for told in [&*format!("HTTP requests          {url}"), "INFO 200 prices"] {
+        assert!(said.stdout.contains(told), "{told} is missing: {}", said.stdout);
+    }
+    let asked = server.requests();
+    assert_eq!((asked.len(), asked[0].line.as_str()), (1, "GET /prices HTTP/1.1"));
+    assert_eq!(asked[0].header("host"), url.strip_prefix("http://"));
 }
 
 #[test]
@@ -109,7 +133,7 @@ fn misfits() -> Vec<(&'static str, Vec<u8>)> {
             ),
         ),
         ("an import of nobody's", importing(r#"(import "acme:cache/store@1.0.0" (instance))"#)),
-        ("HTTP", importing(r#"(import "wasi:http/outgoing-handler@0.2.0" (instance))"#)),
+        ("HTTP as a server", importing(r#"(import "wasi:http/incoming-handler@0.2.0" (instance))"#)),
         ("WASI 0.3", importing(r#"(import "wasi:cli/environment@0.3.0" (instance))"#)),
         ("an interface to come", importing(r#"(import "shardmill:task/state@0.1.0" (instance))"#)),
         ("a later version of an interface", importing(r#"(import "shardmill:task/log@0.2.0" (instance))"#)),

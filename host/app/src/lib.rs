@@ -8,6 +8,7 @@ pub mod deployments;
 mod failures;
 mod fanout_reader;
 pub mod host;
+mod http_client;
 pub mod job;
 mod lease_worker;
 mod outputs;

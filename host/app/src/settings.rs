@@ -10,10 +10,11 @@ use shardmill_aws::{
 use shardmill_core::config::{self, Access, BillingMode, Consumer, Input, Job, Retrieval};
 use shardmill_core::position::Latest;
 use shardmill_core::{fanout, leases, reader, rollout, run_loop};
-use shardmill_runtime::{Directory, Grants, Limits, OutputStreams, TaskSpec, TracingLog};
+use shardmill_runtime::{Directory, Grants, HttpGrant, Limits, OutputStreams, TaskSpec, TracingLog};
 use uuid::Uuid;
 
 use crate::clock::millis;
+use crate::http_client;
 
 /// How the input's stream is reached.
 #[must_use]
@@ -236,12 +237,13 @@ pub(crate) fn limits(job: &Job) -> Limits {
         log_max_bytes: job.limits.log_max_bytes,
         log_max_lines: job.limits.log_max_lines,
         files_max_bytes: job.limits.files_max_bytes,
+        http_max_requests: job.limits.http_max_requests,
     }
 }
 
 /// What the job's task instance is given.
 fn grants(job: &Job) -> Grants {
-    let config::Grants { env, directories } = &job.grants;
+    let config::Grants { env, directories, http } = &job.grants;
     let directory = |given: &config::Directory| Directory {
         host: given.host.clone(),
         guest: given.guest.clone(),
@@ -250,6 +252,7 @@ fn grants(job: &Job) -> Grants {
     Grants {
         env: env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
         directories: directories.iter().map(directory).collect(),
+        http: (!http.is_empty()).then(|| HttpGrant { origins: http.clone(), client: http_client::shared() }),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod config;
 pub mod envelope;
 pub mod fanout;
+pub mod http_origin;
 mod intake;
 pub mod jobs;
 pub mod leases;

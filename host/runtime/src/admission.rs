@@ -165,11 +165,6 @@ fn import_problems(engine: &wasmtime::Engine, name: &str, ty: &ComponentItem, pr
         }
         return;
     }
-    if path.starts_with("wasi:http/") {
-        let without = "tasks have no network; JavaScript: componentize with `--disable http fetch-event`";
-        problems.push(format!("it imports `{name}`, which this host does not offer: {without}"));
-        return;
-    }
     let ours = path.strip_prefix("shardmill:task/");
     let ours = ours.and_then(|path| contract::IMPORTS.iter().find(|(interface, _)| *interface == path));
     let (Some((_, known)), ComponentItem::ComponentInstance(instance)) = (ours, ty) else {

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::http::HttpGrant;
+
 /// The parts of this machine that a task may see.
 #[derive(Clone, Default)]
 pub struct Grants {
     /// Environment variables, with their values.
     pub env: BTreeMap<String, String>,
     pub directories: Vec<Directory>,
+    /// Where it may send HTTP requests; nowhere without it.
+    pub http: Option<HttpGrant>,
 }
 
 /// A directory that a task may open files in, with all that is below it.
@@ -22,10 +26,10 @@ pub struct Directory {
 }
 
 impl Grants {
-    /// The same with nothing to write to.
+    /// The same with nothing to write to and nobody to send to.
     pub(crate) fn read_only(&self) -> Self {
         let read_only = |directory: &Directory| Directory { writable: false, ..directory.clone() };
-        Self { env: self.env.clone(), directories: self.directories.iter().map(read_only).collect() }
+        Self { env: self.env.clone(), directories: self.directories.iter().map(read_only).collect(), http: None }
     }
 }
 
@@ -33,6 +37,7 @@ impl fmt::Debug for Grants {
     /// Values of variables are not shown: they are where secrets are.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.env.keys().collect();
-        f.debug_struct("Grants").field("env", &names).field("directories", &self.directories).finish()
+        let mut shown = f.debug_struct("Grants");
+        shown.field("env", &names).field("directories", &self.directories).field("http", &self.http).finish()
     }
 }

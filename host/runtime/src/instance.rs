@@ -316,8 +316,9 @@ type At<'a> = Option<(u32, envelope::Envelope<'a>)>;
 /// Sets the time that the guest has from now on, and where its log says it is.
 fn begin(store: &mut Store<State>, timeout: Duration, at: At<'_>) {
     interrupt::begin(store, ticks(timeout));
-    let State { call, journal, sources, .. } = store.data_mut();
+    let State { call, journal, sources, requests, .. } = store.data_mut();
     call.files.refill();
+    requests.begin();
     journal.begin(at.and_then(|(source, envelope)| {
         Some((sources.get(source as usize)?, envelope.sequence, envelope.sub_sequence))
     }));

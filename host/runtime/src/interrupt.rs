@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use wasmtime::{Store, Trap, UpdateDeadline};
@@ -91,20 +92,25 @@ impl CallTime {
         self.interrupter.is_interrupted()
     }
 
+    /// What is left of the call's time.
+    pub(crate) fn left(&self) -> Duration {
+        TICK * u32::try_from(self.until.saturating_sub(self.ticker.now())).unwrap_or(u32::MAX)
+    }
+
     /// Waits, on the guest's thread, for something that is done elsewhere. Everything that may block a guest in the host
     /// goes through here, because there the engine's epochs cannot reach it.
     ///
     /// # Errors
     /// The trap of a time-out, when the call's time is up or somebody ends it before `done` is.
     pub(crate) fn wait<F: Future>(&self, done: F) -> wasmtime::Result<F::Output> {
-        let ticks = u32::try_from(self.until.saturating_sub(self.ticker.now())).unwrap_or(u32::MAX);
+        let left = self.left();
         in_tokio(async {
             // What is done is taken even when the time is up: the guest's next step ends the call.
             tokio::select! {
                 biased;
                 done = done => Ok(done),
                 () = self.interrupter.interrupted() => Err(Trap::Interrupt.into()),
-                () = tokio::time::sleep(TICK * ticks) => Err(Trap::Interrupt.into()),
+                () = tokio::time::sleep(left) => Err(Trap::Interrupt.into()),
             }
         })
     }

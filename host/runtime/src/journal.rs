@@ -180,6 +180,14 @@ impl Journal {
         }
     }
 
+    /// Something that the host has to say of what the task did; within what the task may log.
+    pub(crate) fn note(&self, message: &str) {
+        let mut inner = self.lock();
+        if inner.take(message.len()) == message.len() {
+            inner.line(Level::WARN, LogStream::Host, message);
+        }
+    }
+
     /// Takes bytes of a standard stream and logs the lines that are complete.
     pub(crate) fn write(&self, stream: LogStream, bytes: &[u8]) {
         let mut inner = self.lock();

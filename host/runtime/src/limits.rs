@@ -16,7 +16,7 @@ const MAX_TABLES: usize = 1_000;
 const MAX_TABLE_ELEMENTS: usize = 1_000_000;
 
 /// What one task instance may use. Whoever goes over a limit of time or memory is trapped; going over the others is
-/// told to the task (outputs, files) or noted in its log (log bytes).
+/// told to the task (outputs, files, requests) or noted in its log (log bytes).
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Wall-clock time of one call, whatever the number of envelopes in it.
@@ -35,6 +35,8 @@ pub struct Limits {
     pub log_max_lines: usize,
     /// Bytes that one call may write to files.
     pub files_max_bytes: usize,
+    /// HTTP requests that one call may send.
+    pub http_max_requests: usize,
 }
 
 /// What a task can run into.
@@ -51,10 +53,12 @@ pub enum Limit {
     LogBytes,
     LogLines,
     FileBytes,
+    /// Sent by one call, or under way at a time.
+    HttpRequests,
 }
 
 impl Limit {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::CallTime,
         Self::InitTime,
         Self::Memory,
@@ -66,6 +70,7 @@ impl Limit {
         Self::LogBytes,
         Self::LogLines,
         Self::FileBytes,
+        Self::HttpRequests,
     ];
 
     /// For metrics and machines.
@@ -83,6 +88,7 @@ impl Limit {
             Self::LogBytes => "log-bytes",
             Self::LogLines => "log-lines",
             Self::FileBytes => "file-bytes",
+            Self::HttpRequests => "http-requests",
         }
     }
 }
@@ -123,6 +129,7 @@ impl Default for Limits {
             log_max_bytes: 64 << 10,
             log_max_lines: 1000,
             files_max_bytes: 256 << 20,
+            http_max_requests: 100,
         }
     }
 }

@@ -83,6 +83,12 @@ impl Module {
         self.0.windowing.is_some()
     }
 
+    /// Whether it may try to send HTTP requests.
+    #[must_use]
+    pub fn sends_requests(&self) -> bool {
+        self.0.imports.iter().any(|import| import.starts_with("wasi:http/outgoing-handler@"))
+    }
+
     /// The interfaces that the component imports, as it names them.
     #[must_use]
     pub fn imports(&self) -> &[String] {

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView};
 
-use crate::capabilities::{self, FileBudget};
+use crate::capabilities::{self, FileBudget, MAX_HEADER_BYTES};
 use crate::error::CallError;
 use crate::grants::Grants;
+use crate::http::Requests;
 use crate::interrupt::{CallTime, Ticker};
 use crate::journal::{Journal, LogSink};
 use crate::limits::{LimitHits, Limits, MemoryLimiter};
@@ -57,6 +59,8 @@ pub(crate) struct State {
     pub(crate) call: Call,
     pub(crate) journal: Journal,
     pub(crate) memory: MemoryLimiter,
+    pub(crate) requests: Requests,
+    http: WasiHttpCtx,
     wasi: WasiCtx,
     table: ResourceTable,
 }
@@ -82,7 +86,13 @@ impl State {
         let journal = Journal::new(spec, &module_id);
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(MAX_HEADER_BYTES);
+        let Limits { http_max_requests, .. } = spec.limits;
+        let (granted, hits) = (spec.grants.http.clone(), Arc::clone(&spec.hits));
         Ok(Self {
+            requests: Requests::new(granted, http_max_requests, journal.clone(), hits),
+            http,
             module_id,
             sources: spec.sources.iter().cloned().map(Arc::new).collect(),
             call: Call {
@@ -103,6 +113,14 @@ impl State {
     /// The WASI side, and the call that a function of it is for.
     pub(crate) fn calling(&mut self) -> (&Call, WasiCtxView<'_>) {
         (&self.call, WasiCtxView { ctx: &mut self.wasi, table: &mut self.table })
+    }
+}
+
+impl State {
+    /// The HTTP side, for the call that goes on.
+    pub(crate) fn requesting(&mut self) -> WasiHttpCtxView<'_> {
+        self.requests.set_time(&self.call.time);
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.requests }
     }
 }
 

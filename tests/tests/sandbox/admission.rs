@@ -46,7 +46,8 @@ fn a_component_that_is_no_task_is_shown_what_it_lacks() {
 fn every_import_that_is_not_offered_is_named() {
     let error = refused(&wat::assemble(
         r#"(component
-            (import "wasi:http/outgoing-handler@0.2.0" (instance))
+            (import "wasi:http/outgoing-handler@0.3.0" (instance))
+            (import "wasi:http/incoming-handler@0.2.0" (instance))
             (import "wasi:cli/environment@0.3.0" (instance))
             (import "shardmill:task/state@0.1.0" (instance (export "get" (func))))
             (import "shardmill:task/log@0.2.0" (instance))
@@ -55,10 +56,10 @@ fn every_import_that_is_not_offered_is_named() {
     ));
     let problems: Vec<_> = error.lines().skip(1).collect();
     assert_eq!(
-        problems[..6],
+        problems[..7],
         [
-            "  - it imports `wasi:http/outgoing-handler@0.2.0`, which this host does not offer: tasks have no network; \
-             JavaScript: componentize with `--disable http fetch-event`",
+            "  - it imports `wasi:http/outgoing-handler@0.3.0`, and this host offers 0.2 of it",
+            "  - it imports `wasi:http/incoming-handler@0.2.0`, which this host does not offer",
             "  - it imports `wasi:cli/environment@0.3.0`, and this host offers 0.2 of it",
             "  - it imports `shardmill:task/state@0.1.0`, which this host does not offer",
             "  - it imports `shardmill:task/log@0.2.0`, and this host offers 0.1 of it",
@@ -66,7 +67,7 @@ fn every_import_that_is_not_offered_is_named() {
             "  - it imports `something`, which this host does not offer",
         ]
     );
-    assert!(problems[6].contains("exports neither"), "the missing export is told, too: {error}");
+    assert!(problems[7].contains("exports neither"), "the missing export is told, too: {error}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod atomic;
 mod closed;
 mod damaged;
 mod hostile;
+mod http;
 mod limits;
 mod trial;
 mod waits;

@@ -201,10 +201,12 @@ fn grants(module: &Module, given: &Grants) -> Vec<Grant> {
         let access = if it.writable { "read and write" } else { "read-only" };
         format!("{} at {} ({access})", it.host.display(), it.guest)
     };
+    let origins = given.http.iter().flat_map(|http| &http.origins).map(ToString::to_string).collect();
     let all = [
         ("wasi:cli/environment@", "environment variables", Some("task.grant.env"), given.env.keys().cloned().collect()),
         ("wasi:filesystem/", "files", Some("task.grant.dir"), given.directories.iter().map(directory).collect()),
-        ("wasi:sockets/", "network", None, Vec::new()),
+        ("wasi:http/outgoing-handler@", "HTTP requests", Some("task.grant.http"), origins),
+        ("wasi:sockets/", "sockets", None, Vec::new()),
     ];
     let is_imported = |prefix: &str| module.imports().iter().any(|import| import.starts_with(prefix));
     let asked = all.into_iter().filter(|(prefix, ..)| is_imported(prefix));

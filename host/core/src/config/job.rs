@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Secret;
+use crate::http_origin::HttpOrigin;
 use crate::jobs::OnDelete;
 use crate::position::InitialPosition;
 use crate::rollout::Wave;
@@ -298,6 +299,8 @@ pub struct Limits {
     pub log_max_lines: usize,
     /// Bytes that one call may write to files.
     pub files_max_bytes: usize,
+    /// HTTP requests sent by one call.
+    pub http_max_requests: usize,
 }
 
 /// What the task is given of the machine, beyond its records.
@@ -306,6 +309,8 @@ pub struct Grants {
     /// Environment variables. Their values are where people keep secrets.
     pub env: BTreeMap<String, Secret>,
     pub directories: Vec<Directory>,
+    /// Where it may send HTTP requests to.
+    pub http: Vec<HttpOrigin>,
 }
 
 /// A directory that the task may open files in.

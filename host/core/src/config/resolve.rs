@@ -83,6 +83,7 @@ fn limits(settings: &mut Settings<'_>) -> Limits {
         log_max_bytes: settings.size("task.log.max.bytes"),
         log_max_lines: settings.size("task.log.max.lines"),
         files_max_bytes: settings.size("task.files.max.bytes"),
+        http_max_requests: settings.size("task.http.max.requests"),
     }
 }
 

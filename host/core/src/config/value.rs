@@ -8,6 +8,7 @@ use super::job::Directory;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::http_origin::HttpOrigin;
 use crate::rollout::Wave;
 
 /// The type of a key's value.
@@ -50,6 +51,8 @@ pub(super) enum Kind {
     List,
     /// Directories with commas between, each `/host/path[::/guest/path][:ro|:rw]`.
     Directories,
+    /// Origins with commas between, each `http[s]://host[:port]`, where a host may begin with `*.`.
+    HttpOrigins,
     /// Numbers and percentages of shards with commas between.
     Waves,
     /// Anything: the value is not looked at.
@@ -93,6 +96,9 @@ impl Kind {
             Self::SessionName => is_session_name(word),
             Self::List => !list(word).is_empty(),
             Self::Directories => !list(word).is_empty() && list(word).into_iter().all(|it| directory(it).is_some()),
+            Self::HttpOrigins => {
+                !list(word).is_empty() && list(word).into_iter().all(|it| HttpOrigin::parse(it).is_ok())
+            }
             Self::Waves => waves(word).is_some(),
         };
         if good { Ok(()) } else { Err(Mismatch { expected: self.expected(), hint: self.hint(text) }) }
@@ -116,6 +122,7 @@ impl Kind {
             Self::HostPatterns => "hosts with `|` between".to_owned(),
             Self::List | Self::Waves => "list".to_owned(),
             Self::Directories => "directories".to_owned(),
+            Self::HttpOrigins => "origins".to_owned(),
         }
     }
 
@@ -142,6 +149,9 @@ impl Kind {
             Self::SessionName => "2 to 64 letters, digits and `_+=,.@-`".to_owned(),
             Self::List => "one or more names with commas between".to_owned(),
             Self::Directories => "/path[::/path/in/the/task][:ro|:rw], several with commas between".to_owned(),
+            Self::HttpOrigins => {
+                "http[s]://host[:port] or http[s]://*.host[:port], several with commas between".to_owned()
+            }
             Self::Waves => {
                 "numbers from 1 and percentages from 1% to 100% with commas between, such as 1,10%,50%".to_owned()
             }
@@ -162,6 +172,11 @@ impl Kind {
             Self::Int(..) => {
                 let plain: String = text.trim().chars().filter(|c| !matches!(c, '_' | ',' | '\'')).collect();
                 (plain != text.trim()).then(|| int(&plain)).flatten().map(|n| format!("write {n}"))
+            }
+            Self::HttpOrigins => {
+                let (place, reason) =
+                    (1..).zip(list(text)).find_map(|(place, it)| Some((place, HttpOrigin::parse(it).err()?)))?;
+                Some(format!("number {place} of the list: {reason}"))
             }
             _ => None,
         }
@@ -360,6 +375,7 @@ mod tests {
             (Kind::HeaderValue, ["orders/7 (team)", "a"], ["a\nb", "ü"]),
             (Kind::Directories, ["/a", "/a::/b:rw, /c:ro"], ["a", "/a:/b"]),
             (Kind::Directories, ["/a:rw", "/a::/b"], ["/a::b", "/a/../b"]),
+            (Kind::HttpOrigins, ["https://a.b", "http://a:1, https://*.b"], ["a.b", "https://a/b"]),
             (Kind::HostPatterns, ["localhost|*.internal", "10.*|[::1]"], ["localhost,127.*", "|"]),
         ] {
             for text in good {

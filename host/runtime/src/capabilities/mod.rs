@@ -7,6 +7,7 @@ mod context;
 mod coordinator;
 mod file_budget;
 mod files;
+mod http;
 mod io;
 mod log;
 mod stdio;
@@ -20,6 +21,7 @@ use crate::journal::{Journal, LogStream};
 use crate::state::State;
 
 pub(crate) use file_budget::FileBudget;
+pub(crate) use http::MAX_HEADER_BYTES;
 
 /// Random bytes that one host call may ask for.
 const MAX_RANDOM_BYTES: u64 = 1 << 20;
@@ -35,6 +37,7 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     io::link(linker)?;
     files::link(linker)?;
     linker.allow_shadowing(false);
+    http::link(linker)?;
     collector::link(linker)?;
     log::link(linker)?;
     task::context::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;

@@ -6,6 +6,7 @@ use crate::config::Secret;
 use crate::config::job::Grants;
 use crate::config::problem::{Code, Problem};
 use crate::config::value;
+use crate::http_origin::HttpOrigin;
 
 pub(super) fn read(settings: &mut Settings<'_>) -> Grants {
     let mut grants = Grants::default();
@@ -22,5 +23,7 @@ pub(super) fn read(settings: &mut Settings<'_>) -> Grants {
     }
     let directories = settings.text("task.grant.dir").unwrap_or_default();
     grants.directories = value::list(&directories).into_iter().filter_map(value::directory).collect();
+    let origins = settings.text("task.grant.http").unwrap_or_default();
+    grants.http = value::list(&origins).into_iter().filter_map(|origin| HttpOrigin::parse(origin).ok()).collect();
     grants
 }

@@ -24,6 +24,7 @@ fn sample(key: &Key) -> &'static str {
         "aws.kcl.RetrievalMode" => "FANOUT",
         "aws.kcl.StreamIdentifier" => "123456789012:x:1700000000",
         "aws.kcl.ConsumerArn" => "arn:aws:kinesis:eu-central-1:123456789012:stream/x/consumer/c:1",
+        "task.grant.http" => "https://*.example.com",
         "task.grant.dir" => "/data::/in:rw",
         "aws.region" | "aws.kcl.RegionName" => "eu-central-1",
         "aws.clientConfig.RetryMode" => "ADAPTIVE",
