@@ -8,13 +8,10 @@ use crate::leases::message::{Action, Millis};
 use crate::leases::row::{Lease, Scan};
 use crate::service::ServiceError;
 
-/// Workers that hold leases beside others look in turns, by their names, that are so long apart: what one of them gives
-/// back is seen within a second, even if the next turn would have been its own. The turns are by the clock. One that is
-/// wrong makes them less even, nothing else.
-const TURN: Millis = 400;
-/// But nobody looks less often than that to take turns: a dead worker's last renewal is seen so soon after it that its
-/// leases are taken within the failover time and two seconds.
-const TURNS_MAX: Millis = 1_800;
+/// How often workers beside others look: what one that stops gives back is in other hands within a second, and what a dead
+/// one had within the failover time and two seconds. They do it in turns, by their names and the clock, so that somebody
+/// has seen it sooner. A clock that is wrong makes the turns less even, nothing else.
+const LOOK: Millis = 800;
 /// The first of so many parts of the time from one look to the next is too early for the next one.
 const LOOK_SLACK: Millis = 8;
 /// A fleet's looks read no more capacity units than its renewals write. A renewal is one unit, every third of the
@@ -92,7 +89,7 @@ impl Worker {
     }
 
     /// When to look at the table after a look that was asked for at `asked_at`. Often, while somebody else holds what
-    /// this worker could take over; see [`TURN`].
+    /// this worker could take over; see [`LOOK`].
     fn next_look(&self, now: Millis, asked_at: Millis) -> Millis {
         let me = self.settings.worker.as_str();
         let others: BTreeSet<&str> = self.table.of_others(now, &self.settings).map(|(owner, _)| owner).collect();
@@ -101,17 +98,16 @@ impl Worker {
         }
         let count = |workers: usize| Millis::try_from(workers).unwrap_or(Millis::MAX);
         let (workers, turn) = (count(others.len() + 1), count(others.range(..me).count()));
-        let turns = workers.saturating_mul(TURN).min(TURNS_MAX);
         let affordable = self.settings.failover.saturating_mul(workers) / LOOK_SHARE;
         let rest = now.saturating_sub(asked_at).saturating_mul(LOOK_REST);
-        let interval = turns.max(affordable).max(rest).min(self.take_interval());
+        let interval = LOOK.max(affordable).max(rest).min(self.take_interval());
         let in_turn = next_in_phase(now + interval / LOOK_SLACK, interval, interval.saturating_mul(turn) / workers);
         self.table.next_expiry(now, &self.settings).map_or(in_turn, |expiry| in_turn.min(expiry))
     }
 
     /// A refused write may be the first sign of another worker, or the only one of a worker that came and went.
     pub(super) fn look_after_refusal(&mut self, now: Millis, row: &Lease) {
-        let next = if row.owner.is_none() { now + TURN } else { self.next_look(now, now) };
+        let next = if row.owner.is_none() { now + LOOK } else { self.next_look(now, now) };
         self.scan_by(next);
     }
 }
