@@ -27,6 +27,8 @@ const CALLS_MIN: usize = 20;
 /// How much slower the slow calls of the new version may be: so many times, and so much.
 const SLOWER_TIMES: u32 = 3;
 const SLOWER_BY: Duration = Duration::from_millis(10);
+/// How often it has to be slow: on a busy machine anything is, now and then.
+const SLOW_REPLAYS: usize = 3;
 
 /// Envelopes of one source that the running version has had.
 #[derive(Clone, Debug)]
@@ -81,6 +83,22 @@ pub struct Difference {
 /// Replays `recent` by a new instance of `old` and of `new`. Nothing of it leaves.
 #[must_use]
 pub fn shadow(old: &Module, new: &Module, spec: &TaskSpec, recent: &[Recent]) -> ShadowReport {
+    unless_slow_again(|| replay(old, new, spec, recent))
+}
+
+/// The first report that does not say that the new version is slow, or the last one.
+fn unless_slow_again(mut replay: impl FnMut() -> ShadowReport) -> ShadowReport {
+    let mut report = replay();
+    for _ in 1..SLOW_REPLAYS {
+        if report.slowness().is_none() {
+            break;
+        }
+        report = replay();
+    }
+    report
+}
+
+fn replay(old: &Module, new: &Module, spec: &TaskSpec, recent: &[Recent]) -> ShadowReport {
     let old = observe(old, spec, recent);
     // Nothing can be compared where the old version did not get.
     let new = observe(new, spec, &recent[..if old.cut_short { old.digests.len() } else { recent.len() }]);
@@ -112,16 +130,21 @@ impl ShadowReport {
                 old.failures(),
             ));
         }
+        problems.extend(self.slowness());
+        problems
+    }
+
+    fn slowness(&self) -> Option<String> {
+        let Self { old, new, .. } = self;
         let enough = new.calls >= CALLS_MIN && old.calls >= CALLS_MIN;
         if enough && new.p99 > old.p99 * SLOWER_TIMES + SLOWER_BY {
-            problems.push(format!(
+            return Some(format!(
                 "it is slow: 99 of 100 envelopes take up to {:?}, those of the running version {:?}",
                 new.p99, old.p99
             ));
-        } else if new.cut_short && !old.cut_short && new.traps < TRAPS_MAX {
-            problems.push(format!("it is slow: it did not get through in {TIME_MAX:?}, the running version did"));
         }
-        problems
+        let is_late = new.cut_short && !old.cut_short && new.traps < TRAPS_MAX && new.start_failed.is_none();
+        is_late.then(|| format!("it is slow: it did not get through in {TIME_MAX:?}, the running version did"))
     }
 }
 
@@ -310,6 +333,19 @@ mod tests {
         assert_eq!(problems(observed(20, 100), observed(20, 310)), "");
         assert!(problems(observed(20, 100), observed(20, 311)).contains("it is slow"));
         assert_eq!(problems(observed(20, 1), observed(19, 5000)), "", "too few to tell");
+    }
+
+    #[test]
+    fn a_version_that_is_slow_once_is_not_slow() {
+        for (slow_replays, is_slow) in [(0, false), (1, false), (2, false), (3, true)] {
+            let mut replays = 0;
+            let report = unless_slow_again(|| {
+                replays += 1;
+                let p99_ms = if replays <= slow_replays { 100 } else { 1 };
+                ShadowReport { old: observed(20, 1), new: observed(20, p99_ms), difference: None }
+            });
+            assert_eq!((!report.problems().is_empty(), replays), (is_slow, 3.min(slow_replays + 1)));
+        }
     }
 
     #[test]
