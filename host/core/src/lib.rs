@@ -13,6 +13,7 @@ mod intake;
 pub mod jobs;
 pub mod leases;
 pub mod module;
+pub mod network;
 mod origin;
 pub mod position;
 mod random;

@@ -1,5 +1,6 @@
 //! The keys that Samza does not have, in its style: limits of the sandbox, batches, retries, outputs.
 
+use super::Setter::{AtMost, Job, Operator};
 use super::{Family, Key};
 use crate::config::value::Kind;
 
@@ -7,30 +8,30 @@ pub(super) const FAMILY: Family =
     Family { title: "Keys of shardmill", intro: "What Samza has no key for.", keys: KEYS };
 
 static KEYS: &[Key] = &[
-    Key::job("task.call.timeout.ms", Kind::Millis(1), "time for one call of the task (`process`, `process-batch`, a window); a call that takes longer is interrupted and counts as a trap").default("10000"),
-    Key::job("task.init.timeout.ms", Kind::Millis(1), "time for starting an instance, its `init` included").default("30000"),
-    Key::job("task.memory.max.mb", Kind::Int(1, 4096), "memory of one task instance in MiB; growing beyond it is a trap").default("256"),
-    Key::job("task.output.max.bytes", Kind::Int(1, i32::MAX as i64), "keys and messages that one call may send, in bytes").default("33554432"),
-    Key::job("task.output.max.count", Kind::Int(1, i32::MAX as i64), "envelopes that one call may send").default("100000"),
-    Key::job("task.log.max.bytes", Kind::Int(0, i32::MAX as i64), "log text of one call in bytes; what is over is cut and counted").default("65536"),
-    Key::job("task.log.max.lines", Kind::Int(0, i32::MAX as i64), "log lines of one call; what is over is dropped and counted").default("1000"),
-    Key::job("task.files.max.bytes", Kind::Int(0, i32::MAX as i64), "bytes that one call may write to files of directories granted `:rw`; what is over fails").default("268435456"),
-    Key::job("task.grant.env", Kind::List, "environment variables that the task is given; without it none"),
-    Key::job("task.grant.dir", Kind::Directories, "directories that the task may open files in, each as `/path[::/path/in/the/task][:ro|:rw]`; read-only unless it says `:rw`; without it none"),
-    Key::job("task.grant.http", Kind::HttpOrigins, "origins that the task may send HTTP requests to by `wasi:http`, each as `http[s]://host[:port]`; `*.` in front of a host stands for every name below it; without it none"),
-    Key::job("task.http.max.requests", Kind::Int(1, i32::MAX as i64), "HTTP requests that one call may send; what is over fails").default("100"),
-    Key::job("task.batch.max.records", Kind::Int(1, 10_000), "envelopes given to one `process-batch` call").default("1000"),
-    Key::job("task.batch.max.bytes", Kind::Int(1, i32::MAX as i64), "keys and messages given to one `process-batch` call, in bytes; a single larger record is a batch of its own").default("1048576"),
-    Key::job("task.retry.max.attempts", Kind::Int(1, 1000), "calls for one envelope or batch before the job stops, the first included").default("3"),
-    Key::job("task.retry.backoff.ms", Kind::Millis(0), "pause before the second attempt; it doubles with each one after").default("200"),
-    Key::job("task.retry.backoff.max.ms", Kind::Millis(0), "the longest pause between attempts").default("10000"),
-    Key::job("task.on.delete", Kind::OneOf(&["keep", "stop"]), "what a running job does when its module's file is removed from the task directory: `keep` running, as a file lost by mistake must not stop a stream, or `stop` gracefully").default("keep"),
-    Key::job("task.rollout", Kind::OneOf(&["all", "canary"]), "how a new version of the module replaces the one that runs, unless `shardmill deploy` says otherwise for one: `all` shards at once, or as a `canary` that gets some shards first").default("all"),
-    Key::job("task.rollout.waves", Kind::Waves, "shards of the job that a canary gets, wave by wave: a number, or a share of them; several hosts take about the same share of their shards each. After the last wave, or at `100%`, it takes over").default("1,10%,50%,100%"),
-    Key::job("task.rollout.bake.ms", Kind::Millis(0), "how long each wave of a canary is watched before the next").default("300000"),
-    Key::job("task.rollout.drain.ms", Kind::Millis(1), "how long a call may hold up the move of its shard to another version; then it is interrupted, and replayed by the other version").default("5000"),
-    Key::job("task.config.{name}", Kind::Verbatim, "given to the task as NAME through its `config` interface"),
-    Key::job("sensitive.task.config.{name}", Kind::Verbatim, "a secret for the task").rejected("tasks cannot be given secrets yet; there is no masked path to them"),
-    Key::system("file.path", Kind::Text, "the file that an output system with the factory `file` appends to; required there"),
-    Key::system("aws.wire.protocol", Kind::OneOf(&["cbor", "json"]), "encoding of the Kinesis calls; `json` for endpoints that cannot speak AWS CBOR").default("cbor"),
+    Key::job(AtMost, "task.call.timeout.ms", Kind::Millis(1), "time for one call of the task (`process`, `process-batch`, a window); a call that takes longer is interrupted and counts as a trap").default("10000"),
+    Key::job(AtMost, "task.init.timeout.ms", Kind::Millis(1), "time for starting an instance, its `init` included").default("30000"),
+    Key::job(AtMost, "task.memory.max.mb", Kind::Int(1, 4096), "memory of one task instance in MiB; growing beyond it is a trap").default("256"),
+    Key::job(AtMost, "task.output.max.bytes", Kind::Int(1, i32::MAX as i64), "keys and messages that one call may send, in bytes").default("33554432"),
+    Key::job(AtMost, "task.output.max.count", Kind::Int(1, i32::MAX as i64), "envelopes that one call may send").default("100000"),
+    Key::job(AtMost, "task.log.max.bytes", Kind::Int(0, i32::MAX as i64), "log text of one call in bytes; what is over is cut and counted").default("65536"),
+    Key::job(AtMost, "task.log.max.lines", Kind::Int(0, i32::MAX as i64), "log lines of one call; what is over is dropped and counted").default("1000"),
+    Key::job(AtMost, "task.files.max.bytes", Kind::Int(0, i32::MAX as i64), "bytes that one call may write to files of directories granted `:rw`; what is over fails").default("268435456"),
+    Key::job(Operator, "task.grant.env", Kind::Names, "environment variables that the task is given; without it, or empty, none"),
+    Key::job(Operator, "task.grant.dir", Kind::Directories, "directories that the task may open files in, each as `/path[::/path/in/the/task][:ro|:rw]`; read-only unless it says `:rw`; without it, or empty, none"),
+    Key::job(Operator, "task.grant.http", Kind::HttpOrigins, "origins that the task may send HTTP requests to by `wasi:http`, each as `http[s]://host[:port]`; `*.` in front of a host stands for every name below it; without it, or empty, none"),
+    Key::job(AtMost, "task.http.max.requests", Kind::Int(1, i32::MAX as i64), "HTTP requests that one call may send; what is over fails").default("100"),
+    Key::job(Job, "task.batch.max.records", Kind::Int(1, 10_000), "envelopes given to one `process-batch` call").default("1000"),
+    Key::job(Job, "task.batch.max.bytes", Kind::Int(1, i32::MAX as i64), "keys and messages given to one `process-batch` call, in bytes; a single larger record is a batch of its own").default("1048576"),
+    Key::job(Job, "task.retry.max.attempts", Kind::Int(1, 1000), "calls for one envelope or batch before the job stops, the first included").default("3"),
+    Key::job(Job, "task.retry.backoff.ms", Kind::Millis(0), "pause before the second attempt; it doubles with each one after").default("200"),
+    Key::job(Job, "task.retry.backoff.max.ms", Kind::Millis(0), "the longest pause between attempts").default("10000"),
+    Key::job(Job, "task.on.delete", Kind::OneOf(&["keep", "stop"]), "what a running job does when its module's file is removed from the task directory: `keep` running, as a file lost by mistake must not stop a stream, or `stop` gracefully").default("keep"),
+    Key::job(Job, "task.rollout", Kind::OneOf(&["all", "canary"]), "how a new version of the module replaces the one that runs, unless `shardmill deploy` says otherwise for one: `all` shards at once, or as a `canary` that gets some shards first").default("all"),
+    Key::job(Job, "task.rollout.waves", Kind::Waves, "shards of the job that a canary gets, wave by wave: a number, or a share of them; several hosts take about the same share of their shards each. After the last wave, or at `100%`, it takes over").default("1,10%,50%,100%"),
+    Key::job(Job, "task.rollout.bake.ms", Kind::Millis(0), "how long each wave of a canary is watched before the next").default("300000"),
+    Key::job(Job, "task.rollout.drain.ms", Kind::Millis(1), "how long a call may hold up the move of its shard to another version; then it is interrupted, and replayed by the other version").default("5000"),
+    Key::job(Job, "task.config.{name}", Kind::Verbatim, "given to the task as NAME through its `config` interface"),
+    Key::job(Job, "sensitive.task.config.{name}", Kind::Verbatim, "a secret for the task").rejected("tasks cannot be given secrets yet; there is no masked path to them"),
+    Key::system(Operator, "file.path", Kind::Text, "the file that an output system with the factory `file` appends to; required there"),
+    Key::system(Job, "aws.wire.protocol", Kind::OneOf(&["cbor", "json"]), "encoding of the Kinesis calls; `json` for endpoints that cannot speak AWS CBOR").default("cbor"),
 ];
