@@ -3,14 +3,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use shardmill_aws::{ClientSettings, Credentials, Kinesis, StaticCredentials};
 use shardmill_tests::guests::{self, rust_guest};
 use shardmill_tests::process::{Process, Signal};
-use shardmill_tests::wait::LIMIT;
+use shardmill_tests::wait::until_blocking;
 use tempfile::TempDir;
 
 use crate::local::Local;
@@ -26,9 +24,6 @@ systems.kinesis.aws.kcl.InitialPositionInStream=TRIM_HORIZON
 systems.out.samza.factory=file
 systems.out.file.path=out.jsonl
 ";
-
-/// How often a condition is looked at: each look is a process.
-const POLL: Duration = Duration::from_millis(50);
 
 /// A host in a directory of its own, and the backend that it reads from.
 pub(crate) struct Host {
@@ -74,6 +69,13 @@ impl Host {
         self.directory.path().join("tasks").join(file)
     }
 
+    /// The control sockets that are in view.
+    pub(crate) fn sockets(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.directory.path().join("shardmill")).into_iter().flatten();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.extension().is_some_and(|it| it == "sock")).collect()
+    }
+
     pub(crate) fn said(&self, args: &[&str]) -> Said {
         finished(in_directory(&self.directory, args).env("RUST_LOG", "off"))
     }
@@ -92,12 +94,10 @@ impl Host {
     }
 
     pub(crate) fn wait(&self, what: &str, is: impl Fn() -> bool) {
-        let deadline = Instant::now() + LIMIT;
-        while !is() {
-            let log = self.process.log();
-            assert!(Instant::now() < deadline, "waited in vain: {what}\n{}\n{log}", self.said(&["ls"]).stdout);
-            std::thread::sleep(POLL);
-        }
+        until_blocking(what, || {
+            // Each look is a process, and what is told at the end only is not asked for before.
+            if is() { Ok(()) } else { Err(Seen(self)) }
+        });
     }
 
     pub(crate) fn until_logged(&self, text: &str) {
@@ -120,20 +120,19 @@ impl Host {
     }
 
     pub(crate) async fn put(&self, records: u64) {
-        let settings = ClientSettings {
-            region: Some("us-east-1".to_owned()),
-            endpoint: Some(self.local.kinesis.clone()),
-            credentials: Credentials::Static(StaticCredentials {
-                access_key_id: "local".to_owned(),
-                secret_access_key: "local".to_owned(),
-                session_token: None,
-            }),
-            ..ClientSettings::default()
-        };
-        let kinesis = Kinesis::new(&settings).await.unwrap();
+        let kinesis = self.local.client().await;
         let keys: Vec<String> = (0..records).map(|number| number.to_string()).collect();
         let records: Vec<_> = keys.iter().map(|key| (Some(key.as_str()), key.as_bytes())).collect();
         assert_eq!(kinesis.put_records("lines", &records).await.unwrap(), []);
+    }
+}
+
+/// What there is to see of a host whose test waits in vain.
+struct Seen<'a>(&'a Host);
+
+impl std::fmt::Display for Seen<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}\n{}", self.0.said(&["ls"]).stdout, self.0.process.log())
     }
 }
 

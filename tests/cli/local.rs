@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
+use shardmill_aws::{ClientSettings, Credentials, Kinesis, StaticCredentials};
 use shardmill_tests::process::{Signal, send, wait};
 
 use crate::shell::{command, shardmill};
@@ -26,6 +27,27 @@ impl Local {
         let endpoints: Value = serde_json::from_str(&line).unwrap();
         let endpoint = |name: &str| endpoints[name].as_str().unwrap().to_owned();
         Self { child, kinesis: endpoint("kinesis"), dynamodb: endpoint("dynamodb") }
+    }
+
+    /// A client of its Kinesis.
+    pub(crate) async fn client(&self) -> Kinesis {
+        let settings = ClientSettings {
+            region: Some("us-east-1".to_owned()),
+            endpoint: Some(self.kinesis.clone()),
+            credentials: Credentials::Static(StaticCredentials {
+                access_key_id: "local".to_owned(),
+                secret_access_key: "local".to_owned(),
+                session_token: None,
+            }),
+            ..ClientSettings::default()
+        };
+        Kinesis::new(&settings).await.unwrap()
+    }
+
+    /// Puts one record.
+    pub(crate) async fn put(&self, stream: &str, text: &str) {
+        let records: [(Option<&str>, &[u8]); 1] = [(Some(text), text.as_bytes())];
+        assert_eq!(self.client().await.put_records(stream, &records).await.unwrap(), []);
     }
 
     /// What the export lines of `shardmill local` do to a shell.

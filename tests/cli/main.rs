@@ -11,6 +11,7 @@ mod bench;
 mod build;
 mod check;
 mod config;
+mod control;
 mod demo;
 mod help;
 mod hosts;

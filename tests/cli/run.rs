@@ -1,13 +1,12 @@
 //! `shardmill run`: what it refuses, and the way of the README: `local` in one terminal, `run` in another.
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use shardmill_aws::{ClientSettings, Kinesis, StaticCredentials};
 use shardmill_tests::guests::{rust_guest, version};
 use shardmill_tests::process::{Process, Signal};
-use shardmill_tests::wait::LIMIT;
+use shardmill_tests::wait::until_blocking;
 
 use crate::local::Local;
 use crate::shell::{below, command, directory, finished, shardmill_in};
@@ -84,12 +83,11 @@ fn a_host_takes_all_the_files_that_it_may_open() {
         let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap().to_owned();
         line.split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>()
     };
-    let deadline = Instant::now() + LIMIT;
     // It begins as the shell.
-    while proc("comm").trim() != "shardmill" || allowed()[0] != allowed()[1] {
-        assert!(Instant::now() < deadline, "{:?}", allowed());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until_blocking("it has all files that it may have", || match allowed() {
+        allowed if proc("comm").trim() == "shardmill" && allowed[0] == allowed[1] => Ok(()),
+        allowed => Err(allowed.join(" of ")),
+    });
     process.kill().unwrap();
     process.wait().unwrap();
 }
@@ -103,11 +101,11 @@ fn a_start_that_waits_for_a_service_says_so_at_once() {
     // Nobody listens there.
     local.environment(&mut run).env("AWS_ENDPOINT_URL_KINESIS", "http://127.0.0.1:1");
     let mut process = Process::start(&mut run, &dir.path().join("log"));
-    let deadline = Instant::now() + LIMIT;
-    while !process.log().contains("the list of the shards cannot be read; trying on") {
-        assert!(Instant::now() < deadline && !process.has_ended(), "it says nothing of it:\n{}", process.log());
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    until_blocking("it says so", || {
+        assert!(!process.has_ended(), "it has ended:\n{}", process.log());
+        let log = process.log();
+        if log.contains("the list of the shards cannot be read; trying on") { Ok(()) } else { Err(log) }
+    });
     assert!(process.log().contains("ListShards: "), "what, and why:\n{}", process.log());
     process.signal(Signal::Terminate);
     assert_eq!(process.wait().code(), Some(0), "{}", process.log());

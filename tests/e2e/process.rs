@@ -28,9 +28,19 @@ pub(crate) fn run_tasks(account: &Account, log: &str, more: &[&str]) -> Process 
 /// The same; and where the kernel would end a process that writes beyond its limit for files, the write fails instead, as
 /// it does on a full disk.
 pub(crate) fn run_on_full_disks(account: &Account, log: &str, more: &[&str]) -> Process {
+    run_ignoring("XFSZ", account, log, more)
+}
+
+/// As `nohup` starts it.
+pub(crate) fn run_ignoring_hang_ups(account: &Account, log: &str) -> Process {
+    drop(account.tasks(&[rust_guest("echo")]));
+    run_ignoring("HUP", account, log, &[])
+}
+
+fn run_ignoring(signal: &str, account: &Account, log: &str, more: &[&str]) -> Process {
     let run = run_command(account, more);
     let mut shell = Command::new("/bin/sh");
-    shell.arg("-c").arg(r#"trap "" XFSZ; exec "$0" "$@""#).arg(run.get_program()).args(run.get_args());
+    shell.arg("-c").arg(format!(r#"trap "" {signal}; exec "$0" "$@""#)).arg(run.get_program()).args(run.get_args());
     let env = run.get_envs().filter_map(|(name, value)| Some((name, value?)));
     Process::start(shell.env_clear().envs(env), &account.path(log))
 }

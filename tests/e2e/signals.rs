@@ -8,7 +8,7 @@ use shardmill_tests::process::{Process, Signal};
 use shardmill_tests::properties::Properties;
 use shardmill_tests::wait::until;
 
-use crate::process::run;
+use crate::process::{run, run_ignoring_hang_ups};
 
 /// Commits at the stop alone, and a failover time that nobody waits for: a successor that does not get its leases by a
 /// release does not get them within this test.
@@ -45,6 +45,29 @@ async fn sigterm_commits_and_releases_and_a_successor_starts_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sigint_commits_and_releases_and_a_successor_starts_at_once() {
     stops_in_good_order(Signal::Interrupt).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_that_is_closed_stops_it_in_good_order_too() {
+    stops_in_good_order(Signal::HangUp).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nohup_started_outlives_its_terminal() {
+    let account = Account::new();
+    account.stream("lines", 2);
+    let mut producer = Producer::new(10);
+    producer.put(account.kinesis(), "lines", 100);
+    account.configure(&patient(&account));
+    let mut process = run_ignoring_hang_ups(&account, "nohup.log");
+    until("the first outputs", async || (!echoes::read(&account.output()).is_empty()).then_some(())).await;
+    process.signal(Signal::HangUp);
+    producer.put(account.kinesis(), "lines", 100);
+    let all = account.records("lines").len();
+    until("it goes on", async || (echoes::read(&account.output()).len() == all).then_some(())).await;
+    assert!(!process.log().contains("stopping"), "{}", process.log());
+    process.signal(Signal::Terminate);
+    assert_eq!(process.wait().code(), Some(0), "{}", process.log());
 }
 
 /// Though the stop was no good one, a successor need not wait for the failover time.

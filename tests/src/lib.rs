@@ -4,6 +4,7 @@ pub mod account;
 #[path = "../../host/sim/src/dice.rs"]
 pub mod dice;
 pub mod echoes;
+pub mod fuzz;
 pub mod guests;
 pub mod http;
 pub mod instances;

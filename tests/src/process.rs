@@ -17,6 +17,8 @@ pub struct Process {
 pub enum Signal {
     Terminate,
     Interrupt,
+    /// As a terminal sends it that is closed.
+    HangUp,
     /// Suspends it until [`Signal::Continue`].
     Stop,
     Continue,
@@ -109,6 +111,7 @@ fn send_all(child: &Child, signals: &[Signal]) {
     let name = |signal: &Signal| match signal {
         Signal::Terminate => "TERM",
         Signal::Interrupt => "INT",
+        Signal::HangUp => "HUP",
         Signal::Stop => "STOP",
         Signal::Continue => "CONT",
     };

@@ -1,14 +1,18 @@
 //! The command line, and nothing else: what can be typed and what `--help` says. Commands are in `commands`.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
-use clap::{Args, Parser, Subcommand};
-use shardmill::admit::compiler::CompileModule;
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 /// Consume Kinesis like an Apache Samza job and run each envelope through a sandboxed WebAssembly task.
 #[derive(Debug, Parser)]
-#[command(name = "shardmill", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "shardmill", version, long_version = LONG_VERSION.as_str(), propagate_version = true)]
+#[command(max_term_width = 100, arg_required_else_help = true)]
 pub(crate) struct Cli {
+    /// Colours: where standard error is a terminal and neither NO_COLOR nor TERM=dumb says otherwise, or always, or never
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
+    pub(crate) color: Color,
     /// More log: -v debug, -vv trace. RUST_LOG overrides it
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -59,10 +63,47 @@ pub(crate) enum Command {
     /// Measure
     #[command(subcommand)]
     Bench(Bench),
-    /// Compile the module on standard input; `shardmill` runs it for itself
-    #[command(hide = true)]
-    CompileModule(CompileModule),
 }
+
+/// When to colour what is written for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    /// Whether to colour what goes to a terminal, or to something else.
+    pub(crate) fn is_for(self, is_terminal: bool) -> bool {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            // https://no-color.org
+            Self::Auto => {
+                is_terminal && variable("NO_COLOR").is_none() && variable("TERM").is_some_and(|term| term != "dumb")
+            }
+        }
+    }
+
+    /// For the help, which `clap` writes; it looks at terminals and the environment by itself.
+    pub(crate) fn for_help(self) -> ColorChoice {
+        match self {
+            Self::Auto => ColorChoice::Auto,
+            Self::Always => ColorChoice::Always,
+            Self::Never => ColorChoice::Never,
+        }
+    }
+}
+
+/// What a report of a bug has to say.
+static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
+    let (version, wasmtime) = (env!("CARGO_PKG_VERSION"), shardmill_runtime::WASMTIME_VERSION);
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    let build = if cfg!(debug_assertions) { "debug" } else { "release" };
+    format!("{version}\nwasmtime  {wasmtime}\ntarget    {arch}-{os}\nbuild     {build}")
+});
 
 /// Where a configuration comes from.
 #[derive(Clone, Debug, Default, Args)]
@@ -188,7 +229,7 @@ pub(crate) struct Ls {
 /// A job of the hosts of a task directory.
 #[derive(Debug, Args)]
 pub(crate) struct JobArgs {
-    /// The job: its module's name
+    /// The job: its module's name, or its job.name
     #[arg(value_name = "JOB")]
     pub(crate) job: String,
     /// The task directory

@@ -9,13 +9,14 @@ pub(crate) mod deploy;
 pub(crate) mod jobs;
 mod loader;
 pub(crate) mod local;
+pub(crate) mod log;
 mod modules;
 pub(crate) mod run;
 mod usage;
 pub(crate) mod versions;
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -25,16 +26,16 @@ use shardmill_aws::ClientSettings;
 use shardmill_core::config::{
     self as configuration, Credentials, Errors, Loaded, Notice, Secret, Source, StaticCredentials, render_problems,
 };
+use shardmill_core::text;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::warn;
-use tracing_subscriber::EnvFilter;
 
 use crate::cli::{ConfigArgs, DYNAMODB_PORT, KINESIS_PORT};
 
 /// Bad configuration or module (`EX_USAGE`).
 const EXIT_BAD_INPUT: u8 = 64;
 
-/// The user gave something that cannot be used. Told as it is, without "error:" chains.
+/// The user gave something that cannot be used. Told as it is, without the chain of causes.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct BadInput(pub String);
@@ -44,50 +45,48 @@ pub(crate) struct BadInput(pub String);
 #[error("not ready")]
 pub(crate) struct NotReady;
 
-/// Logs go to standard error; standard output is for results.
-pub(crate) fn init_log(verbose: u8) {
-    let level = match verbose {
-        0 => "info",
-        1 => "debug",
-        _ => "trace",
-    };
-    // The SDK and HTTP are chatty below warnings. So is the local DynamoDB, which warns of every refused condition, and
-    // the search for region and credentials, of every place where there are none: the host says what was found.
-    let dynamodb = shardmill_local::DYNAMODB_LOG_DIRECTIVE;
-    let default = format!("warn,shardmill={level},task={level},aws_config=error,{dynamodb}");
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-}
-
 /// Turns a command's result into the exit code, and tells the error.
 pub(crate) fn report(result: Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     if let Some(bad) = error.downcast_ref::<BadInput>() {
-        say(&bad.0);
+        say_error(&bad.0);
         return ExitCode::from(EXIT_BAD_INPUT);
     }
     if !error.is::<NotReady>() {
-        say(&format!("error: {error:#}"));
+        say_error(&format!("{error:#}"));
     }
     ExitCode::FAILURE
+}
+
+/// Tells people what went wrong. Problems of a configuration begin by themselves as errors, each with its code.
+fn say_error(text: &str) {
+    match text.starts_with("error") {
+        true => say(text),
+        false => say(&format!("error: {text}")),
+    }
 }
 
 /// Tells people something; programs read standard output.
 pub(crate) fn say(text: &str) {
     // There is nobody left to tell that they cannot be told.
-    drop(writeln!(std::io::stderr(), "{}", text.trim_end()));
+    drop(writeln!(std::io::stderr(), "{}", text::guarded(text.trim_end())));
 }
 
-/// Prints a command's result.
+/// Prints a command's result for people. For programs: [`print_json`].
 pub(crate) fn print(text: &str) {
-    match writeln!(std::io::stdout(), "{}", text.trim_end()) {
+    write_out(&text::guarded(text.trim_end()));
+}
+
+/// Prints a command's result for programs: JSON, which it must be already.
+pub(crate) fn print_json(json: &str) {
+    write_out(&text::json(json));
+}
+
+fn write_out(text: &str) {
+    match writeln!(std::io::stdout(), "{text}") {
         // Whoever reads has seen enough, as `head` has.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            say(&format!("error: failed to write to standard output: {error}"));
+            say_error(&format!("failed to write to standard output: {error}"));
         }
         _ => {}
     }
@@ -99,37 +98,58 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 /// The process that compiles one module: says on standard output why it does not.
-pub(crate) fn compile_module(args: &CompileModule) -> Result<()> {
-    match compiler::compile(args)? {
-        None => Ok(()),
-        Some(reason) => {
+pub(crate) fn compile_module(args: &CompileModule) -> ExitCode {
+    match compiler::compile(args) {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(reason)) => {
             print(&reason);
-            Err(BadInput(String::new()).into())
+            ExitCode::from(EXIT_BAD_INPUT)
         }
+        Err(error) => report(Err(error)),
     }
 }
 
-/// What asks a command to stop: SIGINT (Ctrl-C) and SIGTERM.
+/// What asks a command to stop: SIGINT (Ctrl-C), SIGTERM, and SIGHUP, which a terminal sends that is closed.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// `None` where it is ignored, as `nohup` has it.
+    hang_up: Option<Signal>,
 }
 
 impl Signals {
     /// From here on the signals do not end the process by themselves.
     pub(crate) fn listen() -> Result<Self> {
-        let terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
-        let interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
-        Ok(Self { terminate, interrupt })
+        let listen = |kind, name| signal(kind).with_context(|| format!("failed to listen for {name}"));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate(), "SIGTERM")?,
+            interrupt: listen(SignalKind::interrupt(), "SIGINT")?,
+            hang_up: (!is_ignored(SignalKind::hangup())).then(|| listen(SignalKind::hangup(), "SIGHUP")).transpose()?,
+        })
     }
 
     /// Waits for the next one; which it is. Cancel-safe.
     pub(crate) async fn next(&mut self) -> SignalKind {
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(hang_up) => hang_up.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => SignalKind::terminate(),
             _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = hang_up => SignalKind::hangup(),
         }
     }
+}
+
+/// Whether this process was started with the signal ignored. Only Linux tells.
+fn is_ignored(signal: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal.as_raw_value() - 1) & 1 == 1
 }
 
 /// Where it is kept which versions of the jobs of a task directory run.

@@ -2,16 +2,23 @@
 
 mod cli;
 mod commands;
+mod usage_error;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use shardmill::admit::compiler;
 
-use crate::cli::{Bench, Cli, Command, Config};
+use crate::cli::{Bench, Cli, Color, Command, Config};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    commands::init_log(cli.verbose);
+    // What this program runs for itself is no command: it is not in any help, nor suggested for another.
+    if std::env::args_os().nth(1).is_some_and(|command| command == compiler::COMMAND) {
+        commands::log::init(0, Color::Auto);
+        return commands::compile_module(&compiler::arguments());
+    }
+    let cli = parse();
+    commands::log::init(cli.verbose, cli.color);
     let result = match cli.command {
         Command::Run(args) => commands::run::run(&args),
         Command::Deploy(args) => commands::deploy::deploy(&args),
@@ -32,7 +39,30 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Drain(args)) => commands::bench::drain(&args),
         Command::Bench(Bench::Swap(args)) => commands::bench::swap(&args),
         Command::Bench(Bench::Neighbours(args)) => commands::bench::neighbours(&args),
-        Command::CompileModule(args) => commands::compile_module(&args),
     };
     commands::report(result)
+}
+
+/// Ends the process when there is nothing to run: after a help text, or wrong usage.
+fn parse() -> Cli {
+    // The help and errors of the command line have colours, too, before the command line is read.
+    let command = Cli::command().color(color(std::env::args()).for_help());
+    let parsed = command.try_get_matches().and_then(|matches: ArgMatches| Cli::from_arg_matches(&matches));
+    parsed.unwrap_or_else(|error| usage_error::improved(error).exit())
+}
+
+/// What `--color` says.
+fn color(args: impl Iterator<Item = String>) -> Color {
+    let mut args = args.skip(1);
+    let mut color = Color::Auto;
+    while let Some(arg) = args.next() {
+        let value = match arg.strip_prefix("--color") {
+            Some("") => args.next(),
+            Some(value) => value.strip_prefix('=').map(str::to_owned),
+            None if arg == "--" => break,
+            None => None,
+        };
+        color = value.and_then(|value| clap::ValueEnum::from_str(&value, false).ok()).unwrap_or(color);
+    }
+    color
 }

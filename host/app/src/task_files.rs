@@ -11,6 +11,7 @@ use std::time::Duration;
 use shardmill_core::module::hex;
 use shardmill_core::rollout::Manner;
 use shardmill_core::task_dir::{Stamp, is_cut_short, is_of_interest};
+use shardmill_core::text;
 use shardmill_runtime::sha256;
 
 /// A file as it was read.
@@ -56,7 +57,7 @@ pub(crate) fn list(directory: &Path) -> io::Result<Listing> {
             Err(_) if fs::symlink_metadata(directory.join(&file_name)).is_err() => continue,
             Err(_) => "it is a link to nothing",
         };
-        listing.unusable.push(format!("{name}: {flaw}"));
+        listing.unusable.push(format!("{}: {flaw}", text::shown(&name)));
     }
     Ok(listing)
 }
@@ -88,8 +89,7 @@ pub(crate) fn read(directory: &Path, file: &str) -> Contents {
 /// When it cannot be written; the old module stays.
 pub fn deploy(directory: &Path, name: &str, wasm: &[u8], how: Manner) -> io::Result<()> {
     let path = directory.join(format!("{name}.wasm"));
-    let word = MANNERS.iter().find(|(_, manner)| *manner == how).map(|(word, _)| word);
-    match word {
+    match how.word() {
         Some(word) => {
             let text = format!("{}  {word}\n", hex(&sha256(wasm)));
             replace(directory, &manner_file(&path), text.as_bytes())?;
@@ -102,8 +102,6 @@ pub fn deploy(directory: &Path, name: &str, wasm: &[u8], how: Manner) -> io::Res
     replace(directory, &path, wasm)
 }
 
-const MANNERS: [(&str, Manner); 2] = [("canary", Manner::Canary), ("all", Manner::All)];
-
 fn manner_file(module: &Path) -> PathBuf {
     module.with_extension("wasm.rollout")
 }
@@ -111,9 +109,7 @@ fn manner_file(module: &Path) -> PathBuf {
 /// What is said of these bytes; of others, the configuration decides.
 fn manner(module: &Path, wasm: &[u8]) -> Manner {
     let Ok(text) = fs::read_to_string(manner_file(module)) else { return Manner::default() };
-    let Some((hash, word)) = text.trim().split_once(char::is_whitespace) else { return Manner::default() };
-    let said = MANNERS.iter().find(|(known, _)| *known == word.trim());
-    said.filter(|_| hash == hex(&sha256(wasm))).map(|(_, manner)| *manner).unwrap_or_default()
+    Manner::said_of(&hex(&sha256(wasm)), &text)
 }
 
 /// Writes beside the file, then renames: whoever looks sees the old file or the new one, also after a loss of power.

@@ -23,6 +23,7 @@ use crate::error::Destination;
 use row::attribute;
 
 pub use ensure::{Billing, Ensured, NewTable};
+pub use row::{Item, read as read_row};
 
 /// Pages of a scan (1 MB each) before we take the table for something else than leases.
 const MAX_PAGES: usize = 1_000;

@@ -10,6 +10,10 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::event_stream::RawMessage;
 use shardmill_core::service::{ErrorKind, ServiceError};
+use shardmill_core::text;
+
+/// Bytes of what a service says that go into an error.
+const MESSAGE_MAX_BYTES: usize = 4 << 10;
 
 /// Where a client's calls go, for messages.
 #[derive(Clone, Debug)]
@@ -57,8 +61,9 @@ impl Destination {
                 let code = answer.err().code();
                 let status = status(answer.raw());
                 let kind = code.and_then(by_code).unwrap_or_else(|| by_status(status));
-                let text = answer.err().message().unwrap_or("no message");
-                (kind, format!("{}: {text}", code.map_or_else(|| format!("status {status}"), str::to_owned)))
+                let message = answer.err().message().unwrap_or("no message");
+                let code = code.map_or_else(|| format!("status {status}"), |code| text::shown(code).into_owned());
+                (kind, format!("{code}: {}", text::shown(&message[..message.floor_char_boundary(MESSAGE_MAX_BYTES)])))
             }
             SdkError::ConstructionFailure(_) => (ErrorKind::Invalid, chain(error)),
             other => match credentials_error(other) {
@@ -80,7 +85,7 @@ impl Destination {
     }
 }
 
-/// An error and its causes in one line.
+/// An error and its causes in one line. What answered may be anything, and parts of it may be in the texts.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
@@ -92,7 +97,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    line
+    text::shown(&line[..line.floor_char_boundary(MESSAGE_MAX_BYTES)]).into_owned()
 }
 
 fn by_code(code: &str) -> Option<ErrorKind> {
@@ -238,6 +243,19 @@ mod tests {
             failure(SdkError::dispatch_failure(ConnectorError::io(refused.into()))),
             "GetRecords: no usable answer from http://127.0.0.1:1: dispatch failure: io error: connection refused"
         );
+    }
+
+    #[test]
+    fn what_a_service_says_stays_on_its_line_and_steers_no_terminal() {
+        let metadata = ErrorMetadata::builder().code("Some\u{202e}thing").message("a\n\u{1b}[2Jb\u{7}\u{2028}").build();
+        let raw = HttpResponse::new(400.try_into().unwrap(), SdkBody::empty());
+        let failure = SdkError::service_error(GetRecordsError::generic(metadata), raw);
+        let text = Destination::new("http://127.0.0.1:1").failure("GetRecords", &failure).to_string();
+        assert_eq!(text, r"GetRecords: Some\u{202e}thing: a\n\u{1b}[2Jb\u{7}\u{2028}");
+        let refused = std::io::Error::other("x".repeat(100_000) + "\u{1b}");
+        let failure: Failure = SdkError::dispatch_failure(ConnectorError::io(refused.into()));
+        let text = Destination::new("http://127.0.0.1:1").failure("GetRecords", &failure).to_string();
+        assert!(text.len() < 2 * MESSAGE_MAX_BYTES, "{}", text.len());
     }
 
     #[test]

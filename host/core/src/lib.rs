@@ -6,6 +6,7 @@ pub mod aggregate;
 mod backlog;
 pub mod backoff;
 pub mod config;
+pub mod control;
 pub mod envelope;
 pub mod fanout;
 pub mod http_origin;

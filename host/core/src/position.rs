@@ -5,6 +5,8 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::text;
+
 /// A Kinesis sequence number: decimal digits without leading zeros.
 ///
 /// It stays text, because it does not fit 128 bits (56 digits today, AWS documents up to 129) and because without
@@ -12,7 +14,10 @@ use std::str::FromStr;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SequenceNumber(Box<str>);
 
-/// The text is not a sequence number.
+/// Bytes of a text that is no sequence number that are repeated.
+const SHOWN_MAX_BYTES: usize = 100;
+
+/// The text, of which the error repeats the beginning, is not a sequence number.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a sequence number: expected decimal digits")]
 pub struct NotASequenceNumber(String);
@@ -21,7 +26,9 @@ impl SequenceNumber {
     /// Takes decimal text; leading zeros are dropped.
     pub fn parse(text: &str) -> Result<Self, NotASequenceNumber> {
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(NotASequenceNumber(text.to_owned()));
+            return Err(NotASequenceNumber(
+                text::shown(&text[..text.floor_char_boundary(SHOWN_MAX_BYTES)]).into_owned(),
+            ));
         }
         let digits = text.trim_start_matches('0');
         Ok(Self(if digits.is_empty() { "0" } else { digits }.into()))

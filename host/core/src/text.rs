@@ -106,6 +106,24 @@ pub fn guarded(text: &str) -> Cow<'_, str> {
     })
 }
 
+/// A text for one entry of a log or a list: as by [`guarded`], and lines after the first are indented, so that none of them
+/// begins as an entry does.
+#[must_use]
+pub fn entry(text: &str) -> Cow<'_, str> {
+    let guarded = guarded(text);
+    let is_indented = |line: &str| line.starts_with([' ', '\t']);
+    if guarded.split('\n').skip(1).all(is_indented) {
+        return guarded;
+    }
+    let mut lines = guarded.split('\n');
+    let mut entry = lines.next().unwrap_or_default().to_owned();
+    for line in lines {
+        entry.push_str(if is_indented(line) { "\n" } else { "\n  " });
+        entry.push_str(line);
+    }
+    Cow::Owned(entry)
+}
+
 /// The last gate before programs: JSON in which hidden characters of its strings are JSON's own escapes. Means the same.
 #[must_use]
 pub fn json(json: &str) -> Cow<'_, str> {

@@ -6,7 +6,7 @@ use wasmtime::{Trap, WasmBacktrace};
 
 use crate::bindings::shardmill::task::types;
 use crate::limits::{MemoryLimitReached, TableLimitReached};
-use crate::said::{reason as bounded, shown};
+use shardmill_core::text::{reason as bounded, shown_lines as shown};
 
 /// Frames of a backtrace that go into a message.
 const MAX_FRAMES: usize = 16;
@@ -76,6 +76,18 @@ impl CallError {
     #[must_use]
     pub fn is_trap(&self) -> bool {
         matches!(self, Self::Trap { .. } | Self::Ended(_))
+    }
+
+    /// Adds what the host knows of the cause to what the task says.
+    pub(crate) fn with_note(mut self, note: &str) -> Self {
+        match &mut self {
+            Self::Task(TaskError::Reject(reason) | TaskError::Fatal(reason) | TaskError::Other(reason)) => {
+                reason.push_str(&format!(" ({note})"));
+            }
+            Self::Trap { message, .. } => message.push_str(&format!("\n({note})")),
+            _ => {}
+        }
+        self
     }
 
     /// What ended a call that somebody wanted to end: not its own time.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shardmill_core::envelope::{self, Batch};
+use shardmill_core::text;
 use wasmtime::Store;
 
 use crate::bindings::exports::shardmill::task::{batch_processor, lifecycle, processor, windowing};
@@ -16,7 +17,6 @@ use crate::interrupt::{self, Interrupter};
 use crate::limits::{Limit, LimitHits, Limits};
 use crate::module::{Module, Processor};
 use crate::outputs::Outputs;
-use crate::said;
 use crate::state::{Call, Source, State, TaskSpec};
 
 /// Component handles (borrowed and owned resources) that a guest may hold at a time.
@@ -128,8 +128,10 @@ impl Instance {
     /// Calls `init`, if the task has it. It cannot send.
     pub fn init(&mut self) -> Result<(), CallError> {
         let Some(guest) = self.lifecycle.clone() else { return Ok(()) };
-        self.call(Limit::InitTime, None, |store| guest.call_init(store))?
-            .map_err(|reason| CallError::Task(TaskError::Fatal(said::reason(&format!("init: {reason}")))))
+        let answer = self.call(Limit::InitTime, None, |store| guest.call_init(store)).and_then(|answer| {
+            answer.map_err(|reason| CallError::Task(TaskError::Fatal(text::reason(&format!("init: {reason}")))))
+        });
+        answer.map_err(|error| self.explained(error))
     }
 
     /// Passes envelopes of one source to the task, in order. `attempt` is 1 for the first try at them.
@@ -182,7 +184,7 @@ impl Instance {
             instance.atomic(None, |store| {
                 let answer = guest.call_before_stop(store)?;
                 Ok(answer.map_err(|reason| {
-                    CallError::Task(TaskError::Other(said::reason(&format!("before-stop: {reason}"))))
+                    CallError::Task(TaskError::Other(text::reason(&format!("before-stop: {reason}"))))
                 }))
             })
         })
@@ -265,8 +267,18 @@ impl Instance {
             Ok(()) => Ok(Done { processed: 0, commit_requested: *commit, shutdown_requested: shutdown.take() }),
             Err(error) => {
                 outputs.take_back_to(mark);
-                Err(error)
+                Err(self.explained(error))
             }
+        }
+    }
+
+    /// The error of the last call, with what the host knows of its cause: the contract tells a task only that an output is
+    /// unknown.
+    fn explained(&self, error: CallError) -> CallError {
+        let State { call, spec, .. } = self.store.data();
+        match &call.unknown_output {
+            Some(name) => error.with_note(&spec.outputs.explain_unknown(name)),
+            None => error,
         }
     }
 
@@ -318,6 +330,7 @@ fn begin(store: &mut Store<State>, timeout: Duration, at: At<'_>) {
     interrupt::begin(store, ticks(timeout));
     let State { call, journal, sources, requests, .. } = store.data_mut();
     call.files.refill();
+    call.unknown_output = None;
     requests.begin();
     journal.begin(at.and_then(|(source, envelope)| {
         Some((sources.get(source as usize)?, envelope.sequence, envelope.sub_sequence))

@@ -5,10 +5,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use shardmill_core::text::shown_lines;
 use tracing::Level;
 
 use crate::limits::{Hits, Limit, Limits};
-use crate::said::shown;
 use crate::state::{Source, TaskSpec};
 
 /// Bytes of one line of standard output or error; what is longer continues on the next line.
@@ -33,7 +33,7 @@ pub struct LogLine<'a> {
     pub module: &'a str,
     /// The envelope of the current call; the first one of a batch. None in `init`, `window` and `before-stop`.
     pub position: Option<LogPosition<'a>>,
-    /// Without control characters; a line after the first is indented.
+    /// Without hidden characters; a line after the first is indented.
     pub message: &'a str,
 }
 
@@ -260,7 +260,7 @@ impl Inner {
             sequence: &self.sequence,
             sub_sequence: position.sub_sequence,
         });
-        let (task, module, message) = (&self.task, &self.module, &shown(message));
+        let (task, module, message) = (&self.task, &self.module, &shown_lines(message));
         self.sink.write(&LogLine { level, stream, task, module, position, message });
     }
 }

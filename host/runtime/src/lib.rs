@@ -19,10 +19,12 @@ mod journal;
 mod limits;
 mod module;
 mod outputs;
-mod said;
 mod signature;
 mod state;
 pub mod trial;
+
+/// The version of Wasmtime that compiles and runs tasks, for reports of bugs.
+pub const WASMTIME_VERSION: &str = "48.0.8";
 
 pub use admission::Error as AdmissionError;
 pub use artifacts::{ArtifactStore, Error as ArtifactError};

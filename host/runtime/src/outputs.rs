@@ -4,10 +4,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use shardmill_core::text;
+
 /// Streams that one job may send to in its life. A bound against names made up per record.
 const MAX_STREAMS: usize = 10_000;
 /// Bytes of `system.stream`. Kinesis allows 128 for a stream.
 const MAX_NAME_BYTES: usize = 1024;
+/// Bytes of a name that a message repeats.
+const SHOWN_NAME_MAX_BYTES: usize = 200;
 
 /// Messages that calls have sent, in order, waiting for somebody to take them.
 ///
@@ -131,7 +135,7 @@ struct Streams {
 }
 
 /// Why a name is not an output.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unresolved {
     Unknown,
     Full,
@@ -165,6 +169,28 @@ impl OutputStreams {
             return Err(Unresolved::Unknown);
         }
         self.streams.write().unwrap_or_else(PoisonError::into_inner).add(name, system, stream)
+    }
+}
+
+impl OutputStreams {
+    /// Why a name is unknown, and what there is, for whoever configures the job.
+    pub(crate) fn explain_unknown(&self, name: &str) -> String {
+        let shown = text::shown(&name[..name.floor_char_boundary(SHOWN_NAME_MAX_BYTES)]).into_owned();
+        let systems = match self.systems.as_slice() {
+            [] => "no output systems".to_owned(),
+            systems => format!("these: {}", systems.join(", ")),
+        };
+        match name.split_once('.').filter(|(system, stream)| !system.is_empty() && !stream.is_empty()) {
+            Some((system, _)) if !self.systems.iter().any(|known| known == system) => {
+                let system = text::shown(&system[..system.floor_char_boundary(SHOWN_NAME_MAX_BYTES)]);
+                format!(
+                    "it asked for the output `{shown}`, and the job has no system `{system}` but {systems}; \
+                     systems.{system}.samza.factory makes one"
+                )
+            }
+            Some(_) => format!("it asked for the output `{shown}`, a name of more than {MAX_NAME_BYTES} bytes"),
+            None => format!("it asked for the output `{shown}`, which is not SYSTEM.STREAM; the job has {systems}"),
+        }
     }
 }
 
@@ -220,6 +246,22 @@ mod tests {
         for unknown in ["console", "console.", "kafka.a", ".a", ""] {
             assert_eq!(streams.resolve(unknown), Err(Unresolved::Unknown), "{unknown}");
         }
+    }
+
+    #[test]
+    fn an_unknown_output_is_explained_by_what_there_is() {
+        let streams = OutputStreams::new(["out".to_owned(), "file".to_owned()]);
+        assert_eq!(
+            streams.explain_unknown("console.big-orders"),
+            "it asked for the output `console.big-orders`, and the job has no system `console` but these: out, file; \
+             systems.console.samza.factory makes one"
+        );
+        assert!(
+            streams.explain_unknown("out").contains("`out`, which is not SYSTEM.STREAM; the job has these: out, file")
+        );
+        let forged = format!("\u{1b}[2J{}.x", "ü".repeat(MAX_NAME_BYTES));
+        let text = OutputStreams::new([]).explain_unknown(&forged);
+        assert!(text.contains(r"`\u{1b}[2Jü") && text.contains("no output systems") && text.len() < 800, "{text}");
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub(crate) struct Call {
     pub(crate) attempt: u32,
     pub(crate) time: CallTime,
     pub(crate) files: FileBudget,
+    /// The first name that this call asked for and that is no output.
+    pub(crate) unknown_output: Option<String>,
     pub(crate) commit: bool,
     pub(crate) shutdown: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! The process that compiles one module and ends: `shardmill compile-module`, a command that no help shows. Owns both
+//! The process that compiles one module and ends: `shardmill compile-module`, which is no command of people. Owns both
 //! sides of it: how it is started, the limits that it sets itself before it reads a byte, and what its end means.
 
 use std::ffi::OsString;
@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::Parser;
 use rustix::process::{Resource, Rlimit};
 use shardmill_runtime::{ArtifactStore, Engine, ModuleId};
 use tokio::process::Command;
@@ -40,7 +40,7 @@ impl Default for Caps {
 }
 
 /// What the process is told.
-#[derive(Debug, Args)]
+#[derive(Debug, Parser)]
 pub struct CompileModule {
     /// Where the compiled module is put
     #[arg(long)]
@@ -70,6 +70,12 @@ pub(super) fn command(program: &Path, store: &Path, name: &str, caps: Caps) -> C
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
+}
+
+/// What this process was told, which was started by [`command`]. Ends it when that is not so.
+#[must_use]
+pub fn arguments() -> CompileModule {
+    CompileModule::parse_from(std::env::args_os().skip(1))
 }
 
 /// Compiles standard input into the store. `Some` reason when the module is refused.

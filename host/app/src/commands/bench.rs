@@ -16,7 +16,7 @@ use shardmill_aws::Kinesis;
 
 use super::loader::{Put, put_all};
 use super::run::Summary;
-use super::{BadInput, local_client, print, runtime, say, scratch_directory};
+use super::{BadInput, local_client, print, print_json, runtime, say, scratch_directory};
 use crate::cli::Drain;
 
 pub(crate) use neighbours::neighbours;
@@ -169,7 +169,7 @@ fn show(args: &Drain, summary: &Summary) {
     let cpu_per_million = summary.cpu_seconds * 1e6 / args.records.max(1) as f64;
     let first = summary.first_record_ms.unwrap_or(0);
     if args.json {
-        return print(
+        return print_json(
             &json!({
                 "records": args.records, "size": args.size, "shards": args.shards,
                 "records_per_second": per_second.round(), "mb_per_second": mb_per_second,

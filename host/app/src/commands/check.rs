@@ -11,7 +11,7 @@ use shardmill_runtime::trial::TrialReport;
 use shardmill_runtime::{Grants, Module, ModuleId, Shape};
 
 use super::modules::{admission, name_of, read};
-use super::{BadInput, JobLoader, print, runtime, tell_notices};
+use super::{BadInput, JobLoader, print, print_json, runtime, tell_notices};
 use crate::cli::{Check, ConfigArgs};
 
 pub(crate) fn check(args: &Check) -> Result<()> {
@@ -116,7 +116,7 @@ impl Findings {
     /// Prints what was found, and ends in an error if something is wrong.
     pub(crate) fn tell(&self, json: bool) -> Result<()> {
         if json {
-            print(&serde_json::to_string(self).context("failed to write the findings")?);
+            print_json(&serde_json::to_string(self).context("failed to write the findings")?);
         } else if self.shape.is_some() {
             print(&self.text());
         }

@@ -4,14 +4,14 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use shardmill_core::config::{self, Errors, Notice, Problem, Source, render_check, render_problems, render_show};
 
-use super::{BadInput, environment, print, read_sources};
+use super::{BadInput, environment, print, print_json, read_sources};
 use crate::cli::ConfigFiles;
 
 pub(crate) fn check(args: &ConfigFiles) -> Result<()> {
     let sources = sources(args)?;
     match config::load(&sources, &environment(), args.lenient) {
         Ok(loaded) if args.json => {
-            print(&json!({ "ok": true, "problems": [], "notices": notices(&loaded.notices) }).to_string())
+            print_json(&json!({ "ok": true, "problems": [], "notices": notices(&loaded.notices) }).to_string())
         }
         Ok(loaded) => print(&render_check(&loaded)),
         Err(errors) => return refuse(args, &errors),
@@ -24,7 +24,7 @@ pub(crate) fn show(args: &ConfigFiles) -> Result<()> {
     match config::load(&sources, &environment(), args.lenient) {
         Ok(loaded) if args.json => {
             let row = |r: &config::Resolved| json!({ "key": r.key, "value": r.value, "origin": r.origin.to_string() });
-            print(&Value::from_iter(loaded.resolved.iter().map(row)).to_string());
+            print_json(&Value::from_iter(loaded.resolved.iter().map(row)).to_string());
         }
         Ok(loaded) => print(&render_show(&loaded)),
         Err(errors) => return refuse(args, &errors),
@@ -41,7 +41,7 @@ fn sources(args: &ConfigFiles) -> Result<Vec<Source>> {
 fn refuse(args: &ConfigFiles, errors: &Errors) -> Result<()> {
     if args.json {
         let problems = errors.problems().iter().map(problem).collect::<Value>();
-        print(&json!({ "ok": false, "problems": problems, "notices": notices(errors.notices()) }).to_string());
+        print_json(&json!({ "ok": false, "problems": problems, "notices": notices(errors.notices()) }).to_string());
     }
     Err(BadInput(render_problems(errors)).into())
 }

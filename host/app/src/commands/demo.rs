@@ -17,7 +17,7 @@ use shardmill_local::{LocalBackend, Options};
 
 use super::loader::{Put, put_all};
 use super::modules::{admission, load_module};
-use super::{BadInput, build, load, local_client, print, runtime, say, scratch_directory};
+use super::{BadInput, build, load, local_client, print, print_json, runtime, say, scratch_directory};
 use crate::cli::{Demo, ModuleArgs};
 
 const STREAM: &str = "lines";
@@ -179,7 +179,7 @@ fn show(args: &Demo, result: &Outcome, counts: &[(String, u64)]) {
     if args.json {
         let leases = result.leases.iter().map(|lease| (lease.key.clone(), json!(lease.checkpoint.to_string())));
         let top = counts.iter().take(TOP_WORDS).map(|(word, count)| json!({ "word": word, "count": count }));
-        return print(
+        return print_json(
             &json!({
                 "lines": result.lines,
                 "words": counts.iter().map(|(_, count)| count).sum::<u64>(),

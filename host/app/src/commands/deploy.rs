@@ -15,7 +15,7 @@ use shardmill_core::module::{hex, shown};
 use shardmill_core::rollout::Manner;
 use shardmill_runtime::sha256;
 
-use super::{BadInput, jobs, print, say};
+use super::{BadInput, jobs, print, print_json, say};
 use crate::cli::Deploy;
 
 /// How often hosts are asked how far they are.
@@ -46,7 +46,7 @@ pub(crate) fn deploy(args: &Deploy) -> Result<()> {
         Deployed { name: name.clone(), module: module.clone(), sha256: sha256.clone(), file, stamp }.wait(args)?;
     }
     if args.json {
-        print(&json!({ "job": name, "module": module, "sha256": sha256, "runs": args.wait }).to_string());
+        print_json(&json!({ "job": name, "module": module, "sha256": sha256, "runs": args.wait }).to_string());
     } else {
         let state = if args.wait { "runs" } else { "is deployed; `shardmill ls` shows what becomes of it" };
         print(&format!("{module} {state}"));

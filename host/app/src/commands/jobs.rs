@@ -1,14 +1,17 @@
 //! `shardmill ls`, `status`, `promote`, `rollback`, `pause`, `drain`, `resume`: what the running hosts of a task directory
 //! say of their jobs, and what they are asked to do with them.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use shardmill::admin::{Answer, Answers, Ask, ask};
 use shardmill::host::{CandidateReport, HostReport, JobReport, Rejection, RolloutReport};
+use shardmill_core::text;
 
-use super::{NotReady, print, say};
+use super::{NotReady, print, print_json, say};
 use crate::cli::{JobArgs, Ls, Rollback};
 
 /// Lines of a problem that `ls` shows.
@@ -17,7 +20,7 @@ const PROBLEM_LINES: usize = 8;
 pub(crate) fn ls(args: &Ls) -> Result<()> {
     let hosts = reports(&args.tasks)?;
     if args.json {
-        print(&serde_json::to_string(&json!({ "hosts": hosts }))?);
+        print_json(&serde_json::to_string(&json!({ "hosts": hosts }))?);
     } else {
         print(&table(&hosts));
     }
@@ -27,8 +30,9 @@ pub(crate) fn ls(args: &Ls) -> Result<()> {
 /// Fails when the job is not as it should be, so that a readiness probe can call it.
 pub(crate) fn status(args: &JobArgs) -> Result<()> {
     let mut hosts = reports(&args.tasks)?;
+    let name = module_name(&hosts, &args.job)?;
     for host in &mut hosts {
-        host.jobs.retain(|job| job.name == args.job);
+        host.jobs.retain(|job| job.name == name);
     }
     let jobs: Vec<&JobReport> = hosts.iter().flat_map(|host| &host.jobs).collect();
     if jobs.is_empty() {
@@ -39,7 +43,7 @@ pub(crate) fn status(args: &JobArgs) -> Result<()> {
         );
     }
     if args.json {
-        print(&serde_json::to_string(&json!({ "hosts": hosts }))?);
+        print_json(&serde_json::to_string(&json!({ "hosts": hosts }))?);
     } else {
         for host in &hosts {
             host.jobs.iter().for_each(|job| print(&details(host.pid, job)));
@@ -52,30 +56,31 @@ pub(crate) fn status(args: &JobArgs) -> Result<()> {
 }
 
 pub(crate) fn drain(args: &JobArgs) -> Result<()> {
-    tell(args, &Ask::Drain { job: args.job.clone() }, "drained: it finishes, commits and releases its leases")
+    tell(args, |job| Ask::Drain { job }, "drained: it finishes, commits and releases its leases")
 }
 
 pub(crate) fn resume(args: &JobArgs) -> Result<()> {
-    tell(args, &Ask::Resume { job: args.job.clone() }, "resumed")
+    tell(args, |job| Ask::Resume { job }, "resumed")
 }
 
 pub(crate) fn promote(args: &JobArgs) -> Result<()> {
-    tell(args, &Ask::Promote { job: args.job.clone() }, "promoted: the candidate takes over")
+    tell(args, |job| Ask::Promote { job }, "promoted: the candidate takes over")
 }
 
 pub(crate) fn rollback(args: &Rollback) -> Result<()> {
-    let job = &args.job.job;
     // What is there now: what another host, or a failed probation, takes back meanwhile is not taken back twice.
+    let hosts = reports(&args.job.tasks)?;
+    let name = module_name(&hosts, &args.job.job)?;
     let version = match args.to {
         Some(_) => None,
-        None => reports(&args.job.tasks)?.iter().flat_map(|host| &host.jobs).find_map(|it| of_now(it, job)),
+        None => hosts.iter().flat_map(|host| &host.jobs).find_map(|it| of_now(it, &name)),
     };
-    let ask = Ask::Rollback { job: job.clone(), to: args.to.clone(), version };
-    tell(&args.job, &ask, &format!("rolled back; `shardmill status {job}` says what runs"))
+    let ask = Ask::Rollback { job: name, to: args.to.clone(), version };
+    send(&args.job, &ask, &format!("rolled back; `shardmill status {}` says what runs", args.job.job))
 }
 
 pub(crate) fn pause(args: &JobArgs) -> Result<()> {
-    tell(args, &Ask::Pause { job: args.job.clone() }, "paused: its task is not called; its leases are kept")
+    tell(args, |job| Ask::Pause { job }, "paused: its task is not called; its leases are kept")
 }
 
 /// What all hosts of a task directory on this machine say.
@@ -101,8 +106,35 @@ fn of_now(report: &JobReport, job: &str) -> Option<String> {
     Some(digits.to_owned())
 }
 
-/// Tells every host; it is done when one that has the job did it.
-fn tell(args: &JobArgs, what: &Ask, done: &str) -> Result<()> {
+/// The name of a job's module: what was typed, or the one whose `job.name` that is. What nobody knows is left to the hosts
+/// to refuse.
+///
+/// # Errors
+/// When it is the `job.name` of several.
+pub(crate) fn module_name(hosts: &[HostReport], typed: &str) -> Result<String> {
+    let jobs = || hosts.iter().flat_map(|host| &host.jobs);
+    if jobs().any(|job| job.name == typed) {
+        return Ok(typed.to_owned());
+    }
+    let called = jobs().filter(|job| job.job_name.as_deref() == Some(typed)).map(|job| job.name.as_str());
+    let called: Vec<&str> = BTreeSet::from_iter(called).into_iter().collect();
+    match called.as_slice() {
+        [] => Ok(typed.to_owned()),
+        [name] => Ok((*name).to_owned()),
+        several => bail!("{typed} is the job.name of several jobs: name one by its module: {}", several.join(", ")),
+    }
+}
+
+/// Asks every host to do something with the job.
+fn tell(args: &JobArgs, what: impl FnOnce(String) -> Ask, done: &str) -> Result<()> {
+    let Answers { answers, .. } = answers(&args.tasks, &Ask::Report)?;
+    let report = |answer| if let Answer::Report(report) = answer { Some(report) } else { None };
+    let hosts: Vec<HostReport> = answers.into_iter().filter_map(report).collect();
+    send(args, &what(module_name(&hosts, &args.job)?), done)
+}
+
+/// It is done when one host that has the job did it.
+fn send(args: &JobArgs, what: &Ask, done: &str) -> Result<()> {
     let mut refused = None;
     let mut is_done = false;
     let Answers { answers, silent } = answers(&args.tasks, what)?;
@@ -115,13 +147,16 @@ fn tell(args: &JobArgs, what: &Ask, done: &str) -> Result<()> {
     match refused {
         _ if !silent.is_empty() => bail!("{}", silent.join("; ")),
         Some(reason) if !is_done => bail!("{reason}"),
-        _ if args.json => print(&json!({ "job": args.job, "ok": true }).to_string()),
+        _ if args.json => print_json(&json!({ "job": args.job, "ok": true }).to_string()),
         _ => print(&format!("{} {done}", args.job)),
     }
     Ok(())
 }
 
 fn answers(tasks: &Path, what: &Ask) -> Result<Answers> {
+    if !tasks.is_dir() {
+        bail!("there is no task directory {}; `--tasks DIR` names the one that the host runs", text::path(tasks));
+    }
     let failed = || format!("failed to ask the host of {}", tasks.display());
     let answers = ask(tasks, what).with_context(failed)?;
     if answers.answers.is_empty() && !answers.silent.is_empty() {
@@ -141,11 +176,11 @@ fn table(hosts: &[HostReport]) -> String {
         vec![["HOST", "JOB", "STATE", "MODULE", "SHARDS", "BEHIND", "PROCESSED", "FAILED"].map(str::to_owned)];
     let mut problems = String::new();
     for host in hosts {
-        host.problems.iter().for_each(|problem| problems += &format!("\nhost {}: {problem}", host.pid));
+        host.problems.iter().for_each(|problem| problems += &format!("\nhost {}: {}", host.pid, text::entry(problem)));
         for job in &host.jobs {
             rows.push([
                 host.pid.to_string(),
-                job.name.clone(),
+                job.title(),
                 job.state.clone(),
                 versions(job),
                 job.shards.len().to_string(),
@@ -154,7 +189,7 @@ fn table(hosts: &[HostReport]) -> String {
                 job.failed_calls.to_string(),
             ]);
             for problem in &job.problems {
-                problems += &format!("\n{}: {}", job.name, in_short(problem, &job.name));
+                problems += &format!("\n{}: {}", text::shown(&job.name), in_short(problem, &job.name));
             }
         }
     }
@@ -163,6 +198,7 @@ fn table(hosts: &[HostReport]) -> String {
 
 /// The first lines of a problem: a list has no room for a backtrace.
 fn in_short(problem: &str, job: &str) -> String {
+    let problem = text::entry(problem);
     let lines = problem.lines().take_while(|line| line.trim() != "backtrace:").take(PROBLEM_LINES);
     let lines: Vec<&str> = lines.collect();
     let mut text = lines.join("\n");
@@ -172,14 +208,16 @@ fn in_short(problem: &str, job: &str) -> String {
     text
 }
 
+/// Cells are of one line each, whatever they hold.
 pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let rows: Vec<_> = rows.iter().map(|row| row.each_ref().map(|cell| text::shown(cell))).collect();
     let mut widths = [0; N];
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let line = |row: &[String; N]| {
+    let line = |row: &[Cow<'_, str>; N]| {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
@@ -223,10 +261,10 @@ fn rollout_lines(rollout: &RolloutReport, rejected: Option<&Rejection>) -> Strin
     // What is in the task directory is told with the problems.
     let is_told = |text: &str| rejected.is_some_and(|it| it.rolled_back && text.starts_with(&it.module));
     for bad in rollout.quarantined.iter().filter(|bad| !is_told(&bad.module)) {
-        text += &format!("  not again  {}: {}\n", bad.module, bad.reason);
+        text += &format!("  not again  {}: {}\n", bad.module, text::entry(&bad.reason));
     }
     if let Some(last) = rollout.last.as_ref().filter(|last| !is_told(last)) {
-        text += &format!("  last       {last}\n");
+        text += &format!("  last       {}\n", text::entry(last));
     }
     if let (Some(last), Some(longest)) = (rollout.last_pause_us, rollout.longest_pause_us) {
         let ms = |us: u64| us as f64 / 1_000.0;
@@ -238,7 +276,7 @@ fn rollout_lines(rollout: &RolloutReport, rejected: Option<&Rejection>) -> Strin
 }
 
 fn details(host: u32, job: &JobReport) -> String {
-    let mut text = format!("{}  {}  on host {host}\n", job.name, job.state);
+    let mut text = format!("{}  {}  on host {host}\n", text::shown(&job.title()), job.state);
     text += &format!("  module     {}\n", job.module.as_deref().unwrap_or("-"));
     text += &job.rollout.as_ref().map(|rollout| rollout_lines(rollout, job.rejected.as_ref())).unwrap_or_default();
     text += &format!(
@@ -260,7 +298,7 @@ fn details(host: u32, job: &JobReport) -> String {
         text += &format!("  limit      {limit} was hit {hits} times\n");
     }
     for problem in &job.problems {
-        text += &format!("  problem    {problem}\n");
+        text += &format!("  problem    {}\n", text::entry(problem));
     }
     let mut rows = vec![["  STREAM", "SHARD", "MODULE", "BEHIND", "WAITING"].map(str::to_owned)];
     for shard in &job.shards {

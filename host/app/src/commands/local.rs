@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use shardmill_local::{LocalBackend, Options, StreamSpec};
 
-use super::{BadInput, Signals, print, runtime, say};
+use super::{BadInput, Signals, print, print_json, runtime, say};
 use crate::cli::Local;
 
 pub(crate) fn local(args: &Local) -> Result<()> {
@@ -35,7 +35,7 @@ pub(crate) fn local(args: &Local) -> Result<()> {
 fn announce(args: &Local, backend: &LocalBackend, streams: &[StreamSpec]) {
     let (kinesis, dynamodb) = (backend.kinesis_endpoint(), backend.dynamodb_endpoint());
     if args.json {
-        return print(&json!({ "kinesis": kinesis, "dynamodb": dynamodb }).to_string());
+        return print_json(&json!({ "kinesis": kinesis, "dynamodb": dynamodb }).to_string());
     }
     for StreamSpec { name, shards } in streams {
         say(&format!("stream {name}, {shards} shards"));

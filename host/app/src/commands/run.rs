@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::modules::admission;
-use super::{BadInput, JobLoader, Signals, print, runtime, state_directory, tell_notices, usage};
+use super::{BadInput, JobLoader, Signals, print_json, runtime, state_directory, tell_notices, usage};
 use crate::cli::Run;
 
 /// Requests of people that may wait for the host.
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Run) -> Result<()> {
     let summary = summary(&host.totals(), clock);
     info!(envelopes = summary.envelopes, sent = summary.messages_sent, "stopped");
     if args.json {
-        print(&serde_json::to_string(&summary)?);
+        print_json(&serde_json::to_string(&summary)?);
     }
     Ok(())
 }
@@ -113,15 +113,17 @@ async fn until_stopped(host: &mut Host, tasks: &Path) -> Result<()> {
     let mut signals = Signals::listen()?;
     let (requests, mut requested) = mpsc::channel(REQUESTS_WAITING_MAX);
     // Jobs that nobody can ask about are better than none.
-    let _socket = AdminSocket::serve(tasks, requests.clone())
-        .map_err(|error| warn!(%error, "no admin socket: `shardmill ls` and the like cannot see this host"));
+    let mut socket = AdminSocket::serve(tasks, requests.clone())
+        .inspect_err(|error| warn!(%error, "no control socket: `shardmill ls` and the like cannot see this host"))
+        .ok();
     let running = host.run(&mut requested);
     tokio::pin!(running);
     let mut asked = None;
     loop {
-        // Every arm is cancel-safe: signals and the host by reference lose nothing when dropped.
+        // Every arm is cancel-safe: signals, the socket and the host by reference lose nothing when dropped.
         tokio::select! {
             result = &mut running => return result,
+            error = unserved(&mut socket) => return Err(error.into()),
             signal = signals.next() => match asked {
                 None => {
                     info!("stopping: finishing, committing, releasing the leases; a second signal stops at once");
@@ -138,6 +140,14 @@ async fn until_stopped(host: &mut Host, tasks: &Path) -> Result<()> {
                 }
             }
         }
+    }
+}
+
+/// Waits until the control socket fails, if there is one.
+async fn unserved(socket: &mut Option<AdminSocket>) -> std::io::Error {
+    match socket {
+        Some(socket) => socket.ended().await,
+        None => std::future::pending().await,
     }
 }
 

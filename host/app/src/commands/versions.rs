@@ -9,7 +9,7 @@ use shardmill::deployments::{Deployments, Version};
 use shardmill_core::module::shown;
 use shardmill_core::rollout::Deployment;
 
-use super::{BadInput, jobs, print, state_directory};
+use super::{BadInput, jobs, print, print_json, state_directory};
 use crate::cli::{JobArgs, Versions};
 
 pub(crate) fn versions(args: &Versions) -> Result<()> {
@@ -23,7 +23,7 @@ pub(crate) fn versions(args: &Versions) -> Result<()> {
     let rows = versions.iter().map(|version| (version, role(deployment.as_ref(), version)));
     if *json {
         let rows: Value = rows.map(|(version, role)| as_json(version, role)).collect();
-        print(&json!({ "job": job, "versions": rows }).to_string());
+        print_json(&json!({ "job": job, "versions": rows }).to_string());
         return Ok(());
     }
     let mut lines = vec![["VERSION", "ROLE", "BYTES", "AGE"].map(str::to_owned)];

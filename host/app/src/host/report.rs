@@ -32,6 +32,9 @@ pub struct HostReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobReport {
     pub name: String,
+    /// `job.name`, which may be another; absent while its configuration cannot be used.
+    #[serde(default)]
+    pub job_name: Option<String>,
     /// `waiting`, `starting`, `running`, `paused`, `stopping`, `drained` or `failed`.
     pub state: String,
     /// Why it is not running, or cannot use what is in the directory.
@@ -150,6 +153,15 @@ impl Rejection {
 }
 
 impl JobReport {
+    /// Its name for people: the module's, and `job.name` where that is another.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match self.job_name.as_ref().filter(|job_name| **job_name != self.name) {
+            Some(job_name) => format!("{} ({job_name})", self.name),
+            None => self.name.clone(),
+        }
+    }
+
     /// Whether it runs, or does not on purpose.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -236,6 +248,7 @@ fn of_job(name: &str, job: &Job, entry: &Entry) -> JobReport {
     shards.sort_by(|a, b| (&a.stream, &a.shard).cmp(&(&b.stream, &b.shard)));
     JobReport {
         name: name.to_owned(),
+        job_name: entry.job.as_ref().map(|job| job.name.clone()),
         state: state.to_owned(),
         problems,
         rejected,

@@ -9,8 +9,10 @@ use shardmill_core::leases::Lease;
 use shardmill_core::position::Checkpoint;
 use shardmill_core::shard::{HashRange, ShardId};
 use shardmill_core::stream::StreamIdentifier;
+use shardmill_core::text;
 
-type Item = HashMap<String, AttributeValue>;
+/// A row: attributes by name.
+pub type Item = HashMap<String, AttributeValue>;
 
 pub(super) mod attribute {
     pub(in crate::dynamodb) const KEY: &str = "leaseKey";
@@ -39,7 +41,14 @@ const LEASE: &str = "LEASE";
 /// lease cannot be read.
 ///
 /// In a table that several streams share, `of` is the one that is read; leases of others are none here, too.
-pub(super) fn read(item: &Item, of: Option<&StreamIdentifier>) -> Result<Option<Lease>, String> {
+///
+/// # Errors
+/// Which attribute has what instead of what; fit to be logged, though anybody may have written the row.
+pub fn read(item: &Item, of: Option<&StreamIdentifier>) -> Result<Option<Lease>, String> {
+    lease(item, of).map_err(|error| text::reason(&error))
+}
+
+fn lease(item: &Item, of: Option<&StreamIdentifier>) -> Result<Option<Lease>, String> {
     if string(item, attribute::ENTITY_TYPE)?.is_some_and(|kind| kind != LEASE) {
         return Ok(None);
     }

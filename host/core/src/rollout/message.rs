@@ -53,6 +53,25 @@ pub enum Manner {
     Forced,
 }
 
+/// What a file says beside a module: its hash, and how it gets its shards.
+const MANNERS: [(&str, Manner); 2] = [("canary", Manner::Canary), ("all", Manner::All)];
+
+impl Manner {
+    /// Reads what is said of the module with this hash; of another one, or in other words, nothing is.
+    #[must_use]
+    pub fn said_of(module: &str, text: &str) -> Self {
+        let Some((hash, word)) = text.trim().split_once(char::is_whitespace) else { return Self::default() };
+        let said = MANNERS.iter().find(|(known, _)| *known == word.trim());
+        said.filter(|_| hash == module).map(|(_, manner)| *manner).unwrap_or_default()
+    }
+
+    /// The word for it, if there is one.
+    #[must_use]
+    pub fn word(self) -> Option<&'static str> {
+        MANNERS.iter().find(|(_, manner)| *manner == self).map(|(word, _)| *word)
+    }
+}
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Event {

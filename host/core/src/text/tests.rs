@@ -102,6 +102,8 @@ proptest! {
         for fit in [shown(&text), shown_lines(&text)] {
             prop_assert_eq!(guarded(&fit), fit.as_ref());
         }
+        prop_assert_eq!(&entry(&shown_lines(&text)), &shown_lines(&text));
+        prop_assert!(entry(&text).split('\n').skip(1).all(|line| line.starts_with([' ', '\t'])));
         prop_assert!(!guarded(&text).chars().any(|it| is_hidden(it) && it != '\n' && it != '\t'));
     }
 }

@@ -17,11 +17,16 @@ type Send = (u32, Option<WasmStr>, WasmList<u8>);
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let mut instance = linker.instance(INTERFACE)?;
     instance.func_wrap("output", |mut cx: StoreContextMut<'_, State>, (name,): (WasmStr,)| {
-        let resolved = cx.data().spec.outputs.resolve(&name.to_str(&cx)?);
+        let (resolved, unknown) = {
+            let name = name.to_str(&cx)?;
+            let resolved = cx.data().spec.outputs.resolve(&name);
+            (resolved, (resolved == Err(Unresolved::Unknown)).then(|| name.into_owned()))
+        };
+        let call = &mut cx.data_mut().call;
         if let Ok(output) = resolved {
-            let call = &mut cx.data_mut().call;
             call.streams = call.streams.max(output + 1);
         }
+        call.unknown_output = call.unknown_output.take().or(unknown);
         Ok((resolved.map_err(|error| match error {
             Unresolved::Unknown => SendError::UnknownOutput,
             Unresolved::Full => SendError::Limit,

@@ -1,7 +1,8 @@
 //! `coordinator`: requests that are met if the call returns ok.
 
+use shardmill_core::text;
+
 use crate::bindings::shardmill::task::coordinator::Host;
-use crate::said;
 use crate::state::State;
 
 impl Host for State {
@@ -10,6 +11,6 @@ impl Host for State {
     }
 
     fn shutdown(&mut self, reason: String) {
-        self.call.shutdown = Some(said::reason(&reason));
+        self.call.shutdown = Some(text::reason(&reason));
     }
 }

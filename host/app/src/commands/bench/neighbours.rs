@@ -15,7 +15,7 @@ use shardmill_aws::Kinesis;
 use super::super::jobs::reports;
 use super::super::loader::{Put, put_all};
 use super::super::usage::{THREAD_NAME_MAX, thread_seconds};
-use super::super::{BadInput, local_client, print, runtime, say, scratch_directory};
+use super::super::{BadInput, local_client, print, print_json, runtime, say, scratch_directory};
 use super::{Backend, CREATE_TIMEOUT, Endpoints, STREAM, load, this_program};
 use crate::cli::Neighbours;
 
@@ -286,7 +286,7 @@ fn show(args: &Neighbours, compared: &[Compared]) {
             })
             .collect();
         let (records, rounds) = (args.records, args.rounds);
-        return print(&json!({ "records": records, "rounds": rounds, "cores": cores, "ways": ways }).to_string());
+        return print_json(&json!({ "records": records, "rounds": rounds, "cores": cores, "ways": ways }).to_string());
     }
     let mut text = format!(
         "{cores} cores, {} records, median of {} rounds\n\

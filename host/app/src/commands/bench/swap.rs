@@ -19,7 +19,7 @@ use shardmill_core::position::compare_sequence;
 use shardmill_runtime::{Engine, Module};
 
 use super::super::loader::{Put, put_all};
-use super::super::{BadInput, local_client, print, runtime, say, scratch_directory};
+use super::super::{BadInput, local_client, print, print_json, runtime, say, scratch_directory};
 use super::{Backend, CREATE_TIMEOUT, Endpoints, STREAM, consumer_configuration};
 use crate::cli::Swap;
 
@@ -221,7 +221,7 @@ fn show(args: &Swap, figures: &Figures) {
     let (with, without) = (with.per_second(), without.per_second());
     let ratio = with / without;
     if args.json {
-        return print(
+        return print_json(
             &json!({
                 "swaps": pauses.len(), "shards": args.shards, "records": records,
                 "records_per_second": { "with_swaps": with.round(), "without": without.round(), "ratio": ratio },

@@ -1,0 +1,323 @@
+//! Where control sockets are, which belongs to which task directory, and who may remove one.
+//!
+//! A socket's name begins with a hash of the task directory, so that a host is found by the directory that it runs, and
+//! goes on with the process id, for people, and with random digits, for two containers that share the directory may both
+//! be process 1. Names are never used again.
+//!
+//! Beside `NAME.sock` is `NAME.lock`, which its host holds locked (`flock`) for as long as it lives, whatever ends it.
+//! Both come into view by a rename, complete: the lock file when it is locked, the socket when it listens. So a lock that
+//! can be taken is a dead host's, and whoever has taken it removes the pair. The lock file says which directory the host
+//! runs, for a path may lead elsewhere than when the host started: a directory that was replaced by a link.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use shardmill_core::module::hex;
+use shardmill_core::text;
+use shardmill_runtime::sha256;
+
+/// Bytes of the task directory's hash in a name: a path to a socket may have 107 bytes.
+const HASH_BYTES: usize = 8;
+pub(super) const SOCKET: &str = "sock";
+pub(super) const LOCK: &str = "lock";
+/// What is not in view yet. A name that begins with a dot is nobody's to look at.
+const HIDDEN: &str = ".";
+/// What never came into view, or is a socket that refuses and has no lock file: hosts before this release have none, and
+/// listen as soon as the socket is there. So long after that nobody will.
+const ABANDONED_AFTER: Duration = Duration::from_secs(60);
+/// Directories to try under names that others may take, too.
+const SPARE_DIRECTORIES: u32 = 8;
+/// More than a lock file needs.
+const LOCK_MAX_BYTES: u64 = 64 << 10;
+
+/// The directories that may have this user's sockets, the one that a host prefers first. Depends on the environment and
+/// nothing else, so that host and client, who need not have the same, find each other in most cases: a client looks
+/// into all of them.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    user: u32,
+    directories: Vec<PathBuf>,
+}
+
+impl Places {
+    pub(super) fn of_this_user() -> Self {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let user = rustix::process::geteuid().as_raw();
+        let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+        Self::new(user, variable("XDG_RUNTIME_DIR").as_deref(), &std::env::temp_dir(), cache.as_deref())
+    }
+
+    /// `runtime` is nobody else's but may be unset; everybody can write to `temporary`, and so may have taken the names
+    /// there; `cache` may be on a network's disk.
+    pub(super) fn new(user: u32, runtime: Option<&Path>, temporary: &Path, cache: Option<&Path>) -> Self {
+        let mut directories: Vec<PathBuf> = runtime.map(|runtime| runtime.join("shardmill")).into_iter().collect();
+        for temporary in [temporary, Path::new("/tmp")] {
+            directories.push(temporary.join(format!("shardmill-{user}")));
+            directories.extend((1..=SPARE_DIRECTORIES).map(|n| temporary.join(format!("shardmill-{user}-{n}"))));
+        }
+        directories.push(PathBuf::from(format!("/run/user/{user}/shardmill")));
+        directories.extend(cache.map(|cache| cache.join("shardmill/control")));
+        let mut seen = std::collections::BTreeSet::new();
+        directories.retain(|directory| seen.insert(directory.clone()));
+        Self { user, directories }
+    }
+
+    /// The directories that are there and are this user's alone.
+    pub(super) fn existing(&self) -> impl Iterator<Item = &Path> {
+        self.directories.iter().map(PathBuf::as_path).filter(|directory| self.check(directory).is_ok())
+    }
+
+    /// Calls `make` with one directory after the other, made if need be, until it succeeds.
+    ///
+    /// # Errors
+    /// Why none of them can be used.
+    pub(super) fn first<T>(&self, mut make: impl FnMut(&Path) -> io::Result<T>) -> io::Result<T> {
+        let mut reasons = Vec::new();
+        for directory in &self.directories {
+            match self.create(directory).and_then(|()| make(directory)) {
+                Ok(made) => return Ok(made),
+                Err(error) => reasons.push(format!("{}: {error}", text::path(directory))),
+            }
+        }
+        // The first one is the one that should have been.
+        let others = reasons.len() - 1;
+        Err(io::Error::other(format!("{} ({others} other places were tried)", reasons.swap_remove(0))))
+    }
+
+    fn create(&self, directory: &Path) -> io::Result<()> {
+        match DirBuilder::new().mode(0o700).create(directory) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound && directory.ends_with("shardmill/control") => {
+                DirBuilder::new().mode(0o700).recursive(true).create(directory)?;
+            }
+            result => result?,
+        }
+        self.check(directory)
+    }
+
+    /// Not a link, which another user may have put there.
+    fn check(&self, directory: &Path) -> io::Result<()> {
+        let metadata = fs::symlink_metadata(directory)?;
+        if metadata.is_dir() && metadata.uid() == self.user && metadata.mode() & 0o077 == 0 {
+            return Ok(());
+        }
+        let text = format!("not a directory that only user {} can enter; remove it", self.user);
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+    }
+}
+
+/// A task directory as it is found now, by the path that was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct TaskDirectory {
+    /// As it was given, from the root.
+    given: PathBuf,
+    /// Without links.
+    canonical: PathBuf,
+}
+
+impl TaskDirectory {
+    /// # Errors
+    /// When there is no such directory.
+    pub(super) fn find(given: &Path) -> io::Result<Self> {
+        Ok(Self { given: std::path::absolute(given)?, canonical: given.canonicalize()? })
+    }
+
+    /// What the names of its sockets begin with. The release before finds them by it.
+    pub(super) fn prefix(&self) -> String {
+        hex(&sha256(self.canonical.as_os_str().as_encoded_bytes())[..HASH_BYTES])
+    }
+
+    /// Whether the host that wrote `self` into its lock file runs this directory. The host goes by the path that it was
+    /// given, wherever that leads now.
+    fn is_served_as(&self, wanted: &Self) -> bool {
+        let identity = |path: &Path| fs::metadata(path).ok().map(|it| (it.dev(), it.ino()));
+        self.canonical == wanted.canonical
+            || self.given == wanted.given
+            || identity(&self.given).is_some_and(|it| Some(it) == identity(&wanted.given))
+    }
+}
+
+/// What a lock file says of its host.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    pid: u32,
+    tasks: TaskDirectory,
+}
+
+/// A new name, locked and not in view: see [`Claim::show`].
+#[derive(Debug)]
+pub(super) struct Claim {
+    directory: PathBuf,
+    name: String,
+    /// Locked until it is closed, at the end of the process at the latest.
+    _lock: File,
+}
+
+impl Claim {
+    /// A name for a socket in this directory, with its lock file in view.
+    pub(super) fn new(directory: &Path, tasks: &TaskDirectory) -> io::Result<Self> {
+        let random = uuid::Uuid::new_v4().simple().to_string();
+        let name = format!("{}-{}-{}", tasks.prefix(), std::process::id(), &random[..8]);
+        let hidden = directory.join(format!("{HIDDEN}{name}.{LOCK}"));
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&hidden)?;
+        file.try_lock()?;
+        let record = serde_json::to_vec(&Record { pid: std::process::id(), tasks: tasks.clone() });
+        // Without it the host is still found by its name: a full disk must not make it invisible.
+        let written = record.map_err(io::Error::from).and_then(|record| file.write_all(&record));
+        drop(written);
+        fs::rename(&hidden, directory.join(format!("{name}.{LOCK}")))?;
+        Ok(Self { directory: directory.to_owned(), name, _lock: file })
+    }
+
+    /// Where the socket is to be bound, and not yet seen.
+    pub(super) fn hidden(&self) -> PathBuf {
+        // No longer than the name that it gets.
+        self.directory.join(format!("{HIDDEN}{}.new", self.name))
+    }
+
+    /// Brings the socket, which listens by now, into view.
+    pub(super) fn show(&self) -> io::Result<()> {
+        fs::rename(self.hidden(), self.path(SOCKET))
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The socket, for people.
+    pub(super) fn shown(&self) -> String {
+        text::path(&self.path(SOCKET))
+    }
+
+    fn path(&self, extension: &str) -> PathBuf {
+        self.directory.join(format!("{}.{extension}", self.name))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // The lock is held until they are gone. What cannot be removed is found to be dead later.
+        for path in [self.hidden(), self.path(SOCKET), self.path(LOCK)] {
+            drop(fs::remove_file(path));
+        }
+    }
+}
+
+/// A socket in view.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) path: PathBuf,
+    /// The process id that its name tells.
+    pub(super) host: String,
+}
+
+/// What the lock file beside a socket says of its host.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Lives,
+    /// What it left behind is removed.
+    Dead,
+    /// There is no lock file: the host is of a release before this one, or has just ended.
+    Unknown,
+}
+
+impl Found {
+    fn new(path: PathBuf) -> Option<Self> {
+        let stem = path.file_stem()?.to_str()?;
+        let host = stem.split('-').nth(1)?.to_owned();
+        Some(Self { path, host })
+    }
+
+    /// Finds out whether the host lives.
+    pub(super) fn fate(&self) -> Fate {
+        let Ok(lock) = File::open(self.path.with_extension(LOCK)) else { return Fate::Unknown };
+        if lock.try_lock().is_err() {
+            return Fate::Lives;
+        }
+        self.remove();
+        Fate::Dead
+    }
+
+    /// The same of a host that has just refused a connection: one without a lock file may be about to listen, but not for
+    /// long.
+    pub(super) fn fate_of_refusing(&self) -> Fate {
+        match self.fate() {
+            Fate::Unknown if age(&self.path).is_some_and(|age| age >= ABANDONED_AFTER) => {
+                self.remove();
+                Fate::Dead
+            }
+            fate => fate,
+        }
+    }
+
+    /// The lock file goes last, while it is locked: whoever finds it finds the socket gone.
+    fn remove(&self) {
+        for path in [self.path.clone(), self.path.with_extension(LOCK)] {
+            drop(fs::remove_file(path));
+        }
+    }
+
+    /// Whether its host says so.
+    fn serves(&self, wanted: &TaskDirectory) -> bool {
+        let mut text = String::new();
+        let read = File::open(self.path.with_extension(LOCK))
+            .and_then(|lock| lock.take(LOCK_MAX_BYTES).read_to_string(&mut text));
+        let record = read.ok().and_then(|_| serde_json::from_str::<Record>(&text).ok());
+        record.is_some_and(|record| record.tasks.is_served_as(wanted))
+    }
+}
+
+/// The sockets of the hosts that run a task directory.
+pub(super) fn find(places: &Places, tasks: &TaskDirectory) -> io::Result<Vec<Found>> {
+    let prefix = format!("{}-", tasks.prefix());
+    let mut found = Vec::new();
+    for directory in places.existing() {
+        for (name, path) in entries(directory)? {
+            let Some(socket) = Found::new(path).filter(|_| is_in_view(&name, SOCKET)) else { continue };
+            if name.starts_with(&prefix) || socket.serves(tasks) {
+                found.push(socket);
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+/// Removes what dead hosts left behind in a directory.
+pub(super) fn sweep(directory: &Path) -> io::Result<()> {
+    for (name, path) in entries(directory)? {
+        if is_in_view(&name, LOCK) {
+            Found::new(path.with_extension(SOCKET)).inspect(|found| drop(found.fate()));
+        } else if is_in_view(&name, SOCKET) && !path.with_extension(LOCK).exists() {
+            let refuses = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+            if UnixStream::connect(&path).is_err_and(refuses) {
+                Found::new(path).inspect(|found| drop(found.fate_of_refusing()));
+            }
+        } else if name.starts_with(HIDDEN) && age(&path).is_some_and(|age| age >= ABANDONED_AFTER) {
+            drop(fs::remove_file(path));
+        }
+    }
+    Ok(())
+}
+
+fn is_in_view(name: &str, extension: &str) -> bool {
+    !name.starts_with(HIDDEN) && name.strip_suffix(extension).is_some_and(|rest| rest.ends_with('.'))
+}
+
+fn entries(directory: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        entries.extend(entry.file_name().into_string().ok().map(|name| (name, entry.path())));
+    }
+    Ok(entries)
+}
+
+fn age(path: &Path) -> Option<Duration> {
+    fs::symlink_metadata(path).ok()?.modified().ok()?.elapsed().ok()
+}

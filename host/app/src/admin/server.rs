@@ -1,0 +1,230 @@
+//! Who answers. Readiness has to be told within a second whatever other clients do, so no client waits for another one: a
+//! connection is accepted at once, one that says nothing is closed soon, and of too many the oldest goes first. Commands,
+//! which may take long, have places of their own.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use shardmill_core::control;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinError, JoinHandle, JoinSet};
+use tracing::{debug, warn};
+
+use super::place::{self, Claim, Places, TaskDirectory};
+use super::{ASK_MAX_BYTES, Answer, Ask, patience};
+use crate::host::Request;
+
+/// How long a client may take to say what it wants: a program sends its line when it connects.
+const ASK_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a client may take to read its answer.
+const WRITE_PATIENCE: Duration = Duration::from_secs(5);
+/// Pause after a connection could not be accepted.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// Connections at a time that are no commands.
+const CLIENTS_MAX: usize = 64;
+/// Commands at a time: each may wait for an instance to start.
+const COMMANDS_MAX: usize = 16;
+
+/// A socket that is served until this is dropped.
+#[derive(Debug)]
+pub struct AdminSocket {
+    // Fields are dropped in this order: the socket is out of view before nobody answers there.
+    claim: Claim,
+    serving: Serving,
+}
+
+/// The one task that is spawned here; it owns those of the clients.
+#[derive(Debug)]
+struct Serving(JoinHandle<()>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl AdminSocket {
+    /// Begins to serve. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// When no place for the socket can be used: all are other users', or cannot be written to.
+    pub fn serve(tasks: &Path, requests: mpsc::Sender<Request>) -> io::Result<Self> {
+        Self::serve_in(&Places::of_this_user(), tasks, requests)
+    }
+
+    pub(super) fn serve_in(places: &Places, tasks: &Path, requests: mpsc::Sender<Request>) -> io::Result<Self> {
+        let tasks = TaskDirectory::find(tasks)?;
+        let (claim, listener) = places.first(|directory| {
+            let claim = Claim::new(directory, &tasks)?;
+            let listener = UnixListener::bind(claim.hidden())?;
+            claim.show()?;
+            Ok((claim, listener))
+        })?;
+        Ok(Self { serving: Serving(tokio::spawn(accept(listener, claim.directory().to_owned(), requests))), claim })
+    }
+
+    /// Waits until nobody answers any more, which only a panic brings about. Cancel-safe.
+    pub async fn ended(&mut self) -> io::Error {
+        let end = (&mut self.serving.0).await;
+        let why = end.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
+        io::Error::other(format!("the control socket {} is not served: {why}", self.claim.shown()))
+    }
+}
+
+/// Never ends.
+async fn accept(listener: UnixListener, directory: std::path::PathBuf, requests: mpsc::Sender<Request>) {
+    let mut clients = Clients::default();
+    let commands = Arc::new(Semaphore::new(COMMANDS_MAX));
+    // May wait for a host of the release before.
+    clients.tasks.spawn_blocking(move || {
+        if let Err(error) = place::sweep(&directory) {
+            debug!(%error, "what dead hosts left behind stays");
+        }
+    });
+    loop {
+        // Both arms are cancel-safe.
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => clients.add(stream, &commands, &requests),
+                Err(error) => {
+                    // As with too many open files: it passes.
+                    warn!(%error, "cannot accept a connection to the control socket; trying again");
+                    tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+                }
+            },
+            Some(ended) = clients.tasks.join_next() => report_panic(ended),
+        }
+    }
+}
+
+/// A client's task may fail without harm to others; but not unseen.
+fn report_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "an answer on the control socket panicked");
+    }
+}
+
+/// Connections, the oldest first.
+#[derive(Default)]
+struct Clients {
+    tasks: JoinSet<()>,
+    connections: VecDeque<Connection>,
+}
+
+struct Connection {
+    task: AbortHandle,
+    /// It has a place of its own.
+    is_command: Arc<AtomicBool>,
+}
+
+impl Clients {
+    fn add(&mut self, stream: UnixStream, commands: &Arc<Semaphore>, requests: &mpsc::Sender<Request>) {
+        self.connections.retain(|it| !it.task.is_finished() && !it.is_command.load(Ordering::Relaxed));
+        if self.connections.len() >= CLIENTS_MAX
+            && let Some(oldest) = self.connections.pop_front()
+        {
+            debug!("closing the oldest connection to the control socket: there are too many");
+            oldest.task.abort();
+        }
+        let is_command = Arc::<AtomicBool>::default();
+        let client =
+            Client { commands: Arc::clone(commands), requests: requests.clone(), is_command: Arc::clone(&is_command) };
+        let task = self.tasks.spawn(async move {
+            if let Err(error) = client.serve(stream).await {
+                debug!(%error, "a client of the control socket went away");
+            }
+        });
+        self.connections.push_back(Connection { task, is_command });
+    }
+}
+
+/// What answers one connection.
+struct Client {
+    commands: Arc<Semaphore>,
+    requests: mpsc::Sender<Request>,
+    is_command: Arc<AtomicBool>,
+}
+
+impl Client {
+    async fn serve(&self, stream: UnixStream) -> io::Result<()> {
+        let (read, mut write) = stream.into_split();
+        let mut line = String::new();
+        let mut reader = tokio::io::BufReader::new(read.take(ASK_MAX_BYTES));
+        within(ASK_PATIENCE, reader.read_line(&mut line)).await?;
+        let answer = match serde_json::from_str(&line) {
+            Ok(ask) => self.answer(ask).await,
+            Err(error) => refuse(&control::not_understood(&error)),
+        };
+        let mut line = serde_json::to_vec(&answer)?;
+        line.push(b'\n');
+        within(WRITE_PATIENCE, write.write_all(&line)).await
+    }
+
+    async fn answer(&self, ask: Ask) -> Answer {
+        let _place = match ask {
+            Ask::Report => None,
+            _ => match self.commands.try_acquire() {
+                Ok(place) => {
+                    self.is_command.store(true, Ordering::Relaxed);
+                    Some(place)
+                }
+                Err(_) => return refuse(&format!("{COMMANDS_MAX} other commands are being carried out; try again")),
+            },
+        };
+        let limit = patience(&ask);
+        match tokio::time::timeout(limit, pass_on(ask, &self.requests)).await {
+            Ok(answer) => answer,
+            Err(_) => refuse(&format!("not done within {} s; it may still be", limit.as_secs())),
+        }
+    }
+}
+
+async fn within<T>(limit: Duration, io: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match tokio::time::timeout(limit, io).await {
+        Ok(result) => result,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+fn refuse(reason: &str) -> Answer {
+    Answer::Refused { reason: reason.to_owned() }
+}
+
+async fn pass_on(ask: Ask, requests: &mpsc::Sender<Request>) -> Answer {
+    const GONE: &str = "the host is stopping";
+    let (request, reply) = match ask {
+        Ask::Report => {
+            let (reply, replied) = oneshot::channel();
+            if requests.send(Request::Report(reply)).await.is_err() {
+                return refuse(GONE);
+            }
+            return replied.await.map_or_else(|_| refuse(GONE), Answer::Report);
+        }
+        Ask::Drain { job } => with_reply(|reply| Request::Drain(job, reply)),
+        Ask::Resume { job } => with_reply(|reply| Request::Resume(job, reply)),
+        Ask::Promote { job } => with_reply(|reply| Request::Promote(job, reply)),
+        Ask::Rollback { job, to, version } => with_reply(|reply| Request::RollBack { job, to, version, reply }),
+        Ask::Pause { job } => with_reply(|reply| Request::Pause(job, reply)),
+    };
+    if requests.send(request).await.is_err() {
+        return refuse(GONE);
+    }
+    match reply.await {
+        Ok(Ok(())) => Answer::Done,
+        Ok(Err(reason)) => Answer::Refused { reason },
+        Err(_) => refuse("the job ended before it answered; `shardmill ls` says why"),
+    }
+}
+
+fn with_reply(request: impl FnOnce(crate::host::Reply) -> Request) -> (Request, oneshot::Receiver<Result<(), String>>) {
+    let (reply, replied) = oneshot::channel();
+    (request(reply), replied)
+}

@@ -1,0 +1,208 @@
+//! What people type and see besides the commands' own work: names, tips, colours, and foreign text that is kept from
+//! steering a terminal.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::hosts::{HOST, Host, echo, module, version};
+use crate::shell::{Said, command, directory, finished, shardmill, shardmill_in};
+
+/// What is seen on a terminal and is no character that this program writes.
+fn assert_steers_nothing(text: &str) {
+    let is_hidden =
+        |it: char| it.is_control() && it != '\n' || matches!(it, '\u{202a}'..='\u{202e}' | '\u{2028}' | '\u{2029}');
+    assert!(!text.chars().any(is_hidden), "{text:?}");
+}
+
+const FORGED: &str = "x\u{1b}]0;title\u{7}\u{202e}\u{2028}\nhost 1  orders  running";
+
+#[test]
+fn names_of_files_reach_neither_terminal_nor_log_as_they_are() {
+    let mut host = Host::start(&[("good.wasm", &version(1))]);
+    host.until_running("good", &version(1));
+    for name in [format!("{FORGED}.wasm"), format!("{}.properties", FORGED.replace('x', "y"))] {
+        fs::write(host.task(&name), b"no module").unwrap();
+    }
+    std::os::unix::fs::symlink("nowhere", host.task(&FORGED.replace('x', "z"))).unwrap();
+    host.wait("it is seen", || host.said(&["ls"]).stdout.contains(r"x\u{1b}]0;title\u{7}\u{202e}\u{2028}"));
+    for args in [&["ls"] as &[&str], &["ls", "--json"], &["status", "good"]] {
+        let said = host.said(args);
+        assert_steers_nothing(&said.stdout);
+        assert_steers_nothing(&said.stderr);
+        let forged = said.stdout.lines().any(|line| line.starts_with("host 1 "));
+        assert!(!forged, "{}", said.stdout);
+    }
+    // As data, it is what it is.
+    let report: Value = serde_json::from_str(&host.said(&["ls", "--json"]).stdout).unwrap();
+    assert!(report["hosts"][0]["jobs"].as_array().unwrap().iter().any(|job| job["name"] == FORGED), "{report}");
+    host.stop();
+    let log = host.process.log();
+    assert_steers_nothing(&log);
+    assert!(!log.lines().any(|line| line.starts_with("host 1 ")), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_task_says_and_sends_and_what_a_record_holds_steers_no_terminal() {
+    let properties = format!("{HOST}systems.console.samza.factory=console\n");
+    let properties = properties.replace("task.config.output=out.echo", "task.config.output=console.echo");
+    let local = crate::local::Local::start(&["--stream", "lines:1"]);
+    let dir = directory(&[("job.properties", format!("job.name=orders\ntask.class=echo\n{properties}").as_bytes())]);
+    fs::create_dir(dir.path().join("tasks")).unwrap();
+    fs::write(dir.path().join("tasks/echo.wasm"), echo()).unwrap();
+    local.put("lines", &format!("{FORGED}!reject")).await;
+    let mut run = command(&["run", "--config-path", "job.properties"]);
+    let said = finished(local.environment(&mut run).current_dir(&dir).env("XDG_RUNTIME_DIR", dir.path()));
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_steers_nothing(&said.stdout);
+    assert_steers_nothing(&said.stderr);
+
+    local.put("lines", FORGED).await;
+    let mut run = command(&["run", "--config-path", "job.properties", "--until-caught-up", "--config", "job.id=2"]);
+    let latest = "systems.kinesis.aws.kcl.InitialPositionInStream=TRIM_HORIZON";
+    let said = finished(
+        local.environment(&mut run).args(["--config", latest]).current_dir(&dir).env("XDG_RUNTIME_DIR", dir.path()),
+    );
+    assert_steers_nothing(&said.stdout);
+}
+
+#[test]
+fn a_job_is_named_by_its_module_or_by_its_job_name() {
+    let mut host = Host::start(&[
+        ("big.wasm", &version(1)),
+        ("big.properties", b"job.name=orders\n"),
+        ("small.wasm", &version(2)),
+        ("small.properties", b"job.name=orders\njob.id=2\nsystems.out.file.path=small.jsonl\n"),
+        ("third.wasm", &version(3)),
+        ("third.properties", b"job.name=payments\nsystems.out.file.path=third.jsonl\n"),
+    ]);
+    for (name, number) in [("big", 1), ("small", 2), ("third", 3)] {
+        host.until_running(name, &version(number));
+    }
+    for args in [&["status", "payments"] as &[&str], &["pause", "payments"], &["resume", "payments"]] {
+        let said = host.said(args);
+        assert_eq!(said.code, Some(0), "{args:?}: {said:?}");
+    }
+    let said = host.said(&["ls"]);
+    assert!(said.stdout.contains("third (payments)") && said.stdout.contains("big (orders)"), "{}", said.stdout);
+    assert_eq!(host.job("third").unwrap()["job_name"], "payments");
+    for args in [&["status", "orders"] as &[&str], &["rollback", "orders"], &["drain", "orders"]] {
+        let said = host.said(args);
+        assert_eq!(said.code, Some(1), "{args:?}: {said:?}");
+        let both = "error: orders is the job.name of several jobs: name one by its module: big, small\n";
+        assert_eq!(said.stderr, both, "{args:?}");
+    }
+    host.stop();
+}
+
+#[test]
+fn a_probe_is_answered_while_other_clients_say_nothing() {
+    let mut host = Host::start(&[("good.wasm", &version(1))]);
+    host.until_running("good", &version(1));
+    let socket = host.sockets().remove(0);
+    host.wait("it is ready", || {
+        // Far more than the eight that once were all.
+        let silent: Vec<UnixStream> = (0..50).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+        let said = host.said(&["status", "good"]);
+        drop(silent);
+        said.code == Some(0)
+    });
+    host.stop();
+    assert_eq!(host.sockets().len(), 0, "nothing is left behind");
+}
+
+#[test]
+fn a_task_directory_that_became_a_link_is_found_and_none_is_said_to_be_none() {
+    let mut host = Host::start(&[("good.wasm", &version(1))]);
+    host.until_running("good", &version(1));
+    let root = host.directory.path();
+    fs::rename(root.join("tasks"), root.join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", root.join("tasks")).unwrap();
+    for tasks in ["tasks", "elsewhere"] {
+        let said = host.said(&["ls", "--tasks", tasks]);
+        assert!(said.code == Some(0) && said.stdout.contains(&module("good", &version(1))), "{tasks}: {said:?}");
+    }
+    let said = host.said(&["ls", "--tasks", "nowhere"]);
+    let none = "error: there is no task directory nowhere; `--tasks DIR` names the one that the host runs\n";
+    assert_eq!((said.code, said.stderr.as_str()), (Some(1), none));
+    host.stop();
+}
+
+#[test]
+fn a_mistyped_command_line_gets_a_tip_that_helps() {
+    let tip = |args: &[&str]| {
+        let Said { code, stderr, .. } = shardmill(args);
+        assert_eq!(code, Some(2), "{args:?}");
+        stderr
+    };
+    let said = tip(&["stauts", "orders"]);
+    assert!(said.contains("'status'") && !said.contains("'pause'"), "{said}");
+    let said = tip(&["completions", "bash"]);
+    assert!(!said.contains("compile-module") && !said.contains("tip: a similar"), "{said}");
+    let said = tip(&["compile"]);
+    assert!(!said.contains("compile-module"), "{said}");
+    let said = tip(&["run", "orders.properties"]);
+    assert!(said.contains("'--config-path orders.properties'"), "{said}");
+    let said = shardmill(&["help", "compile-module"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+}
+
+#[test]
+fn each_error_begins_as_an_error_once() {
+    let dir = directory(&[("bad.properties", b"no.such.key=1\n")]);
+    let cases: [&[&str]; 5] = [
+        &["deploy", "none.wasm"],
+        &["run", "--tasks", "none"],
+        &["run", "--config-path", "none.properties"],
+        &["config", "check", "bad.properties"],
+        &["ls"],
+    ];
+    for args in cases {
+        let Said { stderr, .. } = shardmill_in(&dir, args);
+        assert!(stderr.starts_with("error: ") || stderr.starts_with("error["), "{args:?}: {stderr}");
+        assert!(!stderr.contains("error: error"), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_version_says_what_a_report_of_a_bug_needs() {
+    let short = shardmill(&["-V"]);
+    assert_eq!((short.code, short.stdout.as_str()), (Some(0), concat!("shardmill ", env!("CARGO_PKG_VERSION"), "\n")));
+    for args in [&["--version"] as &[&str], &["run", "--version"]] {
+        let said = shardmill(args);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(said.stdout.contains("wasmtime  48.") && said.stdout.contains(std::env::consts::ARCH), "{said:?}");
+    }
+}
+
+/// Runs a command with a terminal of its own.
+fn on_a_terminal(args: &str, env: &[(&str, &str)]) -> String {
+    let binary = env!("CARGO_BIN_EXE_shardmill");
+    let mut script = Command::new("script");
+    script.args(["-qec", &format!("{binary} {args}"), "/dev/null"]).env_remove("NO_COLOR").env("TERM", "xterm");
+    String::from_utf8(script.envs(env.iter().copied()).output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn colours_are_for_terminals_whose_user_wants_them() {
+    let dir = directory(&[("job.properties", b"job.name=a\ntask.class=b\n")]);
+    let tasks = dir.path().join("none").display().to_string();
+    let plain = |args: &[&str]| finished(command(args).env("RUST_LOG", "debug").env("TERM", "xterm"));
+    for args in [&["run", "--help"] as &[&str], &["rum"], &["run", "--tasks", &tasks]] {
+        let Said { stdout, stderr, .. } = plain(args);
+        assert!(!stdout.contains('\u{1b}') && !stderr.contains('\u{1b}'), "{args:?}: {stdout}{stderr}");
+    }
+    let always = plain(&["--color", "always", "run", "--help"]);
+    assert!(always.stdout.contains('\u{1b}'), "{always:?}");
+    if Command::new("script").arg("--version").output().is_err() {
+        eprintln!("left out: there is no `script` to make a terminal");
+        return;
+    }
+    assert!(on_a_terminal("rum", &[]).contains('\u{1b}'));
+    for (args, env) in [("rum", ("NO_COLOR", "1")), ("rum", ("TERM", "dumb")), ("--color never rum", ("A", "b"))] {
+        let said = on_a_terminal(args, &[env]);
+        assert!(said.contains("error") && !said.contains('\u{1b}'), "{args} {env:?}: {said:?}");
+    }
+}
