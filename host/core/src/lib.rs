@@ -3,6 +3,7 @@
 //! go out as values. It must not know tokio, AWS, Wasmtime or the environment.
 
 pub mod aggregate;
+pub mod appending;
 mod backlog;
 pub mod backoff;
 pub mod config;

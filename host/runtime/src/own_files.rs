@@ -29,8 +29,7 @@ struct Lists {
     granted: BTreeMap<u64, PathBuf>,
 }
 
-static LISTS: Mutex<Lists> =
-    Mutex::new(Lists { last: 0, own: BTreeMap::new(), granted: BTreeMap::new() });
+static LISTS: Mutex<Lists> = Mutex::new(Lists { last: 0, own: BTreeMap::new(), granted: BTreeMap::new() });
 
 fn lists() -> MutexGuard<'static, Lists> {
     LISTS.lock().unwrap_or_else(PoisonError::into_inner)
@@ -60,6 +59,11 @@ pub enum NotGranted {
     Kernel { granted: PathBuf, at: PathBuf, kind: String },
     #[error("cannot open the directory {}: {error}", directory.display())]
     NotThere { directory: PathBuf, error: io::Error },
+    #[error(
+        "the directory {} cannot be granted: below {}, which the operator allows, a link is on the way to it",
+        directory.display(), operators.display()
+    )]
+    Link { directory: PathBuf, operators: PathBuf },
     #[error("the directory {} was replaced while it was opened", .0.display())]
     Replaced(PathBuf),
 }
@@ -93,8 +97,9 @@ pub fn check(directory: &Path, planned: &[(Role, PathBuf)]) -> Result<(), NotGra
     compare(&look_up(directory), planned)
 }
 
-/// Grants a directory to a task for as long as the claim lives.
-pub(crate) fn grant(directory: &Path) -> Result<(Claim, Place), NotGranted> {
+/// Grants a directory to a task for as long as the claim lives. No link is followed below `operators`, which is a
+/// directory above it or the directory itself.
+pub(crate) fn grant(directory: &Path, operators: &Path) -> Result<(Claim, Place), NotGranted> {
     let id = {
         let mut lists = lists();
         let id = lists.next();
@@ -103,6 +108,12 @@ pub(crate) fn grant(directory: &Path) -> Result<(Claim, Place), NotGranted> {
     };
     let claim = Claim(id);
     let place = look_up(directory);
+    let below = directory.strip_prefix(operators).unwrap_or(Path::new(""));
+    let unlinked =
+        if below.as_os_str().is_empty() { place.path().to_owned() } else { look_up(operators).path().join(below) };
+    if place.path() != unlinked {
+        return Err(NotGranted::Link { directory: directory.to_owned(), operators: operators.to_owned() });
+    }
     compare(&place, &[])?;
     Ok((claim, place))
 }

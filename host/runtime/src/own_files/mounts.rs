@@ -4,8 +4,27 @@ use std::path::{Path, PathBuf};
 
 /// File systems of the kernel, by the names that mounts have. Of these, devtmpfs has no number of its own.
 const OF_THE_KERNEL: &[&str] = &[
-    "proc", "sysfs", "cgroup", "cgroup2", "devtmpfs", "devpts", "debugfs", "tracefs", "securityfs", "configfs", "pstore",
-    "efivarfs", "selinuxfs", "smackfs", "bpf", "mqueue", "nsfs", "binfmt_misc", "fusectl", "rpc_pipefs", "resctrl",
+    "proc",
+    "sysfs",
+    "cgroup",
+    "cgroup2",
+    "devtmpfs",
+    "devpts",
+    "debugfs",
+    "tracefs",
+    "securityfs",
+    "configfs",
+    "pstore",
+    "efivarfs",
+    "selinuxfs",
+    "smackfs",
+    "bpf",
+    "mqueue",
+    "nsfs",
+    "binfmt_misc",
+    "fusectl",
+    "rpc_pipefs",
+    "resctrl",
 ];
 
 #[derive(Debug, PartialEq, Eq)]

@@ -4,6 +4,10 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 
+fn grant(directory: &Path) -> Result<(Claim, Place), NotGranted> {
+    super::grant(directory, directory)
+}
+
 fn reason<T>(result: Result<T, impl std::fmt::Display>) -> String {
     result.map_or_else(|error| error.to_string(), |_| panic!("it is refused"))
 }
@@ -64,4 +68,17 @@ fn a_check_knows_what_is_planned() {
     check(dir.path(), &[]).unwrap();
     let planned = [(Role::Output { job: "a".into(), system: "out".into() }, dir.path().to_owned())];
     reason(check(dir.path(), &planned));
+}
+
+#[test]
+fn below_what_the_operator_named_no_link_is_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::create_dir_all(path("real/sub")).unwrap();
+    symlink("real", path("named")).unwrap();
+    symlink("sub", path("real/link")).unwrap();
+    super::grant(&path("named/sub"), &path("named")).unwrap();
+    super::grant(&path("named/link"), &path("named/link")).unwrap();
+    let told = reason(super::grant(&path("named/link"), &path("named")));
+    assert!(told.contains("a link is on the way to it"), "{told}");
 }
