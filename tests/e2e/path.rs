@@ -177,8 +177,10 @@ async fn a_job_is_never_caught_up_before_it_has_read_what_is_there() {
 async fn a_task_may_look_at_a_file_when_it_starts() {
     let account = Account::new();
     account.stream("lines", 1);
-    std::fs::write(account.path("open"), "").unwrap();
-    let grant = format!("{}::/gates", account.path("open").parent().unwrap().display());
+    let gates = account.path("gates");
+    std::fs::create_dir(&gates).unwrap();
+    std::fs::write(gates.join("open"), "").unwrap();
+    let grant = format!("{}::/gates", gates.display());
     let properties = account.properties(&["lines"]).set("task.grant.dir", &grant);
     Job::start(&properties.clone().set("task.config.echo.init", "if shut reject")).await.stop().await;
     let properties = properties.set("task.config.echo.init", "if open reject");

@@ -19,6 +19,7 @@ mod journal;
 mod limits;
 mod module;
 mod outputs;
+pub mod own_files;
 mod signature;
 mod state;
 pub mod trial;
@@ -28,6 +29,7 @@ pub const WASMTIME_VERSION: &str = "48.0.8";
 
 pub use admission::Error as AdmissionError;
 pub use artifacts::{ArtifactStore, Error as ArtifactError};
+pub use capabilities::FileUsage;
 pub use engine::{Engine, EngineError};
 pub use error::{CallError, TaskError, TrapReason};
 pub use grants::{Directory, Grants};
