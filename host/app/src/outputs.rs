@@ -44,7 +44,7 @@ impl OutputSystems {
         let open = |(name, output): (&String, &Output)| -> Result<(String, Box<dyn OutputSystem>)> {
             let system: Box<dyn OutputSystem> = match output {
                 Output::Console => Box::new(Console(Lines::to(io::stdout()))),
-                Output::File { path } => Box::new(
+                Output::File { path, operators: _ } => Box::new(
                     AppendedFile::open(path)
                         .with_context(|| format!("failed to open output system {name}: {}", path.display()))?,
                 ),

@@ -243,7 +243,7 @@ pub(crate) fn limits(job: &Job) -> Limits {
 
 /// What the job's task instance is given.
 fn grants(job: &Job) -> Grants {
-    let config::Grants { env, directories, http } = &job.grants;
+    let config::Grants { env, directories, http, http_networks: _ } = &job.grants;
     let directory = |given: &config::Directory| Directory {
         host: given.host.clone(),
         guest: given.guest.clone(),
