@@ -3,12 +3,16 @@
 
 #[path = "config/access.rs"]
 mod access;
+#[path = "config/authority.rs"]
+mod authority;
 #[path = "config/bad.rs"]
 mod bad;
 #[path = "config/client.rs"]
 mod client;
 #[path = "config/good.rs"]
 mod good;
+#[path = "config/scale.rs"]
+mod scale;
 #[path = "config/secrets.rs"]
 mod secrets;
 
@@ -59,7 +63,7 @@ fn the_reference_pages_example_works() {
     let example = page.split("```").nth(1).expect("the page has an example");
     let loaded = load(&[file("example.properties", example)]);
     let loaded = loaded.unwrap_or_else(|errors| panic!("{}", config::render_problems(&errors)));
-    let said = "ok: job orders-1 runs big-orders on kinesis.orders, partner.orders, output to console\n";
+    let said = "ok: job orders-1 runs big-orders on kinesis.orders, partner.orders, output to console\nkeys: 11 set, all with an effect\n";
     assert_eq!(config::render_check(&loaded), said);
 }
 

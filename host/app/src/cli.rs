@@ -303,7 +303,8 @@ pub(crate) struct Build {
 #[command(after_help = "With a configuration the module is started, too: its `init` is called as the job would.\n\n\
     Examples:\n  \
     shardmill check tasks/word-count.wasm\n  \
-    shardmill check tasks/orders.wasm --config-path orders.properties --json\n\n\
+    shardmill check tasks/orders.wasm --config-path orders.properties --json\n  \
+    shardmill check tasks/orders.wasm --host host.properties\n\n\
     Exit codes: 0 it may run, 1 this machine could not tell, 2 wrong usage, 64 it may not run, or a bad configuration.")]
 pub(crate) struct Check {
     /// The module
@@ -311,6 +312,10 @@ pub(crate) struct Check {
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
+    /// Check it as a job of the host with this configuration; repeatable, later files win. --config-path then names the
+    /// job's own NAME.properties. Default: the one beside the module
+    #[arg(long, value_name = "FILE")]
+    pub(crate) host: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) modules: ModuleArgs,
     /// Print the findings as JSON on standard output
@@ -321,18 +326,28 @@ pub(crate) struct Check {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
     /// Report everything that is wrong, with file and line; exit code 64 if something is
-    #[command(after_help = "Example:\n  shardmill config check base.properties orders.properties")]
+    #[command(after_help = "Examples:\n  \
+        shardmill config check base.properties orders.properties      (a single job)\n  \
+        shardmill config check host.properties                        (a host: neither job.name nor task.class)\n  \
+        shardmill config check --host host.properties orders.properties\n\n\
+        With --host each FILE is the NAME.properties of a job in the host's task directory: what its author sets beyond\n\
+        what the operator allows is an error, with the line of the host's configuration that would allow it.")]
     Check(ConfigFiles),
     /// Print every setting as resolved (secrets hidden) and where it came from
-    #[command(after_help = "Example:\n  shardmill config show orders.properties --config task.commit.ms=5000")]
+    #[command(after_help = "Examples:\n  \
+        shardmill config show orders.properties --config task.commit.ms=5000\n  \
+        shardmill config show --host host.properties orders.properties")]
     Show(ConfigFiles),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ConfigFiles {
-    /// Samza properties files; later files win
-    #[arg(value_name = "FILE", required = true)]
+    /// Samza properties files; later files win. With --host: the NAME.properties of one job each
+    #[arg(value_name = "FILE", required_unless_present = "host")]
     pub(crate) files: Vec<PathBuf>,
+    /// A file of the configuration that a host is started with; repeatable, later files win
+    #[arg(long, value_name = "FILE")]
+    pub(crate) host: Vec<PathBuf>,
     /// One setting; wins over all files
     #[arg(long = "config", value_name = "KEY=VALUE")]
     pub(crate) settings: Vec<String>,

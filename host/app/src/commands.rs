@@ -24,7 +24,8 @@ use anyhow::{Context, Result};
 use shardmill::admit::compiler::{self, CompileModule};
 use shardmill_aws::ClientSettings;
 use shardmill_core::config::{
-    self as configuration, Credentials, Errors, Loaded, Notice, Secret, Source, StaticCredentials, render_problems,
+    self as configuration, Credentials, Errors, Host, Loaded, Notice, Secret, Source, StaticCredentials,
+    render_problems,
 };
 use shardmill_core::text;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -169,6 +170,15 @@ pub(crate) fn read_sources(paths: &[impl AsRef<Path>]) -> Result<Vec<Source>> {
     Ok(sources)
 }
 
+/// Reads the properties file of a job's author.
+pub(crate) fn read_job(path: &Path) -> Result<Source> {
+    let mut sources = read_sources(&[path])?;
+    match sources.pop() {
+        Some(Source::File { name, text }) => Ok(Source::Job { name, text }),
+        _ => anyhow::bail!("no text of {}", path.display()),
+    }
+}
+
 /// The process's environment, as far as configuration looks at it.
 pub(crate) fn environment() -> BTreeMap<String, String> {
     std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?))).collect()
@@ -199,6 +209,16 @@ impl JobLoader {
     /// Whether it says which module to run.
     pub(crate) fn names_a_task(&self) -> bool {
         configuration::names_a_task(&self.sources(&[]))
+    }
+
+    /// What the command line says of the host, whatever jobs it has; for a single job too.
+    pub(crate) fn host(&self) -> Result<Host> {
+        let sources = self.sources(&[]);
+        if self.names_a_task() {
+            return Ok(load(&sources, &self.env, self.lenient)?.host);
+        }
+        let loaded = configuration::load_host(&sources, &self.env, self.lenient);
+        Ok(loaded.map_err(|errors| BadInput(render_problems(&errors)))?.host)
     }
 
     /// Loads a job's configuration, with what the task directory says of it.

@@ -34,7 +34,7 @@ pub use reference::reference_markdown;
 pub use resolve::Resolved;
 use resolve::Scene;
 pub use secret::Secret;
-pub use show::{render_check, render_notices, render_problems, render_show};
+pub use show::{render_check, render_check_host, render_notices, render_problems, render_show, render_show_host};
 pub use source::{Source, Speaker};
 
 /// A configuration that can be used.
@@ -111,5 +111,16 @@ fn load_as(scene: Scene, sources: &[Source], env: &BTreeMap<String, String>, len
 /// Whether the sources say which module to run, by `task.class`. Without, every module of a task directory is a job.
 #[must_use]
 pub fn names_a_task(sources: &[Source]) -> bool {
-    source::merge(sources, &mut problem::Report::default()).entries.contains_key("task.class")
+    has_any(sources, &["task.class"])
+}
+
+/// Whether the sources are those of one job: they name it, or its module. Otherwise they are a host's.
+#[must_use]
+pub fn names_a_job(sources: &[Source]) -> bool {
+    has_any(sources, &["task.class", "job.name", "app.name"])
+}
+
+fn has_any(sources: &[Source], keys: &[&str]) -> bool {
+    let entries = source::merge(sources, &mut problem::Report::default()).entries;
+    keys.iter().any(|key| entries.contains_key(*key))
 }

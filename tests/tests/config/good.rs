@@ -269,7 +269,8 @@ fn outputs_are_systems_with_the_factories_of_outputs() {
          systems.log.file.path=/var/log/orders.jsonl\n",
     )
     .job;
-    let file = Output::File { path: PathBuf::from("/var/log/orders.jsonl") };
+    let path = PathBuf::from("/var/log/orders.jsonl");
+    let file = Output::File { operators: path.clone(), path };
     assert_eq!(
         job.outputs.into_iter().collect::<Vec<_>>(),
         [("log".to_owned(), file), ("out".to_owned(), Output::Console)]

@@ -33,6 +33,26 @@ const KEYS: [&str; 22] = [
     "some.key",
 ];
 
+/// Keys of secrets, as they are right.
+const SENSITIVE_KEYS: [&str; 10] = [
+    "sensitive.systems.kinesis.streams.input0.aws.secretKey",
+    "sensitive.systems.kinesis.streams.input0.aws.sessionToken",
+    "sensitive.systems.kinesis.aws.secretKey",
+    "systems.kinesis.aws.secretKey",
+    "sensitive.systems.kinesis.aws.dynamodb.secretKey",
+    "sensitive.systems.kinesis.aws.clientConfig.ProxyPassword",
+    "systems.kinesis.aws.clientConfig.ProxyPassword",
+    "sensitive.systems.kinesis.aws.clientConfig.Headers.X-Api-Key",
+    "sensitive.task.config.key",
+    "sensitive.x",
+];
+
+/// What may stand where `=` is meant: nothing, signs, blanks that are none to Java, escapes.
+const MANGLED: [&str; 18] = [
+    "", "?", "-", "_", ".", ";", "/", "|", "->", "\u{a0}", "\u{3000}", "\u{ff1a}", "\\=", "\\:", "\\ ", "\\\n",
+    "\u{200b}", "*",
+];
+
 /// With these lines a password for the proxy is in order.
 const PROXY: &str = "systems.kinesis.aws.clientConfig.ProxyHost=proxy.example.com\n\
                      systems.kinesis.aws.clientConfig.ProxyPort=3128\n\
@@ -69,6 +89,32 @@ proptest! {
         let more = format!("{other}{}", if by_argument { "" } else { &line });
         let sources = [file("job.properties", JOB), file("more.properties", &more), Source::Override(argument)];
         prop_assert!(!texts(&sources, &BTreeMap::new(), lenient).contains(&secret));
+    }
+
+    /// What was meant to be the value has become a part of the key.
+    #[test]
+    fn no_text_holds_a_secret_behind_a_mangled_separator(
+        secret in "[a-zA-Z0-9/+]{16,40}={0,2}",
+        key in prop::sample::select(SENSITIVE_KEYS.as_slice()),
+        separator in prop::sample::select(MANGLED.as_slice()),
+        before in prop::sample::select(["", "  ", "systems.kinesis.aws.accessKey=AK\\\n"].as_slice()),
+        by_argument: bool,
+        lenient: bool,
+        by_author: bool,
+    ) {
+        let line = format!("{key}{separator}{secret}");
+        let argument = if by_argument { line.clone() } else { "task.commit.ms=7".to_owned() };
+        let text = if by_argument { String::new() } else { format!("{before}{line}\n{line}\n") };
+        let more = if by_author {
+            Source::Job { name: "more.properties".to_owned(), text }
+        } else {
+            file("more.properties", &text)
+        };
+        let sources = [file("job.properties", JOB), more, Source::Override(argument)];
+        let all = texts(&sources, &BTreeMap::new(), lenient).to_lowercase();
+        // Base64 may end in what separates a key from its value.
+        let secret = secret.trim_end_matches('=').to_lowercase();
+        prop_assert!(!all.contains(&secret), "{}", all);
     }
 
     #[test]

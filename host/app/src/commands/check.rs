@@ -7,17 +7,17 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use shardmill::admit::{Admission, Rejected, task_spec};
 use shardmill::own_files::check_grants;
-use shardmill_core::config::{Job, Loaded};
+use shardmill_core::config::{Job, Loaded, Source};
 use shardmill_runtime::trial::TrialReport;
 use shardmill_runtime::{Grants, Module, ModuleId, Shape};
 
 use super::modules::{admission, name_of, read};
-use super::{BadInput, JobLoader, print, print_json, runtime, tell_notices};
+use super::{BadInput, JobLoader, print, print_json, read_job, runtime, tell_notices};
 use crate::cli::{Check, ConfigArgs};
 
 pub(crate) fn check(args: &Check) -> Result<()> {
     let admission = admission(&args.modules)?;
-    let (job, bad_configuration) = match configured(&args.config) {
+    let (job, bad_configuration) = match configured(args) {
         Ok(job) => (job, None),
         Err(error) => (None, Some(error.downcast::<BadInput>()?)),
     };
@@ -28,14 +28,32 @@ pub(crate) fn check(args: &Check) -> Result<()> {
     findings.tell(args.json)
 }
 
-fn configured(args: &ConfigArgs) -> Result<Option<Job>> {
-    let given = !args.paths.is_empty() || !args.settings.is_empty();
-    if !given {
+fn configured(args: &Check) -> Result<Option<Job>> {
+    let ConfigArgs { paths, settings, .. } = &args.config;
+    let Loaded { job, notices, .. } = if !args.host.is_empty() {
+        let operators = ConfigArgs { paths: args.host.clone(), ..args.config.clone() };
+        JobLoader::new(&operators)?.load(&of_author(&args.file, paths)?)?
+    } else if paths.is_empty() && settings.is_empty() {
         return Ok(None);
-    }
-    let Loaded { job, notices, .. } = JobLoader::new(args)?.load(&[])?;
+    } else {
+        JobLoader::new(&args.config)?.load(&[])?
+    };
     tell_notices(&notices);
     Ok(Some(job))
+}
+
+/// What the task directory would say of the job: the name of its module, and the properties beside it if none are named.
+fn of_author(module: &Path, named: &[PathBuf]) -> Result<Vec<Source>> {
+    let beside = module.with_extension("properties");
+    let files = match named {
+        [] if beside.exists() => vec![beside],
+        named => named.to_vec(),
+    };
+    let mut sources = vec![Source::Module(name_of(module))];
+    for file in &files {
+        sources.push(read_job(file)?);
+    }
+    Ok(sources)
 }
 
 /// What there is to know about a module.

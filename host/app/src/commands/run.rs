@@ -54,6 +54,8 @@ pub(crate) fn run(args: &Run) -> Result<()> {
         );
         return Err(BadInput(text).into());
     }
+    // What is wrong with the operator's own configuration is told before anything begins, too.
+    loader.host()?;
     let mut host = Host::new(Settings {
         tasks: args.tasks.clone(),
         only,

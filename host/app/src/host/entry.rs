@@ -50,10 +50,9 @@ impl Entry {
         if name.chars().any(|character| character.is_control() || character == '\\') {
             return Err("a job cannot be called so: rename the module".to_owned());
         }
-        let text = format!("job.name={name}\ntask.class={name}\n");
-        let mut sources = vec![Source::File { name: format!("{name}.wasm"), text }];
+        let mut sources = vec![Source::Module(name.to_owned())];
         if let Some(text) = self.properties.clone().transpose()? {
-            sources.push(Source::File { name: format!("{name}.properties"), text });
+            sources.push(Source::Job { name: format!("{name}.properties"), text });
         }
         Ok(sources)
     }

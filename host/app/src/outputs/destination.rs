@@ -90,14 +90,6 @@ pub(super) struct Destination {
 }
 
 impl Destination {
-    /// All of its directory was named by the operator.
-    ///
-    /// # Errors
-    /// When it names no file.
-    pub(super) fn new(path: &Path) -> Result<Self, OpenError> {
-        Self::below(path, path)
-    }
-
     /// `named` was named by the operator, the rest by somebody else.
     ///
     /// # Errors

@@ -31,9 +31,9 @@ pub(super) struct AppendedFile {
 
 impl AppendedFile {
     /// Opens or creates the file. An unfinished line is cut if `records` know the file as ours, and ended otherwise.
-    /// May block for [`PATIENCE`].
-    pub(super) fn open(path: &Path, records: &Records) -> Result<Self, OpenError> {
-        let destination = Destination::new(path)?;
+    /// The operator named `operators`, the leading part of the path. May block for [`PATIENCE`].
+    pub(super) fn open(path: &Path, operators: &Path, records: &Records) -> Result<Self, OpenError> {
+        let destination = Destination::below(path, operators)?;
         let before = records.read(destination.path());
         let opened = destination.open(before.as_ref().map(|record| record.directory.as_path()));
         let opened = opened.map_err(|error| match error {

@@ -20,6 +20,9 @@ use refusal::{Beyond, Refusal};
 
 const FILE_PATH: &str = "file.path";
 
+/// What a stream's id stands for.
+const STREAM_DEFINITIONS: [&str; 2] = ["streams.{id}.samza.system", "streams.{id}.samza.physical.name"];
+
 /// Reports what the author of `job` set without being allowed to.
 pub(super) fn check(entries: &BTreeMap<String, Entry>, allow: &Allow, job: &str, report: &mut Report) {
     let rules = Rules { entries, allow, configured: configured_streams(entries) };
@@ -71,6 +74,13 @@ pub(super) fn has_own_allow(key: &Key) -> bool {
     keys::find(&format!("host.allow.{}", key.name)).is_some_and(|hit| hit.key.scope == Scope::HostOrJob)
 }
 
+/// Whether `host.allow.keys` can open the key.
+pub(super) fn is_opened_by_pattern(key: &Key) -> bool {
+    let is_restricted = matches!(key.setter, Setter::AtMost | Setter::AtLeast | Setter::Words(_) | Setter::Operator);
+    let is_definition = STREAM_DEFINITIONS.contains(&key.name);
+    (is_restricted || is_definition) && !has_own_allow(key)
+}
+
 struct Rules<'a> {
     entries: &'a BTreeMap<String, Entry>,
     allow: &'a Allow,
@@ -90,7 +100,10 @@ impl Rules<'_> {
             return None;
         }
         let (value, operators) = (entry.value.trim(), self.operators(key, &hit));
-        if operators.is_some_and(|operators| operators.trim() == value) {
+        let repeats = |operators: &str| {
+            operators.trim() == value || hit.key.name == "task.class" && value == format!("{operators}.wasm")
+        };
+        if operators.is_some_and(repeats) {
             return None;
         }
         match hit.key.setter {
@@ -117,7 +130,7 @@ impl Rules<'_> {
 
     /// Another stream in the place of one that the operator has settings for would have these settings.
     fn beyond_own_stream(&self, key: &str, hit: &Hit) -> Option<Beyond> {
-        let is_definition = ["streams.{id}.samza.system", "streams.{id}.samza.physical.name"].contains(&hit.key.name);
+        let is_definition = STREAM_DEFINITIONS.contains(&hit.key.name);
         let id = key.strip_prefix("streams.")?.split('.').next()?;
         let is_beyond = is_definition && self.configured.contains(id) && !self.is_opened(key);
         is_beyond.then_some(Beyond::Key)
@@ -159,7 +172,7 @@ impl Rules<'_> {
     }
 
     fn is_opened(&self, key: &str) -> bool {
-        let is_other = || keys::find(key).is_some_and(|hit| !has_own_allow(hit.key));
+        let is_other = || keys::find(key).is_some_and(|hit| is_opened_by_pattern(hit.key));
         self.allow.keys.iter().flatten().any(|pattern| opens(pattern, key)) && is_other()
     }
 

@@ -61,6 +61,9 @@ fn known<'a>(key: &'a str, entry: &'a Entry, hit: &Hit, idle: &mut Idle<'a>, rep
         let mut problem = Problem::new(Code::BadValue, message).at(key, origin).value(key, value);
         problem = problem.expected(mismatch.expected);
         problem.hint = mismatch.hint.filter(|_| !secret::is_secret(key));
+        if let Origin::Module(name) = origin {
+            problem = problem.hint(format!("rename {name}.wasm: a job is called as its module"));
+        }
         report.problem(problem);
         return;
     }

@@ -207,7 +207,12 @@ struct Settings<'a> {
     resolved: Vec<Resolved>,
     recorded: BTreeSet<Resolved>,
     used: BTreeSet<String>,
+    /// How often what was meant is still looked for: it is dear, and after some it helps nobody.
+    guesses: usize,
 }
+
+/// Guesses at what was meant, in one configuration.
+const GUESSES_MAX: usize = 20;
 
 impl<'a> Settings<'a> {
     fn new(
@@ -217,7 +222,14 @@ impl<'a> Settings<'a> {
         report: &'a mut Report,
     ) -> Self {
         let (resolved, recorded, used) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-        Self { entries, env, report, allow: Allow::default(), scene, resolved, recorded, used }
+        let (allow, guesses) = (Allow::default(), GUESSES_MAX);
+        Self { entries, env, report, allow, scene, resolved, recorded, used, guesses }
+    }
+
+    /// The nearest of `names`, or nothing when none is near.
+    fn guess<'n>(&mut self, unknown: &str, names: impl Iterator<Item = &'n str>) -> Option<String> {
+        self.guesses = self.guesses.checked_sub(1)?;
+        nearest_name(unknown, names)
     }
 
     /// The value of a key of the whole job, or its default.
@@ -349,24 +361,29 @@ impl<'a> Settings<'a> {
 
     /// Known keys of systems and streams that nothing asked for are probably misspelt there.
     fn tell_unused(&mut self, job: &Job) {
+        let mut read: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for input in &job.inputs {
+            read.entry(&input.system).or_default().insert(&input.stream);
+        }
+        let nothing = BTreeSet::new();
         for (key, entry) in self.entries {
             let Some(hit) = keys::find(key) else { continue };
             let Some(system) = hit.system else { continue };
             if self.used.contains(key) || hit.key.disposition != Disposition::Works {
                 continue;
             }
+            let streams = read.get(system.as_str()).unwrap_or(&nothing);
             let (why, nearest) = match hit.stream {
-                Some(stream) if is_read(job, &system, &stream) => {
+                Some(stream) if streams.contains(stream.as_str()) => {
                     (format!("nothing else that is set for `{system}.{stream}` asks for it"), None)
                 }
                 Some(stream) => {
-                    let names = job.inputs.iter().filter(|input| input.system == system);
-                    let nearest = nearest_name(&stream, names.map(|input| input.stream.as_str()));
-                    let nearest = nearest.map(|nearest| format!("{system}.{nearest}"));
+                    let nearest =
+                        self.guess(&stream, streams.iter().copied()).map(|nearest| format!("{system}.{nearest}"));
                     (format!("`{system}.{stream}` is not read by the job"), nearest)
                 }
                 None => {
-                    let nearest = nearest_name(&system, job.inputs.iter().map(|input| input.system.as_str()));
+                    let nearest = self.guess(&system, read.keys().copied());
                     let nearest = nearest.filter(|nearest| *nearest != system);
                     (format!("nothing the job does with the system `{system}` asks for it"), nearest)
                 }
@@ -376,10 +393,6 @@ impl<'a> Settings<'a> {
             self.report.notice(Code::NoEffect, message, Some(key), &entry.origin);
         }
     }
-}
-
-fn is_read(job: &Job, system: &str, stream: &str) -> bool {
-    job.inputs.iter().any(|input| input.system == system && input.stream == stream)
 }
 
 /// The full keys under which `name` may stand at one level of `place`, the one that wins first.

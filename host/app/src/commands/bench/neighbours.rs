@@ -203,6 +203,9 @@ impl Host {
             .arg(&tasks)
             .arg("--module-cache")
             .arg(cache)
+            // The jobs are the bench's own.
+            .args(["--config", "host.allow.keys=*", "--config"])
+            .arg(format!("host.allow.file.path={}", directory.display()))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

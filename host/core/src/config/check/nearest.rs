@@ -4,7 +4,10 @@ use crate::config::keys::{self, Disposition, Key};
 use crate::config::secret::SENSITIVE;
 
 /// The longest text that is compared: its length times that of the other is what a comparison costs.
-const COMPARED_BYTES_MAX: usize = 256;
+const COMPARED_BYTES_MAX: usize = 128;
+
+/// The names that one is compared with.
+const COMPARED_NAMES_MAX: usize = 200;
 
 /// Letters that an end of a name must have to mean it.
 const SHORTEST_END: usize = 4;
@@ -39,7 +42,8 @@ fn is_end_of(unknown: &str, known: &str) -> bool {
 
 /// The nearest of `names`, or nothing when none is near.
 pub(in crate::config) fn nearest_name<'a>(unknown: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
-    let near = names.filter_map(|name| near_enough(unknown, name).map(|distance| (distance, name)));
+    let near =
+        names.take(COMPARED_NAMES_MAX).filter_map(|name| near_enough(unknown, name).map(|distance| (distance, name)));
     near.min_by_key(|(distance, _)| *distance).map(|(_, name)| name.to_owned())
 }
 

@@ -22,6 +22,9 @@ const RETRY_MODE: &str = "aws.clientConfig.RetryMode";
 const RETRY_BUDGET: &str = "aws.clientConfig.MaxConsecutiveRetriesBeforeThrottling";
 const HEADERS: &str = "aws.clientConfig.Headers.{name}";
 
+/// Headers that may be added to the requests of one system.
+const HEADERS_MAX: usize = 100;
+
 /// Headers that the client writes itself, or that say what a request is.
 const OWN_HEADERS: [&str; 7] =
     ["authorization", "host", "user-agent", "content-length", "content-type", "transfer-encoding", "connection"];
@@ -86,11 +89,21 @@ fn user_agent_prefix(settings: &mut Settings<'_>, at: Place<'_>) -> Option<Strin
 fn headers(settings: &mut Settings<'_>, at: Place<'_>) -> BTreeMap<String, Secret> {
     let mut headers = BTreeMap::new();
     let entries = settings.entries;
+    let mut left = HEADERS_MAX;
     // Of the two ways to write one the masked comes first.
     for pattern in candidates(keys::row(HEADERS), at) {
         let Some(stem) = pattern.strip_suffix("{name}") else { continue };
         for (key, entry) in entries.range(stem.to_owned()..).take_while(|(key, _)| key.starts_with(stem)) {
             let name = key[stem.len()..].to_ascii_lowercase();
+            let Some(after) = left.checked_sub(1) else {
+                let problem = Problem::new(
+                    Code::TooLarge,
+                    "there are too many headers, and this one is the first that is not sent",
+                );
+                settings.blame(problem.expected(format!("at most {HEADERS_MAX} headers")), key);
+                return headers;
+            };
+            left = after;
             settings.used.insert(key.clone());
             settings.record(key, &entry.value, entry.origin.clone());
             if let Some(expected) = unfit_header(&name) {

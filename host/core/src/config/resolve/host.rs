@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use super::Settings;
+use crate::config::authority;
 use crate::config::host::{Allow, Host};
-use crate::config::keys::{self, Scope};
+use crate::config::keys::{self, Key, Scope, Setter};
+use crate::config::problem::{Code, Problem};
 use crate::config::value;
 use crate::http_origin::HttpOrigin;
 
@@ -20,6 +22,9 @@ pub(super) fn read(settings: &mut Settings<'_>) -> Host {
             continue;
         }
         let value = entry.value.trim();
+        if hit.key.name == "host.allow.keys" {
+            value::list(value).into_iter().for_each(|pattern| check_pattern(settings, key, pattern));
+        }
         if hit.key.scope == Scope::HostOrJob {
             let allow = match hit.job {
                 Some(job) => host.jobs.entry(job).or_default(),
@@ -31,6 +36,26 @@ pub(super) fn read(settings: &mut Settings<'_>) -> Host {
         }
     }
     host
+}
+
+/// A pattern that opens nothing is a slip.
+fn check_pattern(settings: &mut Settings<'_>, key: &str, pattern: &str) {
+    let opened = |row: &&Key| row.patterns().iter().any(|of_row| authority::opens(pattern, of_row));
+    // A system or a stream may be named in it.
+    let exact = keys::find(&pattern.replace('*', "x")).map(|hit| hit.key);
+    let rows: Vec<&Key> = keys::all().filter(opened).chain(exact).collect();
+    if rows.iter().any(|row| authority::is_opened_by_pattern(row)) {
+        return;
+    }
+    let problem = Problem::new(Code::BadValue, format!("`{pattern}` in `{key}` opens nothing"));
+    let problem = problem.expected("keys that are the operator's, as host/CONFIGURATION.md has them");
+    let hint = match rows.first() {
+        Some(row) if authority::has_own_allow(row) => format!("host.allow.{} opens it, up to a value", row.name),
+        Some(row) if row.setter == Setter::OperatorAlone => "remove it: a job never sets a key of the host".to_owned(),
+        Some(_) => "remove it: jobs may set it anyway".to_owned(),
+        None => "correct the key; `*` stands for any characters".to_owned(),
+    };
+    settings.blame(problem.hint(hint), key);
 }
 
 fn set(allow: &mut Allow, name: &'static str, value: &str) {

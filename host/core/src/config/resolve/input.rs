@@ -5,13 +5,18 @@ use std::time::Duration;
 
 use super::systems::System;
 use super::{Place, Settings, access, client, identity, position, retrieval, stream};
-use crate::config::check::nearest_name;
 use crate::config::job::{BillingMode, Input, LeaseCleanup, NewTable, Wire};
 use crate::config::problem::{Code, Origin, Problem};
 use crate::config::value::{self, Kind};
 
 const INPUTS: &str = "task.inputs";
 const TABLE_NAME: &str = "aws.kcl.TableName";
+
+/// Streams that one job may read: each has readers and settings of its own.
+const INPUTS_MAX: usize = 1_000;
+
+/// The ids of each stream, by its system and its name at AWS.
+type Ids = BTreeMap<(String, String), Vec<String>>;
 
 /// DynamoDB's bounds for the name of a table.
 const TABLE_NAME_BYTES: std::ops::RangeInclusive<usize> = 3..=255;
@@ -30,9 +35,17 @@ pub(super) fn read(
     job_id: &str,
 ) -> Vec<Input> {
     let text = settings.required(INPUTS);
+    let words = value::list(&text);
+    if words.len() > INPUTS_MAX {
+        let message = format!("`{INPUTS}` names {} streams", words.len());
+        let problem = Problem::new(Code::TooLarge, message).expected(format!("at most {INPUTS_MAX}"));
+        settings.blame(problem.hint("make several jobs of it"), INPUTS);
+        return Vec::new();
+    }
+    let ids = ids(settings);
     let mut inputs: Vec<Input> = Vec::new();
-    for word in value::list(&text) {
-        let Some(stream) = stream(settings, word) else { continue };
+    for word in words {
+        let Some(stream) = stream(settings, &ids, word) else { continue };
         if !usable(settings, systems, &stream) {
             continue;
         }
@@ -50,7 +63,7 @@ pub(super) fn read(
 }
 
 /// Samza's rule: a name with a dot is `system.stream`, one without is an id of `streams.ID.*`.
-fn stream(settings: &mut Settings<'_>, word: &str) -> Option<Stream> {
+fn stream(settings: &mut Settings<'_>, ids: &Ids, word: &str) -> Option<Stream> {
     let (system, name) = match word.split_once('.') {
         Some((system, stream)) => (system.to_owned(), stream.to_owned()),
         None => (system_of_id(settings, word)?, physical_name(settings, word)),
@@ -62,11 +75,8 @@ fn stream(settings: &mut Settings<'_>, word: &str) -> Option<Stream> {
         return None;
     }
     let mut aliases = vec![name.clone()];
-    for id in ids(settings) {
-        if !aliases.contains(&id) && id_means(settings, &id, &system, &name) {
-            aliases.push(id);
-        }
-    }
+    let others = ids.get(&(system.clone(), name.clone())).into_iter().flatten();
+    aliases.extend(others.filter(|id| **id != name).cloned());
     Some(Stream { system, name, aliases })
 }
 
@@ -97,17 +107,20 @@ fn physical_name(settings: &mut Settings<'_>, id: &str) -> String {
     }
 }
 
-fn ids(settings: &Settings<'_>) -> Vec<String> {
-    let ids = settings.entries.keys().filter_map(|key| key.strip_prefix("streams.")?.split('.').next());
-    let mut ids: Vec<String> = ids.map(str::to_owned).collect();
-    ids.dedup();
-    ids
-}
-
-fn id_means(settings: &Settings<'_>, id: &str, system: &str, name: &str) -> bool {
+fn ids(settings: &Settings<'_>) -> Ids {
     let get = |key: &str| settings.entries.get(key).map(|entry| entry.value.trim());
-    let own = get(&format!("streams.{id}.samza.system")).or_else(|| get("job.default.system"));
-    own == Some(system) && get(&format!("streams.{id}.samza.physical.name")).unwrap_or(id) == name
+    let mut ids: Vec<&str> =
+        settings.entries.keys().filter_map(|key| key.strip_prefix("streams.")?.split('.').next()).collect();
+    ids.dedup();
+    let mut by_stream = Ids::new();
+    for id in ids {
+        let system = get(&format!("streams.{id}.samza.system")).or_else(|| get("job.default.system"));
+        let name = get(&format!("streams.{id}.samza.physical.name")).unwrap_or(id);
+        if let Some(system) = system {
+            by_stream.entry((system.to_owned(), name.to_owned())).or_default().push(id.to_owned());
+        }
+    }
+    by_stream
 }
 
 fn usable(settings: &mut Settings<'_>, systems: &BTreeMap<String, System>, stream: &Stream) -> bool {
@@ -125,7 +138,7 @@ fn usable(settings: &mut Settings<'_>, systems: &BTreeMap<String, System>, strea
             if settings.entries.contains_key(&key) {
                 return false;
             }
-            let nearest = nearest_name(system, systems.keys().map(String::as_str));
+            let nearest = settings.guess(system, systems.keys().map(String::as_str));
             let hint = match &nearest {
                 Some(nearest) => format!("write {nearest}.{name} in `{INPUTS}`, or add a line {key}=kinesis"),
                 None => format!("add a line {key}=kinesis"),

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use super::{Place, Settings};
 use crate::config::authority;
-use crate::config::check::nearest_name;
 use crate::config::job::Output;
 use crate::config::keys;
 use crate::config::problem::{Code, Problem};
@@ -59,7 +58,7 @@ fn factory(settings: &mut Settings<'_>, system: &str) -> System {
     }
     // A whole class name is meant as it stands; all of them are near to each other.
     let slip = !class.ends_with("SystemFactory");
-    let nearest = nearest_name(&class, FACTORIES.iter().map(|(name, _)| *name)).filter(|_| slip);
+    let nearest = settings.guess(&class, FACTORIES.iter().map(|(name, _)| *name)).filter(|_| slip);
     let key = format!("systems.{system}.{FACTORY}");
     let problem = Problem::new(Code::NotSupported, format!("`{key}` names no system that is known here"));
     let problem =
