@@ -93,8 +93,6 @@ fn role(given: &config::Role) -> Role {
 fn proxy(given: &config::Proxy) -> Proxy {
     Proxy {
         host: given.host.clone(),
-        // Until the configuration says which part of it the operator named.
-        operators: given.host.clone(),
         port: given.port,
         login: given
             .login
@@ -252,6 +250,8 @@ fn grants(job: &Job) -> Grants {
     let networks = [];
     let directory = |given: &config::Directory| Directory {
         host: given.host.clone(),
+        // Until the configuration says which part of it the operator named.
+        operators: given.host.clone(),
         guest: given.guest.clone(),
         writable: given.writable,
     };
