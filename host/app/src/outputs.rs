@@ -50,10 +50,10 @@ impl OutputSystems {
         for (name, output) in &job.outputs {
             let system: Box<dyn OutputSystem> = match output {
                 Output::Console => Box::new(Console::open()),
-                Output::File { path } => {
+                Output::File { path, operators } => {
                     let failed = || format!("failed to open output system {name}: {}", path.display());
                     this.claims.extend(claim(job, name, path).with_context(failed)?);
-                    Box::new(AppendedFile::open(path, records).with_context(failed)?)
+                    Box::new(AppendedFile::open(path, operators, records).with_context(failed)?)
                 }
             };
             this.systems.insert(name.clone(), system);
@@ -121,7 +121,7 @@ impl OutputSystems {
 pub(crate) fn places(job: &Job) -> impl Iterator<Item = (Role, PathBuf)> + '_ {
     job.outputs.iter().filter_map(|(system, output)| match output {
         Output::Console => None,
-        Output::File { path } => place(job, system, path),
+        Output::File { path, .. } => place(job, system, path),
     })
 }
 

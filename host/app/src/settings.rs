@@ -245,13 +245,10 @@ pub(crate) fn limits(job: &Job) -> Limits {
 
 /// What the job's task instance is given.
 fn grants(job: &Job) -> Grants {
-    let config::Grants { env, directories, http } = &job.grants;
-    // Until the configuration has host.allow.http.networks.
-    let networks = [];
+    let config::Grants { env, directories, http, http_networks } = &job.grants;
     let directory = |given: &config::Directory| Directory {
         host: given.host.clone(),
-        // Until the configuration says which part of it the operator named.
-        operators: given.host.clone(),
+        operators: given.operators.clone(),
         guest: given.guest.clone(),
         writable: given.writable,
     };
@@ -259,7 +256,8 @@ fn grants(job: &Job) -> Grants {
         env: env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
         directories: directories.iter().map(directory).collect(),
         usage: FileUsage::default(),
-        http: (!http.is_empty()).then(|| HttpGrant { origins: http.clone(), client: http_client::of_job(&networks) }),
+        http: (!http.is_empty())
+            .then(|| HttpGrant { origins: http.clone(), client: http_client::of_job(http_networks) }),
     }
 }
 

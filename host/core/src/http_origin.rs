@@ -69,6 +69,22 @@ impl HttpOrigin {
         };
         is_host && is_https == self.is_https && port.unwrap_or(default_port(is_https)) == self.port
     }
+
+    /// Whether every request that is for `other` is for here too.
+    #[must_use]
+    pub fn includes(&self, other: &Self) -> bool {
+        let is_host = match (&self.host, &other.host) {
+            (Host::Below(all), Host::Below(name)) => all == name || is_below(name, all),
+            (Host::Below(all), Host::Name(name)) => is_below(name, all),
+            (mine, other) => mine == other,
+        };
+        is_host && self.is_https == other.is_https && self.port == other.port
+    }
+}
+
+/// Whether a name is one below another, both in small letters.
+fn is_below(name: &str, above: &str) -> bool {
+    name.strip_suffix(above).and_then(|rest| rest.strip_suffix('.')).is_some_and(|rest| !rest.is_empty())
 }
 
 impl fmt::Display for HttpOrigin {
@@ -153,6 +169,28 @@ mod tests {
 
     fn origin(text: &str) -> HttpOrigin {
         HttpOrigin::parse(text).unwrap_or_else(|reason| panic!("{text}: {reason}"))
+    }
+
+    #[test]
+    fn an_origin_includes_what_is_part_of_it() {
+        for (all, part, is_included) in [
+            ("https://a.b", "https://a.b", true),
+            ("https://a.b", "https://A.b:443", true),
+            ("https://a.b", "http://a.b", false),
+            ("https://a.b", "https://a.b:8443", false),
+            ("https://*.b", "https://a.b", true),
+            ("https://*.b", "https://x.a.b", true),
+            ("https://*.b", "https://*.a.b", true),
+            ("https://*.b", "https://*.b", true),
+            ("https://*.b", "https://b", false),
+            ("https://*.b", "https://ab", false),
+            ("https://*.a.b", "https://*.b", false),
+            ("https://a.b", "https://*.a.b", false),
+            ("http://127.0.0.1:1", "http://127.0.0.1:1", true),
+            ("http://127.0.0.1:1", "http://127.0.0.2:1", false),
+        ] {
+            assert_eq!(origin(all).includes(&origin(part)), is_included, "{all} {part}");
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub mod service;
 pub mod shard;
 pub mod stream;
 pub mod task_dir;
+pub mod text;
 
 #[cfg(test)]
 #[path = "../../sim/src/dice.rs"]

@@ -30,10 +30,10 @@ pub(super) struct AppendedFile {
 }
 
 impl AppendedFile {
-    /// Opens or creates the file. An unfinished line is cut if `records` know the file as ours, and ended otherwise.
+    /// Opens or creates the file, of whose path the operator named the leading part `operators`. An unfinished line is cut if `records` know the file as ours, and ended otherwise.
     /// May block for [`PATIENCE`].
-    pub(super) fn open(path: &Path, records: &Records) -> Result<Self, OpenError> {
-        let destination = Destination::new(path)?;
+    pub(super) fn open(path: &Path, operators: &Path, records: &Records) -> Result<Self, OpenError> {
+        let destination = Destination::new(path, operators)?;
         let before = records.read(destination.path());
         let opened = destination.open(before.as_ref().map(|record| record.directory.as_path()));
         let opened = opened.map_err(|error| match error {

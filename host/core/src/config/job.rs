@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Secret;
 use crate::http_origin::HttpOrigin;
 use crate::jobs::OnDelete;
+use crate::network::Network;
 use crate::position::InitialPosition;
 use crate::rollout::Wave;
 use crate::stream::StreamIdentifier;
@@ -278,7 +279,12 @@ pub enum Output {
     /// JSON lines on standard output.
     Console,
     /// JSON lines appended to a file, forced to disk at each commit.
-    File { path: PathBuf },
+    File {
+        path: PathBuf,
+        /// The part of the path, at its beginning, that the operator named. What is below it a job named, and whoever
+        /// may write there may have made: no part of that may be a link.
+        operators: PathBuf,
+    },
 }
 
 /// What one task instance may use.
@@ -315,12 +321,17 @@ pub struct Grants {
     pub directories: Vec<Directory>,
     /// Where it may send HTTP requests to.
     pub http: Vec<HttpOrigin>,
+    /// Networks of special purpose that the names in `http` may resolve to.
+    pub http_networks: Vec<Network>,
 }
 
 /// A directory that the task may open files in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directory {
     pub host: PathBuf,
+    /// The part of `host`, at its beginning, that the operator named. What is below it a job named, and whoever may
+    /// write there may have made: no part of that may be a link.
+    pub operators: PathBuf,
     /// Where the task finds it.
     pub guest: String,
     pub writable: bool,

@@ -4,12 +4,18 @@
 
 mod access;
 mod client;
+mod host;
+mod index;
 mod kcl;
 mod samza;
 mod shardmill;
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use super::secret::SENSITIVE;
 use super::value::Kind;
+use index::Index;
 
 /// Where a key may stand.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,6 +28,27 @@ pub(super) enum Scope {
     Stream,
     /// Both; the stream's wins.
     SystemOrStream,
+    /// The name is `host.REST`, and `host.jobs.JOB.REST` says it for one job, which wins.
+    HostOrJob,
+}
+
+/// Who may set a key. In a task directory the properties file beside a module is its author's, and what the host is
+/// started with is the operator's; see `authority`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Setter {
+    /// The job's author: it concerns this job and what it has been given already.
+    Job,
+    /// The job's author, within what the operator sets (or the default, where the operator sets nothing): the number may
+    /// be lower.
+    AtMost,
+    /// The same the other way round: the number may be higher.
+    AtLeast,
+    /// The job's author to one of these words, and the operator.
+    Words(&'static [&'static str]),
+    /// The operator, who can open it to jobs: it reaches beyond the job.
+    Operator,
+    /// The operator, always.
+    OperatorAlone,
 }
 
 /// Whether the key is to be written with Samza's prefix of masked keys.
@@ -53,6 +80,7 @@ pub(super) enum Disposition {
 pub(super) struct Key {
     /// May hold `{placeholders}`; `{rest}` and `{name}` match dots as well. Unique.
     pub(super) name: &'static str,
+    pub(super) setter: Setter,
     pub(super) scope: Scope,
     pub(super) masking: Masking,
     pub(super) kind: Kind,
@@ -70,14 +98,20 @@ pub(super) struct Family {
     pub(super) keys: &'static [Key],
 }
 
-pub(super) static FAMILIES: [Family; 5] =
-    [samza::FAMILY, access::FAMILY, kcl::FAMILY, client::FAMILY, shardmill::FAMILY];
+pub(super) static FAMILIES: [Family; 6] =
+    [samza::FAMILY, access::FAMILY, kcl::FAMILY, client::FAMILY, shardmill::FAMILY, host::FAMILY];
+
+static INDEX: LazyLock<Index> = LazyLock::new(|| Index::new(all()));
+static ROWS: LazyLock<BTreeMap<&'static str, &'static Key>> =
+    LazyLock::new(|| all().map(|key| (key.name, key)).collect());
 
 /// A key of a configuration found in the table.
 pub(super) struct Hit {
     pub(super) key: &'static Key,
     pub(super) system: Option<String>,
     pub(super) stream: Option<String>,
+    /// The job of `host.jobs.JOB`.
+    pub(super) job: Option<String>,
     /// What stands for a placeholder at the end of the name, as `NAME` of `task.config.NAME`.
     pub(super) rest: Option<String>,
 }
@@ -88,42 +122,17 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
 
 /// The row of that name.
 pub(super) fn row(name: &str) -> &'static Key {
-    all().find(|key| key.name == name).expect("only names of the table are asked for, a test asks for all of them")
+    ROWS.get(name).expect("only names of the table are asked for, a test asks for all of them")
 }
 
 /// Finds what `text`, as written by a user, stands for. Exact rows win over families.
 pub(super) fn find(text: &str) -> Option<Hit> {
-    let mut hits = all().flat_map(|key| key.patterns().into_iter().filter_map(move |p| matches(&p, text, key)));
-    let first = hits.next()?;
-    if first.rest.is_none() {
-        return Some(first);
-    }
-    Some(hits.find(|hit| hit.rest.is_none()).unwrap_or(first))
+    INDEX.find(text)
 }
 
-fn matches(pattern: &str, text: &str, key: &'static Key) -> Option<Hit> {
-    let mut hit = Hit { key, system: None, stream: None, rest: None };
-    let (mut pattern, mut text) = (pattern, text);
-    while let Some((literal, after)) = pattern.split_once('{') {
-        let (placeholder, tail) = after.split_once('}')?;
-        text = text.strip_prefix(literal)?;
-        // A stream's name may hold dots; what stands behind it is literal, so the end decides.
-        let bound = match placeholder {
-            "stream" | "name" | "rest" if !tail.contains('{') => text.strip_suffix(tail)?,
-            _ => text.split('.').next()?,
-        };
-        if bound.is_empty() {
-            return None;
-        }
-        match placeholder {
-            "system" => hit.system = Some(bound.to_owned()),
-            "stream" => hit.stream = Some(bound.to_owned()),
-            _ => hit.rest = Some(bound.to_owned()),
-        }
-        text = &text[bound.len()..];
-        pattern = tail;
-    }
-    (pattern == text).then_some(hit)
+/// How many bytes at the beginning of `text` are whole segments of a known key, names of the user's own included.
+pub(super) fn known_beginning(text: &str) -> usize {
+    INDEX.known_beginning(text)
 }
 
 impl Key {
@@ -136,6 +145,10 @@ impl Key {
             Scope::System => vec![system],
             Scope::Stream => vec![stream],
             Scope::SystemOrStream => vec![stream, system],
+            Scope::HostOrJob => {
+                let rest = self.name.strip_prefix("host.").unwrap_or(self.name);
+                vec![format!("host.jobs.{{job}}.{rest}"), self.name.to_owned()]
+            }
         };
         let masked = plain.iter().map(|key| format!("{SENSITIVE}{key}")).collect::<Vec<_>>();
         match self.masking {
@@ -145,9 +158,10 @@ impl Key {
         }
     }
 
-    const fn new(name: &'static str, scope: Scope, kind: Kind, meaning: &'static str) -> Self {
+    const fn new(setter: Setter, name: &'static str, scope: Scope, kind: Kind, meaning: &'static str) -> Self {
         Self {
             name,
+            setter,
             scope,
             masking: Masking::None,
             kind,
@@ -158,20 +172,25 @@ impl Key {
         }
     }
 
-    const fn job(name: &'static str, kind: Kind, meaning: &'static str) -> Self {
-        Self::new(name, Scope::Job, kind, meaning)
+    const fn job(setter: Setter, name: &'static str, kind: Kind, meaning: &'static str) -> Self {
+        Self::new(setter, name, Scope::Job, kind, meaning)
     }
 
-    const fn system(name: &'static str, kind: Kind, meaning: &'static str) -> Self {
-        Self::new(name, Scope::System, kind, meaning)
+    const fn system(setter: Setter, name: &'static str, kind: Kind, meaning: &'static str) -> Self {
+        Self::new(setter, name, Scope::System, kind, meaning)
     }
 
-    const fn stream(name: &'static str, kind: Kind, meaning: &'static str) -> Self {
-        Self::new(name, Scope::Stream, kind, meaning)
+    const fn stream(setter: Setter, name: &'static str, kind: Kind, meaning: &'static str) -> Self {
+        Self::new(setter, name, Scope::Stream, kind, meaning)
     }
 
-    const fn either(name: &'static str, kind: Kind, meaning: &'static str) -> Self {
-        Self::new(name, Scope::SystemOrStream, kind, meaning)
+    const fn either(setter: Setter, name: &'static str, kind: Kind, meaning: &'static str) -> Self {
+        Self::new(setter, name, Scope::SystemOrStream, kind, meaning)
+    }
+
+    /// A ceiling or an opening of the operator for all jobs, or for one.
+    const fn allow(name: &'static str, kind: Kind, meaning: &'static str) -> Self {
+        Self::new(Setter::OperatorAlone, name, Scope::HostOrJob, kind, meaning)
     }
 
     const fn default(mut self, text: &'static str) -> Self {

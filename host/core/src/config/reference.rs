@@ -1,6 +1,6 @@
 //! The reference page of all keys, rendered from the table that the checks use.
 
-use super::keys::{self, Disposition, Family, Key, Masking, Scope};
+use super::keys::{self, Disposition, Family, Key, Masking, Scope, Setter};
 
 const HEADER: &str = "# Configuration
 
@@ -34,6 +34,10 @@ systems.console.samza.factory=console
 - **Scope** says where a key stands. *job*: as it is. *system*: `systems.S.KEY`, for the system `S`. *stream*:
   `systems.S.streams.X.KEY`, for the stream `X` of `S`. Where both are possible, the stream's own wins. A name with a dot
   in `task.inputs` is `system.stream`.
+- **Set by** says who may set a key in a task directory, where the properties file beside a module is its author's and the
+  configuration that `run` is given is the operator's. *job*: both. *job, not higher* (or *lower*): the job no further than
+  the operator has it, or the default. *operator*: the operator, unless the operator opens it to jobs by `host.allow.*`
+  (see *Keys of the host*); a job may repeat what holds anyway. In a single job everything is the operator's.
 - *(sensitive)* behind a key: it is written with `sensitive.` before all the rest, as
   `sensitive.systems.S.streams.X.aws.secretKey`, and its value is masked wherever it would be shown; *(sensitive or not)*:
   either way, masked all the same.
@@ -56,14 +60,16 @@ fn section(family: &Family) -> String {
     let (works, others): (Vec<&Key>, Vec<&Key>) =
         family.keys.iter().partition(|key| key.disposition == Disposition::Works);
     let mut text = format!("\n## {}\n\n{}\n", family.title, family.intro);
-    text.push_str("\n| key that works | scope | type, unit | default | meaning |\n|---|---|---|---|---|\n");
+    text.push_str(
+        "\n| key that works | scope | set by | type, unit | default | meaning |\n|---|---|---|---|---|---|\n",
+    );
     text.extend(works.iter().map(|key| {
         let default = match key.default {
             Some(default) => format!("`{default}`"),
             None if key.required => "required".to_owned(),
             None => String::new(),
         };
-        row(&[&name(key), scope(key), &key.kind.name(), &default, key.meaning])
+        row(&[&name(key), scope(key), setter(key), &key.kind.name(), &default, key.meaning])
     }));
     if others.is_empty() {
         return text;
@@ -94,6 +100,17 @@ fn scope(key: &Key) -> &'static str {
         Scope::System => "system",
         Scope::Stream => "stream",
         Scope::SystemOrStream => "stream, system",
+        Scope::HostOrJob => "host, one job",
+    }
+}
+
+fn setter(key: &Key) -> &'static str {
+    match key.setter {
+        Setter::Job => "job",
+        Setter::AtMost => "job, not higher",
+        Setter::AtLeast => "job, not lower",
+        Setter::Words(_) => "operator; job to `console`",
+        Setter::Operator | Setter::OperatorAlone => "operator",
     }
 }
 

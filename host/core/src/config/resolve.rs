@@ -5,6 +5,7 @@
 mod access;
 mod client;
 mod grants;
+mod host;
 mod identity;
 mod input;
 mod position;
@@ -16,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::check::nearest_name;
+use super::host::{Allow, Host};
 use super::job::{BatchLimits, Job, Limits, Retry, Rollout};
 use super::keys::{self, Disposition, Key};
 use super::problem::{Code, Origin, Problem, Report};
@@ -24,11 +26,13 @@ use super::source::Entry;
 use super::value;
 use crate::jobs::OnDelete;
 
+pub(super) use systems::{is_file, unusable_systems};
+
 const ALL_SSP_TO_SINGLE_TASK: &str = "AllSspToSingleTaskGrouperFactory";
 const GROUP_BY_SSP: &str = "GroupBySystemStreamPartitionFactory";
 
 /// A setting as it holds in the end, for `config show`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Resolved {
     pub key: String,
     /// Masked when the key holds a secret.
@@ -36,12 +40,33 @@ pub struct Resolved {
     pub origin: Origin,
 }
 
+/// What is resolved.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scene {
+    /// A job that is to run.
+    Job,
+    /// The configuration of a host: that of any of its jobs, as far as it goes.
+    Host,
+}
+
+/// The typed host: `host.*`.
+pub(super) fn host(entries: &BTreeMap<String, Entry>, report: &mut Report) -> (Host, Vec<Resolved>) {
+    let env = BTreeMap::new();
+    let mut settings = Settings::new(entries, &env, Scene::Host, report);
+    let host = host::read(&mut settings);
+    (host, settings.resolved)
+}
+
+/// The typed job; `allow` is what the operator says of it in `host.allow.*`.
 pub(super) fn job(
     entries: &BTreeMap<String, Entry>,
     env: &BTreeMap<String, String>,
+    allow: Allow,
+    scene: Scene,
     report: &mut Report,
 ) -> (Job, Vec<Resolved>) {
-    let mut settings = Settings::new(entries, env, report);
+    let mut settings = Settings::new(entries, env, scene, report);
+    settings.allow = allow;
     let name = settings.name_or("app.name", "job.name");
     let id = settings.name_or("app.id", "job.id");
     let task_class = settings.required("task.class");
@@ -68,7 +93,9 @@ pub(super) fn job(
         id,
         task_class,
     };
-    settings.tell_unused(&job);
+    if scene == Scene::Job {
+        settings.tell_unused(&job);
+    }
     (job, settings.resolved)
 }
 
@@ -175,13 +202,22 @@ struct Settings<'a> {
     entries: &'a BTreeMap<String, Entry>,
     env: &'a BTreeMap<String, String>,
     report: &'a mut Report,
+    allow: Allow,
+    scene: Scene,
     resolved: Vec<Resolved>,
+    recorded: BTreeSet<Resolved>,
     used: BTreeSet<String>,
 }
 
 impl<'a> Settings<'a> {
-    fn new(entries: &'a BTreeMap<String, Entry>, env: &'a BTreeMap<String, String>, report: &'a mut Report) -> Self {
-        Self { entries, env, report, resolved: Vec::new(), used: BTreeSet::new() }
+    fn new(
+        entries: &'a BTreeMap<String, Entry>,
+        env: &'a BTreeMap<String, String>,
+        scene: Scene,
+        report: &'a mut Report,
+    ) -> Self {
+        let (resolved, recorded, used) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        Self { entries, env, report, allow: Allow::default(), scene, resolved, recorded, used }
     }
 
     /// The value of a key of the whole job, or its default.
@@ -218,7 +254,7 @@ impl<'a> Settings<'a> {
 
     fn record(&mut self, key: &str, value: &str, origin: Origin) {
         let resolved = Resolved { key: key.to_owned(), value: secret::shown(key, value), origin };
-        if !self.resolved.contains(&resolved) {
+        if self.recorded.insert(resolved.clone()) {
             self.resolved.push(resolved);
         }
     }
@@ -227,7 +263,8 @@ impl<'a> Settings<'a> {
         if let Some(text) = self.text(name) {
             return text;
         }
-        if !self.entries.contains_key(name) {
+        // A host's configuration leaves it to the jobs.
+        if !self.entries.contains_key(name) && self.scene == Scene::Job {
             let problem = Problem::new(Code::MissingKey, format!("`{name}` is missing")).key(name);
             self.report.problem(problem.expected(keys::row(name).meaning).hint(format!("add a line {name}=...")));
         }

@@ -43,12 +43,14 @@ pub(super) fn is_secret(key: &str) -> bool {
     MARKS.iter().any(|mark| key.contains(mark))
 }
 
-/// `value` as it may be shown: masked when `key` holds a secret, or when it is an address with a login in it.
+/// `value` as it may be shown: masked when `key` holds a secret, when it is an address with a login in it, or when the
+/// line of a secret has got into it, by a backslash at the end of the line before.
 pub(super) fn shown(key: &str, value: &str) -> String {
     let login_in_address = value.contains("://") && value.contains('@');
+    let has_line_of_secret = value.contains(SENSITIVE);
     match value {
         "" => "(empty)".to_owned(),
-        _ if is_secret(key) || login_in_address => REDACTED.to_owned(),
+        _ if is_secret(key) || login_in_address || has_line_of_secret => REDACTED.to_owned(),
         _ => value.to_owned(),
     }
 }

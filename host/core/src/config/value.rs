@@ -8,7 +8,10 @@ use super::job::Directory;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::check::nearest_name;
+use super::host::AllowedDirectory;
 use crate::http_origin::HttpOrigin;
+use crate::network::Network;
 use crate::rollout::Wave;
 
 /// The type of a key's value.
@@ -49,10 +52,20 @@ pub(super) enum Kind {
     SessionName,
     /// Names with commas between.
     List,
-    /// Directories with commas between, each `/host/path[::/guest/path][:ro|:rw]`.
+    /// Names with commas between, or nothing.
+    Names,
+    /// Directories with commas between, each `/host/path[::/guest/path][:ro|:rw]`, or nothing.
     Directories,
-    /// Origins with commas between, each `http[s]://host[:port]`, where a host may begin with `*.`.
+    /// Directories with commas between, each `/path[:ro|:rw]`, or nothing.
+    AllowedDirectories,
+    /// Absolute paths with commas between, or nothing.
+    Paths,
+    /// Origins with commas between, each `http[s]://host[:port]`, where a host may begin with `*.`, or nothing.
     HttpOrigins,
+    /// Networks in CIDR notation with commas between, or nothing.
+    Networks,
+    /// Keys with commas between, in which `*` stands for any characters, or nothing.
+    KeyPatterns,
     /// Numbers and percentages of shards with commas between.
     Waves,
     /// Anything: the value is not looked at.
@@ -68,6 +81,17 @@ pub(super) struct Mismatch {
 /// Milliseconds of a wait are kept within a year, so that sums of them can never overflow.
 const MILLIS_MAX: i64 = 366 * 24 * 3600 * 1000;
 
+/// What other systems call the words of [`Kind::OneOf`].
+const SYNONYMS: [(&str, &str); 7] = [
+    ("EARLIEST", "TRIM_HORIZON"),
+    ("OLDEST", "TRIM_HORIZON"),
+    ("BEGINNING", "TRIM_HORIZON"),
+    ("NEWEST", "LATEST"),
+    ("UPCOMING", "LATEST"),
+    ("END", "LATEST"),
+    ("TIMESTAMP", "AT_TIMESTAMP"),
+];
+
 /// Numbers below this are seconds since 1970 (until the year 5138), others milliseconds (from 1973).
 const EPOCH_SECONDS_END: i64 = 100_000_000_000;
 
@@ -78,7 +102,7 @@ impl Kind {
             Self::Verbatim | Self::Any => true,
             Self::Text => !word.is_empty(),
             Self::Name => is_name(word),
-            Self::Module => is_module(word),
+            Self::Module => is_module(word) && !is_java_class(word),
             Self::Bool => boolean(word).is_some(),
             Self::Int(least, most) => int(word).is_some_and(|n| (least..=most).contains(&n)),
             Self::Millis(least) => int(word).is_some_and(|n| (least..=MILLIS_MAX).contains(&n)),
@@ -95,10 +119,13 @@ impl Kind {
             Self::RoleArn => is_arn(word, "iam", "role/"),
             Self::SessionName => is_session_name(word),
             Self::List => !list(word).is_empty(),
-            Self::Directories => !list(word).is_empty() && list(word).into_iter().all(|it| directory(it).is_some()),
-            Self::HttpOrigins => {
-                !list(word).is_empty() && list(word).into_iter().all(|it| HttpOrigin::parse(it).is_ok())
-            }
+            Self::Names => true,
+            Self::Directories => list(word).into_iter().all(|it| directory(it).is_some()),
+            Self::AllowedDirectories => list(word).into_iter().all(|it| allowed_directory(it).is_some()),
+            Self::Paths => list(word).into_iter().all(is_path),
+            Self::HttpOrigins => list(word).into_iter().all(|it| HttpOrigin::parse(it).is_ok()),
+            Self::Networks => list(word).into_iter().all(|it| it.parse::<Network>().is_ok()),
+            Self::KeyPatterns => list(word).into_iter().all(is_key_pattern),
             Self::Waves => waves(word).is_some(),
         };
         if good { Ok(()) } else { Err(Mismatch { expected: self.expected(), hint: self.hint(text) }) }
@@ -120,9 +147,11 @@ impl Kind {
             Self::Url => "URL".to_owned(),
             Self::Host => "host".to_owned(),
             Self::HostPatterns => "hosts with `|` between".to_owned(),
-            Self::List | Self::Waves => "list".to_owned(),
-            Self::Directories => "directories".to_owned(),
+            Self::List | Self::Names | Self::Waves => "list".to_owned(),
+            Self::Directories | Self::AllowedDirectories | Self::Paths => "directories".to_owned(),
             Self::HttpOrigins => "origins".to_owned(),
+            Self::Networks => "networks".to_owned(),
+            Self::KeyPatterns => "keys".to_owned(),
         }
     }
 
@@ -148,7 +177,16 @@ impl Kind {
             Self::RoleArn => "arn:aws:iam::ACCOUNT:role/NAME".to_owned(),
             Self::SessionName => "2 to 64 letters, digits and `_+=,.@-`".to_owned(),
             Self::List => "one or more names with commas between".to_owned(),
+            Self::Names => "names with commas between, or nothing".to_owned(),
             Self::Directories => "/path[::/path/in/the/task][:ro|:rw], several with commas between".to_owned(),
+            Self::AllowedDirectories => "/path[:ro|:rw], several with commas between".to_owned(),
+            Self::Paths => "/path, several with commas between".to_owned(),
+            Self::Networks => {
+                "networks in CIDR notation such as 10.0.0.0/8 or fd00::/8, several with commas between".to_owned()
+            }
+            Self::KeyPatterns => {
+                "keys of letters, digits, `.`, `-`, `_` and `*`, several with commas between".to_owned()
+            }
             Self::HttpOrigins => {
                 "http[s]://host[:port] or http[s]://*.host[:port], several with commas between".to_owned()
             }
@@ -178,6 +216,19 @@ impl Kind {
                     (1..).zip(list(text)).find_map(|(place, it)| Some((place, HttpOrigin::parse(it).err()?)))?;
                 Some(format!("number {place} of the list: {reason}"))
             }
+            Self::Networks => {
+                let bad = |(place, it): (usize, &str)| Some((place, it.parse::<Network>().err()?));
+                let (place, reason) = (1..).zip(list(text)).find_map(bad)?;
+                Some(format!("number {place} of the list: {reason}"))
+            }
+            Self::OneOf(words) => {
+                let word = text.trim().to_ascii_uppercase().replace('-', "_");
+                let meant = SYNONYMS.iter().find(|(other, _)| *other == word).map(|(_, meant)| (*meant).to_owned());
+                let meant = meant.filter(|meant| words.contains(&meant.as_str()));
+                let meant = meant.or_else(|| nearest_name(&word, words.iter().copied()))?;
+                Some(format!("write {meant}"))
+            }
+            Self::Module if is_java_class(text.trim()) => Some(module_of_class(text.trim())),
             _ => None,
         }
     }
@@ -200,7 +251,6 @@ pub(super) fn millis(n: i64) -> Option<Duration> {
     u64::try_from(n).ok().filter(|n| *n > 0).map(Duration::from_millis)
 }
 
-/// Names between commas; blanks around them and empty places do not count.
 /// The waves before a take-over: `100%` is one.
 pub(super) fn waves(text: &str) -> Option<Vec<Wave>> {
     let wave = |word: &str| match word.strip_suffix('%') {
@@ -212,6 +262,7 @@ pub(super) fn waves(text: &str) -> Option<Vec<Wave>> {
     Some(waves.into_iter().take_while(|wave| *wave != Wave::Percent(100)).collect())
 }
 
+/// Names between commas; blanks around them and empty places do not count.
 pub(super) fn list(text: &str) -> Vec<&str> {
     text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect()
 }
@@ -224,10 +275,27 @@ pub(super) fn directory(text: &str) -> Option<Directory> {
         None => (text.strip_suffix(":ro").unwrap_or(text), false),
     };
     let (host, guest) = paths.split_once("::").unwrap_or((paths, paths));
-    let is_path =
-        |path: &str| path.starts_with('/') && !path.contains(':') && !path.split('/').any(|part| part == "..");
-    let granted = || Directory { host: PathBuf::from(host), guest: guest.to_owned(), writable };
+    let named = PathBuf::from(host);
+    let granted = || Directory { host: named.clone(), operators: named, guest: guest.to_owned(), writable };
     (is_path(host) && is_path(guest)).then(granted)
+}
+
+/// A directory that jobs may grant themselves: `/path[:ro|:rw]`.
+pub(super) fn allowed_directory(text: &str) -> Option<AllowedDirectory> {
+    if text.contains("::") {
+        return None;
+    }
+    let Directory { host, writable, .. } = directory(text)?;
+    Some(AllowedDirectory { path: host, writable })
+}
+
+/// An absolute path that says where it leads.
+fn is_path(path: &str) -> bool {
+    path.starts_with('/') && !path.contains(':') && !path.split('/').any(|part| part == "..")
+}
+
+fn is_key_pattern(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-*".contains(&b))
 }
 
 /// Hosts between bars, as in Java's `http.nonProxyHosts`.
@@ -256,6 +324,33 @@ pub(super) fn is_name(text: &str) -> bool {
 fn is_module(text: &str) -> bool {
     let stem = text.strip_suffix(".wasm").unwrap_or(text);
     !stem.is_empty() && !stem.starts_with('.') && !stem.contains(['/', '\\', '\0'])
+}
+
+/// `com.acme.clicks.EnricherTask`: packages in small letters, then a class with a capital one.
+fn is_java_class(text: &str) -> bool {
+    let mut parts = text.split('.').rev();
+    let is_class = parts.next().is_some_and(|class| class.starts_with(|c: char| c.is_ascii_uppercase()));
+    let is_word = |part: &str| part.starts_with(|c: char| c.is_ascii_lowercase()) && part.bytes().all(is_java);
+    is_class && text.bytes().all(|b| is_java(b) || b == b'.') && parts.clone().count() >= 2 && parts.all(is_word)
+}
+
+fn is_java(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b == b'_'
+}
+
+/// How the module of a task that was a Java class might be called.
+fn module_of_class(class: &str) -> String {
+    let class = class.rsplit('.').next().unwrap_or_default();
+    let mut name = String::new();
+    for c in class.strip_suffix("Task").filter(|name| !name.is_empty()).unwrap_or(class).chars() {
+        if c.is_ascii_uppercase() && !name.is_empty() {
+            name.push('-');
+        }
+        name.push(c.to_ascii_lowercase());
+    }
+    format!(
+        "a task is a WebAssembly module, not a Java class: `task.class={name}` runs `{name}.wasm` of the task directory"
+    )
 }
 
 fn is_url(text: &str) -> bool {
@@ -373,7 +468,12 @@ mod tests {
             ),
             (Kind::SessionName, ["orders-1", "a=b@c"], ["x", "a b"]),
             (Kind::HeaderValue, ["orders/7 (team)", "a"], ["a\nb", "ü"]),
-            (Kind::Directories, ["/a", "/a::/b:rw, /c:ro"], ["a", "/a:/b"]),
+            (Kind::Directories, ["", "/a::/b:rw, /c:ro"], ["a", "/a:/b"]),
+            (Kind::AllowedDirectories, ["", "/a:rw, /c"], ["a:rw", "/a::/b"]),
+            (Kind::Paths, ["", "/a, /b c"], ["a", "/a/../b"]),
+            (Kind::Networks, ["", "10.0.0.0/8, fd00::/8"], ["10.0.0.1", "10.0.0.1/8"]),
+            (Kind::KeyPatterns, ["", "job.name, systems.*.aws.region"], ["a b", "a=b"]),
+            (Kind::Module, ["orders.v2", "com.Acme"], ["com.acme.clicks.EnricherTask", "a.b.C"]),
             (Kind::Directories, ["/a:rw", "/a::/b"], ["/a::b", "/a/../b"]),
             (Kind::HttpOrigins, ["https://a.b", "http://a:1, https://*.b"], ["a.b", "https://a/b"]),
             (Kind::HostPatterns, ["localhost|*.internal", "10.*|[::1]"], ["localhost,127.*", "|"]),

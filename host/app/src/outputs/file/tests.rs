@@ -27,7 +27,7 @@ impl Place {
     }
 
     fn open(&self, name: &str) -> Result<AppendedFile, OpenError> {
-        AppendedFile::open(&self.path(name), &self.records)
+        AppendedFile::open(&self.path(name), &self.path(name), &self.records)
     }
 
     fn refused(&self, name: &str) -> String {
@@ -175,7 +175,8 @@ fn a_link_that_the_operator_has_on_the_way_is_followed_for_as_long_as_it_leads_t
 fn what_is_no_file_is_opened_if_lines_can_be_written_to_it_and_else_refused() {
     let place = Place::new();
     for device in ["/dev/null", "/dev/stdout"] {
-        let mut file = AppendedFile::open(Path::new(device), &place.records).unwrap_or_else(|error| panic!("{error}"));
+        let mut file = AppendedFile::open(Path::new(device), Path::new(device), &place.records)
+            .unwrap_or_else(|error| panic!("{error}"));
         if device == "/dev/null" {
             file.write("counts", None, b"new").unwrap();
         }
@@ -186,7 +187,7 @@ fn what_is_no_file_is_opened_if_lines_can_be_written_to_it_and_else_refused() {
     assert!(place.refused("directory").contains("is a directory; an output is a file"));
     assert!(place.refused("socket").contains("is a socket; an output is a file"));
     assert!(place.refused("none/out").contains("no directory"));
-    assert!(AppendedFile::open(Path::new("/"), &place.records).is_err());
+    assert!(AppendedFile::open(Path::new("/"), Path::new("/"), &place.records).is_err());
 }
 
 #[test]

@@ -3,6 +3,9 @@
 use crate::config::keys::{self, Disposition, Key};
 use crate::config::secret::SENSITIVE;
 
+/// The longest text that is compared: its length times that of the other is what a comparison costs.
+const COMPARED_BYTES_MAX: usize = 256;
+
 /// Letters that an end of a name must have to mean it.
 const SHORTEST_END: usize = 4;
 
@@ -69,6 +72,9 @@ fn distance_of_ends(unknown: &str, known: &str) -> Option<usize> {
 
 /// The number of slips between two texts, if it is small for their length; the case of letters is no slip.
 fn near_enough(a: &str, b: &str) -> Option<usize> {
+    if a.len().max(b.len()) > COMPARED_BYTES_MAX {
+        return None;
+    }
     let distance = strsim::osa_distance(&a.to_lowercase(), &b.to_lowercase());
     (distance <= (a.len().max(b.len()) / 3).max(1)).then_some(distance)
 }

@@ -1,5 +1,6 @@
 //! Access to AWS: whose credentials, which region. Samza's keys of it, and what they leave out.
 
+use super::Setter::Operator;
 use super::{Family, Key, Masking};
 use crate::config::value::Kind;
 
@@ -10,49 +11,57 @@ pub(super) const FAMILY: Family = Family {
 };
 
 static KEYS: &[Key] = &[
-    Key::either("aws.region", Kind::Text, "AWS region; otherwise the AWS default chain decides"),
-    Key::either("aws.accessKey", Kind::Text, "AWS access key id, together with the secret key"),
-    Key::either("aws.secretKey", Kind::Text, "AWS secret access key").masked(Masking::Required),
-    Key::either("aws.sessionToken", Kind::Text, "session token, if access key and secret key are temporary")
+    Key::either(Operator, "aws.region", Kind::Text, "AWS region; otherwise the AWS default chain decides"),
+    Key::either(Operator, "aws.accessKey", Kind::Text, "AWS access key id, together with the secret key"),
+    Key::either(Operator, "aws.secretKey", Kind::Text, "AWS secret access key").masked(Masking::Required),
+    Key::either(Operator, "aws.sessionToken", Kind::Text, "session token, if access key and secret key are temporary")
         .masked(Masking::Required),
     Key::either(
+        Operator,
         "aws.profile",
         Kind::Text,
         "profile of `~/.aws/config` and `~/.aws/credentials`, with all that a profile can say (keys, role, SSO, process); instead of access key and secret key",
     ),
     Key::either(
+        Operator,
         "aws.roleArn",
         Kind::RoleArn,
         "role to assume with the credentials, as for a stream in another account",
     ),
-    Key::either("aws.externalId", Kind::Text, "external id that the role's trust policy asks for"),
+    Key::either(Operator, "aws.externalId", Kind::Text, "external id that the role's trust policy asks for"),
     Key::either(
+        Operator,
         "aws.roleSessionName",
         Kind::SessionName,
         "name of the role's session, as the logs of its account show it. Default: `<job.name>-<job.id>`",
     ),
     Key::either(
+        Operator,
         "aws.stsEndpoint",
         Kind::Url,
         "address of STS, which gives the role's credentials. Otherwise `AWS_ENDPOINT_URL_STS` or `AWS_ENDPOINT_URL` of the environment, else the region's own",
     ),
-    Key::either("aws.dynamodb.region", Kind::Text, "region of the lease table"),
+    Key::either(Operator, "aws.dynamodb.region", Kind::Text, "region of the lease table"),
     Key::either(
+        Operator,
         "aws.dynamodb.accessKey",
         Kind::Text,
         "AWS access key id for the lease table, together with its secret key",
     ),
-    Key::either("aws.dynamodb.secretKey", Kind::Text, "AWS secret access key for the lease table")
+    Key::either(Operator, "aws.dynamodb.secretKey", Kind::Text, "AWS secret access key for the lease table")
         .masked(Masking::Required),
-    Key::either("aws.dynamodb.sessionToken", Kind::Text, "session token for the lease table").masked(Masking::Required),
-    Key::either("aws.dynamodb.profile", Kind::Text, "profile for the lease table"),
+    Key::either(Operator, "aws.dynamodb.sessionToken", Kind::Text, "session token for the lease table")
+        .masked(Masking::Required),
+    Key::either(Operator, "aws.dynamodb.profile", Kind::Text, "profile for the lease table"),
     Key::either(
+        Operator,
         "aws.dynamodb.roleArn",
         Kind::RoleArn,
         "role to assume for the lease table; with the stream's credentials if the lease table has none of its own",
     ),
-    Key::either("aws.dynamodb.externalId", Kind::Text, "external id for this role"),
+    Key::either(Operator, "aws.dynamodb.externalId", Kind::Text, "external id for this role"),
     Key::either(
+        Operator,
         "aws.dynamodb.roleSessionName",
         Kind::SessionName,
         "name of this role's session. Default: `<job.name>-<job.id>`",

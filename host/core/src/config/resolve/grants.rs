@@ -3,8 +3,10 @@
 
 use super::Settings;
 use crate::config::Secret;
+use crate::config::authority;
 use crate::config::job::Grants;
 use crate::config::problem::{Code, Problem};
+use crate::config::source::Speaker;
 use crate::config::value;
 use crate::http_origin::HttpOrigin;
 
@@ -23,7 +25,14 @@ pub(super) fn read(settings: &mut Settings<'_>) -> Grants {
     }
     let directories = settings.text("task.grant.dir").unwrap_or_default();
     grants.directories = value::list(&directories).into_iter().filter_map(value::directory).collect();
+    if settings.entries.get("task.grant.dir").is_some_and(|entry| entry.speaker == Speaker::Job) {
+        for directory in &mut grants.directories {
+            let allowed = authority::granted_directory(&settings.allow, directory);
+            directory.operators = allowed.unwrap_or_else(|| directory.host.clone());
+        }
+    }
     let origins = settings.text("task.grant.http").unwrap_or_default();
     grants.http = value::list(&origins).into_iter().filter_map(|origin| HttpOrigin::parse(origin).ok()).collect();
+    grants.http_networks = settings.allow.http_networks.clone().unwrap_or_default();
     grants
 }

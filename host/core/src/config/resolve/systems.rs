@@ -1,13 +1,15 @@
 //! The systems of a configuration: which factory each has, what outputs they make.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::{Place, Settings};
+use crate::config::authority;
 use crate::config::check::nearest_name;
 use crate::config::job::Output;
 use crate::config::keys;
 use crate::config::problem::{Code, Problem};
+use crate::config::source::{Entry, Speaker};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum System {
@@ -31,6 +33,18 @@ const FACTORIES: [(&str, System); 8] = [
 ];
 
 const FACTORY: &str = "samza.factory";
+
+/// Whether a factory's outputs are files.
+pub(in crate::config) fn is_file(class: &str) -> bool {
+    FACTORIES.contains(&(class, System::File))
+}
+
+/// Systems with a factory that is not known here: what else is set for them nobody can judge.
+pub(in crate::config) fn unusable_systems(entries: &BTreeMap<String, Entry>) -> BTreeSet<&str> {
+    let is_known = |class: &str| FACTORIES.iter().any(|(name, _)| *name == class.trim());
+    let unknown = entries.iter().filter(|(_, entry)| !is_known(&entry.value));
+    unknown.filter_map(|(key, _)| key.strip_prefix("systems.")?.strip_suffix(".samza.factory")).collect()
+}
 
 pub(super) fn read(settings: &mut Settings<'_>) -> BTreeMap<String, System> {
     let entries = settings.entries;
@@ -60,20 +74,30 @@ fn factory(settings: &mut Settings<'_>, system: &str) -> System {
 
 pub(super) fn outputs(settings: &mut Settings<'_>, systems: &BTreeMap<String, System>) -> BTreeMap<String, Output> {
     let mut outputs: BTreeMap<String, Output> = BTreeMap::new();
+    let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();
     for (name, system) in systems {
         let output = match system {
             System::Console => Output::Console,
-            System::File => Output::File { path: file_path(settings, name) },
+            System::File => file(settings, name),
             System::Kinesis | System::Unusable => continue,
         };
-        let same = outputs.iter().find(|(_, other)| **other == output && output != Output::Console);
-        if let Some((other, _)) = same {
+        if let Output::File { path, .. } = &output
+            && let Some(other) = files.insert(path.clone(), name.clone())
+        {
             let message = format!("the outputs `{other}` and `{name}` write the same file");
             settings.conflict(message, &format!("systems.{name}.file.path"), "give each a file of its own");
         }
         outputs.insert(name.clone(), output);
     }
     outputs
+}
+
+fn file(settings: &mut Settings<'_>, system: &str) -> Output {
+    let path = file_path(settings, system);
+    let own = settings.entries.get(&format!("systems.{system}.file.path"));
+    let is_jobs = own.is_some_and(|entry| entry.speaker == Speaker::Job);
+    let operators = if is_jobs { authority::file_directory(&settings.allow, &path) } else { None };
+    Output::File { operators: operators.unwrap_or_else(|| path.clone()), path }
 }
 
 fn file_path(settings: &mut Settings<'_>, system: &str) -> PathBuf {

@@ -26,6 +26,11 @@ fn sample(key: &Key) -> &'static str {
         "aws.kcl.ConsumerArn" => "arn:aws:kinesis:eu-central-1:123456789012:stream/x/consumer/c:1",
         "task.grant.http" => "https://*.example.com",
         "task.grant.dir" => "/data::/in:rw",
+        "host.allow.task.grant.dir" => "/data:rw",
+        "host.allow.task.grant.http" => "https://*.example.com",
+        "host.allow.http.networks" => "10.0.0.0/8",
+        "host.allow.file.path" => "/out",
+        "host.allow.keys" => "job.name",
         "aws.region" | "aws.kcl.RegionName" => "eu-central-1",
         "aws.clientConfig.RetryMode" => "ADAPTIVE",
         _ => match key.kind {
@@ -51,7 +56,7 @@ fn everything() -> BTreeMap<String, String> {
 fn place(key: &Key) -> String {
     let pattern = key.patterns().remove(0);
     let system = if key.name == "file.path" { "out" } else { "s" };
-    let pattern = pattern.replace("{system}", system).replace("{stream}", "x");
+    let pattern = pattern.replace("{system}", system).replace("{stream}", "x").replace("{job}", "a.b");
     pattern.replace("{id}", "id").replace("{name}", "name")
 }
 
