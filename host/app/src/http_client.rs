@@ -73,7 +73,9 @@ fn tls() -> ClientConfig {
             }
         }
     });
-    ClientConfig { resumption: Resumption::in_memory_sessions(TLS_SESSIONS), ..shared.clone() }
+    let mut own = shared.clone();
+    own.resumption = Resumption::in_memory_sessions(TLS_SESSIONS);
+    own
 }
 
 impl HttpClient for Connections {
@@ -117,7 +119,8 @@ async fn answer(
 
 /// What a task is told of a failure: its kind, and nothing of what was sent.
 fn named(error: &legacy::Error) -> HttpError {
-    let causes = || std::iter::successors(Some(error as &(dyn Error + 'static)), |error| error.source());
+    let first: &(dyn Error + 'static) = error;
+    let causes = || std::iter::successors(Some(first), |&error| error.source());
     // It comes as an error of resolving a name, which it is not.
     if causes().any(is_prohibited) {
         return HttpError::DestinationIpProhibited;

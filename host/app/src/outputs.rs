@@ -121,7 +121,7 @@ impl OutputSystems {
 pub(crate) fn places(job: &Job) -> impl Iterator<Item = (Role, PathBuf)> + '_ {
     job.outputs.iter().filter_map(|(system, output)| match output {
         Output::Console => None,
-        Output::File { path, operators: _ } => place(job, system, path),
+        Output::File { path, .. } => place(job, system, path),
     })
 }
 

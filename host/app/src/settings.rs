@@ -256,7 +256,8 @@ fn grants(job: &Job) -> Grants {
         env: env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
         directories: directories.iter().map(directory).collect(),
         usage: FileUsage::default(),
-        http: (!http.is_empty()).then(|| HttpGrant { origins: http.clone(), client: http_client::of_job(http_networks) }),
+        http: (!http.is_empty())
+            .then(|| HttpGrant { origins: http.clone(), client: http_client::of_job(http_networks) }),
     }
 }
 

@@ -90,11 +90,12 @@ pub(super) struct Destination {
 }
 
 impl Destination {
-    /// `named` was named by the operator, the rest by somebody else.
+    /// The operator named `named`, which is the path or a directory above it; the author of the job may have named the
+    /// rest.
     ///
     /// # Errors
     /// When it names no file.
-    pub(super) fn below(path: &Path, named: &Path) -> Result<Self, OpenError> {
+    pub(super) fn new(path: &Path, named: &Path) -> Result<Self, OpenError> {
         let (path, named) = (std::path::absolute(path)?, std::path::absolute(named)?);
         let (Some(parent), Some(_)) = (path.parent(), path.file_name()) else { return Err(OpenError::NoName) };
         let named = if parent.starts_with(&named) { named } else { parent.to_owned() };

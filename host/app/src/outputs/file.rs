@@ -30,10 +30,10 @@ pub(super) struct AppendedFile {
 }
 
 impl AppendedFile {
-    /// Opens or creates the file. An unfinished line is cut if `records` know the file as ours, and ended otherwise.
-    /// The operator named `operators`, the leading part of the path. May block for [`PATIENCE`].
+    /// Opens or creates the file, of whose path the operator named the leading part `operators`. An unfinished line is cut if `records` know the file as ours, and ended otherwise.
+    /// May block for [`PATIENCE`].
     pub(super) fn open(path: &Path, operators: &Path, records: &Records) -> Result<Self, OpenError> {
-        let destination = Destination::below(path, operators)?;
+        let destination = Destination::new(path, operators)?;
         let before = records.read(destination.path());
         let opened = destination.open(before.as_ref().map(|record| record.directory.as_path()));
         let opened = opened.map_err(|error| match error {
@@ -80,7 +80,7 @@ fn begin(file: &mut File, known: Option<&Mark>) -> io::Result<Mark> {
         }
     }
     // A file system without locks has one writer, as far as anybody knows.
-    drop(flock(&*file, FlockOperation::LockShared));
+    flock(&*file, FlockOperation::LockShared).unwrap_or_default();
     let (id, metadata) = identify(file)?;
     Ok(mark(id, metadata.len(), known))
 }
@@ -91,7 +91,7 @@ fn look(file: &mut File, known: Option<&Mark>, is_alone: bool) -> io::Result<Fir
     let looked_at = length.min(TAIL_MAX);
     file.seek(SeekFrom::Start(length - looked_at))?;
     let mut tail = Vec::new();
-    file.by_ref().take(looked_at).read_to_end(&mut tail)?;
+    io::Read::by_ref(file).take(looked_at).read_to_end(&mut tail)?;
     Ok(first(&Found { file: id, links: metadata.nlink(), length, tail: &tail, is_alone }, known))
 }
 

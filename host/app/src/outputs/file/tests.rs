@@ -175,7 +175,8 @@ fn a_link_that_the_operator_has_on_the_way_is_followed_for_as_long_as_it_leads_t
 fn what_is_no_file_is_opened_if_lines_can_be_written_to_it_and_else_refused() {
     let place = Place::new();
     for device in ["/dev/null", "/dev/stdout"] {
-        let mut file = AppendedFile::open(Path::new(device), Path::new(device), &place.records).unwrap_or_else(|error| panic!("{error}"));
+        let mut file = AppendedFile::open(Path::new(device), Path::new(device), &place.records)
+            .unwrap_or_else(|error| panic!("{error}"));
         if device == "/dev/null" {
             file.write("counts", None, b"new").unwrap();
         }
