@@ -1,6 +1,7 @@
 //! What the end-to-end tests share.
 
 pub mod account;
+pub mod bombs;
 #[path = "../../host/sim/src/dice.rs"]
 pub mod dice;
 pub mod echoes;

@@ -100,13 +100,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
 
 /// The process that compiles one module: says on standard output why it does not.
 pub(crate) fn compile_module(args: &CompileModule) -> Result<()> {
-    match compiler::compile(args)? {
-        None => Ok(()),
-        Some(reason) => {
-            print(&reason);
-            Err(BadInput(String::new()).into())
-        }
-    }
+    if compiler::compile(args)? { Ok(()) } else { Err(BadInput(String::new()).into()) }
 }
 
 /// What asks a command to stop: SIGINT (Ctrl-C) and SIGTERM.

@@ -5,6 +5,7 @@
 pub mod aggregate;
 mod backlog;
 pub mod backoff;
+pub mod compile_queue;
 pub mod config;
 pub mod envelope;
 pub mod fanout;
@@ -12,6 +13,7 @@ pub mod http_origin;
 mod intake;
 pub mod jobs;
 pub mod leases;
+pub mod memory_budget;
 pub mod module;
 mod origin;
 pub mod position;

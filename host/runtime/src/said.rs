@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 /// Bytes of a reason that are kept: a stack trace of any language fits.
-const REASON_MAX_BYTES: usize = 8 << 10;
+pub(crate) const REASON_MAX_BYTES: usize = 8 << 10;
 
 /// The text with its control characters spelt out. Lines after the first are indented, so that none of them begins as
 /// the host's lines do.
@@ -32,6 +32,23 @@ pub(crate) fn reason(text: &str) -> String {
         reason.push_str(&format!("... ({} bytes more)", text.len() - kept.len()));
     }
     reason
+}
+
+/// One line of a foreign text with at most so many bytes of it, its control characters spelt out. To show it twice
+/// changes nothing.
+pub(crate) fn line(text: &str, max_bytes: usize) -> String {
+    let mut line = String::new();
+    for (at, character) in text.char_indices() {
+        if line.len() >= max_bytes {
+            line.push_str(&format!("... ({} bytes more)", text.len() - at));
+            break;
+        }
+        match character {
+            hidden if hidden.is_control() => line.extend(hidden.escape_default()),
+            plain => line.push(plain),
+        }
+    }
+    line
 }
 
 fn is_spelt_out(character: char) -> bool {
@@ -65,5 +82,13 @@ mod tests {
         let cut = reason(&long);
         assert!(cut.starts_with("üü") && cut.ends_with(&format!("ü... ({REASON_MAX_BYTES} bytes more)")), "{cut}");
         assert_eq!(reason("short"), "short");
+    }
+
+    #[test]
+    fn a_line_stays_one_line_and_short() {
+        assert_eq!(line("a\n2026 ERROR \u{1b}[2J", 100), "a\\n2026 ERROR \\u{1b}[2J");
+        let long = line(&"\u{7}ü".repeat(100_000), 100);
+        assert!(long.len() < 150 && long.ends_with(" bytes more)"), "{long}");
+        assert_eq!(line(&line("a\nb", 9), 9), line("a\nb", 9));
     }
 }

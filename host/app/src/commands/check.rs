@@ -15,7 +15,7 @@ use super::{BadInput, JobLoader, print, runtime, tell_notices};
 use crate::cli::{Check, ConfigArgs};
 
 pub(crate) fn check(args: &Check) -> Result<()> {
-    let admission = admission(&args.modules)?;
+    let admission = admission(&args.modules, None)?;
     let (job, bad_configuration) = match configured(&args.config) {
         Ok(job) => (job, None),
         Err(error) => (None, Some(error.downcast::<BadInput>()?)),

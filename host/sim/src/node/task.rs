@@ -206,7 +206,7 @@ impl Node {
         };
         let done = &records[..returned.processed];
         out.audit.processed(out.now, self.id, source, done);
-        if matches!(&returned.error, Some(error) if error.class == FailureClass::Trap) {
+        if matches!(&returned.error, Some(error) if error.class.ends_instance()) {
             out.audit.trapped(self.id);
         }
         self.task.outputs.extend(done);
