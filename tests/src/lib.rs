@@ -6,6 +6,7 @@ pub mod bombs;
 pub mod dice;
 pub mod echoes;
 pub mod guests;
+pub mod hostile_components;
 pub mod http;
 pub mod instances;
 pub mod kpl;

@@ -24,7 +24,7 @@ struct Inner {
 
 /// What one instance has of the budget; given back when it is dropped.
 #[derive(Debug)]
-pub struct Share {
+pub(crate) struct Share {
     memory: HostMemory,
     id: AccountId,
 }

@@ -24,8 +24,9 @@ pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// A reason that a task gives, shown and bounded: it goes into several lines of the log.
-pub(crate) fn reason(text: &str) -> String {
+/// A reason of foreign text, its control characters spelt out, and cut to 8 KiB: it goes into several lines of the log.
+#[must_use]
+pub fn reason(text: &str) -> String {
     let kept = &text[..text.floor_char_boundary(REASON_MAX_BYTES)];
     let mut reason = shown(kept).into_owned();
     if kept.len() < text.len() {

@@ -119,7 +119,10 @@ fn write_type(text: &mut Bounded, ty: &Type) -> fmt::Result {
             (None, None) => text.write_str("result"),
             (Some(ok), None) => enclosed(text, "result<", ">", |text| write_type(text, &ok)),
             (ok, Some(err)) => enclosed(text, "result<", ">", |text| {
-                ok.map_or_else(|| text.write_str("_"), |ok| write_type(text, &ok))?;
+                match ok {
+                    Some(ok) => write_type(text, &ok)?,
+                    None => text.write_str("_")?,
+                }
                 text.write_str(", ")?;
                 write_type(text, &err)
             }),

@@ -7,6 +7,7 @@ mod admission;
 mod atomic;
 mod closed;
 mod damaged;
+mod fuzz;
 mod hostile;
 mod http;
 mod limits;

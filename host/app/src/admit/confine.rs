@@ -43,16 +43,16 @@ pub(super) fn die_with(parent: u32) -> Result<()> {
 pub(super) fn close_inherited() -> Result<()> {
     let open = std::fs::read_dir("/proc/self/fd").context("cannot list the open files")?;
     let open: Vec<i32> = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
-    for number in open.into_iter().filter(|number| *number > 2) {
-        close(number);
-    }
+    // The one that listed them is closed again.
+    let is_open = |number: &i32| std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok();
+    open.into_iter().filter(|number| *number > 2).filter(is_open).for_each(close);
     Ok(())
 }
 
 #[expect(unsafe_code, reason = "nobody in this process owns what it inherited")]
 fn close(number: i32) {
-    // SAFETY: this runs first of all in the process, so that no object owns a file beyond the standard streams. The one
-    // that listed them is closed by now, and to close a number that is not open does nothing.
+    // SAFETY: the number is of an open file, and this runs first of all in the process, so that no object owns a file
+    // beyond the standard streams.
     unsafe { rustix::io::close(number) };
 }
 

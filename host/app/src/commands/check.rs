@@ -133,7 +133,8 @@ impl Findings {
     }
 
     fn rejected(&mut self, rejected: &Rejected) -> Result<()> {
-        if !rejected.is_final() {
+        // A grant that is away is what the author wants to hear of.
+        if !rejected.is_final() && !matches!(rejected, Rejected::Trial { .. }) {
             anyhow::bail!("{rejected}");
         }
         self.refuse(format!("{}: {rejected}", self.path.display()), rejected.problems());
