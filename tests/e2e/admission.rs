@@ -122,7 +122,7 @@ async fn a_module_is_tried_out_alone_and_beside_the_running_one() {
 #[tokio::test]
 async fn a_bomb_of_types_is_refused_in_a_few_lines_and_by_another_process_life_as_well() {
     let directory = tempfile::tempdir().unwrap();
-    let bomb = bombs::types(90_000, 18);
+    let bomb = bombs::types(90_000, 15);
     for _ in 0..2 {
         let rejected = admission(directory.path()).admit("bomb", bomb.clone()).await.unwrap_err();
         let text = rejected.to_string();
@@ -145,7 +145,10 @@ async fn a_module_whose_instance_costs_gigabytes_is_rejected_before_one_is_made(
     let spec = instances::spec(&Arc::default(), &[]);
     let rejected = admission.try_out(&module, &spec, None).await.unwrap_err();
     let text = rejected.to_string();
-    assert!(text.contains("it does not start: an instance needs 305") && text.contains("of 201 core instances"), "{text}");
+    assert!(
+        text.contains("it does not start: an instance needs 305") && text.contains("of 201 core instances"),
+        "{text}"
+    );
     assert!(text.ends_with("it may have 256 MiB (task.memory.max.mb)"), "{text}");
     assert!(rejected.is_final());
 
@@ -196,8 +199,7 @@ async fn a_compiler_has_nothing_but_its_module() {
     assert_eq!(fs::read(format!("/proc/{pid}/environ")).unwrap(), b"");
     assert!(status(pid).contains("\nNoNewPrivs:\t1\n"), "{}", status(pid));
     let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
-    let mut files: Vec<String> =
-        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    let mut files: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
     files.sort();
     assert_eq!(files, ["0", "1", "2"]);
     bomb.abort();

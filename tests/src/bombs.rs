@@ -99,12 +99,8 @@ pub fn compile_time(functions: u32) -> Vec<u8> {
     let sized = |bytes: &[u8]| [&wat::leb(bytes.len() as u32)[..], bytes].concat();
     let each = |part: &[u8]| [&wat::leb(functions)[..], &part.repeat(functions as usize)].concat();
     // (func (param i32) (result i32)), (table 10 funcref)
-    let sections = [
-        (1, vec![1, 0x60, 1, 0x7f, 1, 0x7f]),
-        (3, each(&[0])),
-        (4, vec![1, 0x70, 0, 10]),
-        (10, each(&sized(&body))),
-    ];
+    let sections =
+        [(1, vec![1, 0x60, 1, 0x7f, 1, 0x7f]), (3, each(&[0])), (4, vec![1, 0x70, 0, 10]), (10, each(&sized(&body)))];
     let mut module = b"\0asm\x01\0\0\0".to_vec();
     for (id, content) in sections {
         module.push(id);

@@ -153,7 +153,8 @@ impl MemoryBudget {
 
     /// Whether a job has more than one instance: with `count` of them, itself included.
     fn is_swapping(&self, holder: &Holder, count: usize) -> bool {
-        *holder != Holder::Compiler && self.accounts.values().filter(|account| account.holder == *holder).count() >= count
+        *holder != Holder::Compiler
+            && self.accounts.values().filter(|account| account.holder == *holder).count() >= count
     }
 }
 

@@ -31,8 +31,8 @@ use routing::Routes;
 use source::Source;
 
 pub use message::{
-    Action, CallFailure, Event, Failure, FailureClass, Generation, InstanceId, RebuildFailure, Retry, Returned, Settings,
-    SourceId,
+    Action, CallFailure, Event, Failure, FailureClass, Generation, InstanceId, RebuildFailure, Retry, Returned,
+    Settings, SourceId,
 };
 
 #[derive(Debug)]

@@ -111,7 +111,12 @@ impl Error {
 
 /// Validates a component, compiles it to machine code and checks it against the contract. Costs as much time and memory
 /// as the component makes it.
-pub(crate) fn compile(engine: &wasmtime::Engine, linker: &Linker<State>, name: &str, wasm: &[u8]) -> Result<Vec<u8>, Error> {
+pub(crate) fn compile(
+    engine: &wasmtime::Engine,
+    linker: &Linker<State>,
+    name: &str,
+    wasm: &[u8],
+) -> Result<Vec<u8>, Error> {
     let (component, description) = examine(engine, linker, name, wasm)?;
     let mut artifact = component.serialize().map_err(|error| Error::invalid(name, &format!("{error:#}")))?;
     description.append_to(&mut artifact);
@@ -278,7 +283,9 @@ fn import_problems(engine: &wasmtime::Engine, name: &str, ty: &ComponentItem, pr
         && contract::WASI_IMPORTS.contains(&path)
     {
         if !is_patch_of(version, contract::WASI_VERSION) {
-            problems.push(|| format!("it imports `{}`, and this host offers {} of it", shown(name), contract::WASI_VERSION));
+            problems.push(|| {
+                format!("it imports `{}`, and this host offers {} of it", shown(name), contract::WASI_VERSION)
+            });
         }
         return;
     }

@@ -125,7 +125,8 @@ impl ArtifactStore {
             format!("others have access to it (mode {:o}); chmod 700 it", metadata.mode() & 0o777)
         } else {
             let path = directory.join(KEY_FILE);
-            let key = key(&path).map_err(|source| Error::Io { verb: "open the key of compiled modules", path, source })?;
+            let key =
+                key(&path).map_err(|source| Error::Io { verb: "open the key of compiled modules", path, source })?;
             return Ok(Self { directory, key, max_files: MAX_FILES, max_bytes: MAX_BYTES });
         };
         Err(Error::NotPrivate { path: directory, reason })

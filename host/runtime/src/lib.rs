@@ -40,6 +40,6 @@ pub use interrupt::Interrupter;
 pub use journal::{LogLine, LogPosition, LogSink, LogStream, TracingLog};
 pub use limits::{Limit, LimitHits, Limits};
 pub use module::{Module, ModuleId, Shape, sha256};
-pub use said::reason as bounded_reason;
 pub use outputs::{Outgoing, OutputStream, OutputStreams, Outputs};
+pub use said::reason as bounded_reason;
 pub use state::{Source, TaskSpec};

@@ -94,9 +94,9 @@ fn write_type(text: &mut Bounded, ty: &Type) -> fmt::Result {
     match ty {
         Type::List(list) => enclosed(text, "list<", ">", |text| write_type(text, &list.ty())),
         Type::Option(option) => enclosed(text, "option<", ">", |text| write_type(text, &option.ty())),
-        Type::Tuple(tuple) => enclosed(text, "tuple<", ">", |text| {
-            separated(text, tuple.types(), |text, ty| write_type(text, &ty))
-        }),
+        Type::Tuple(tuple) => {
+            enclosed(text, "tuple<", ">", |text| separated(text, tuple.types(), |text, ty| write_type(text, &ty)))
+        }
         Type::Record(record) => enclosed(text, "record { ", " }", |text| {
             separated(text, record.fields(), |text, field| {
                 write!(text, "{}: ", field.name)?;

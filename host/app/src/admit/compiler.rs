@@ -52,7 +52,12 @@ pub struct Caps {
 impl Default for Caps {
     /// Many times what the largest modules take: a Python task of 18 MiB takes 13 s of CPU time and 360 MiB.
     fn default() -> Self {
-        Self { memory_bytes: 2 << 30, cpu: Duration::from_secs(120), first_cpu: Duration::from_secs(10), wall: Duration::from_secs(300) }
+        Self {
+            memory_bytes: 2 << 30,
+            cpu: Duration::from_secs(120),
+            first_cpu: Duration::from_secs(10),
+            wall: Duration::from_secs(300),
+        }
     }
 }
 

@@ -7,9 +7,7 @@ use std::ops::Range;
 
 use shardmill_core::envelope::Batch;
 use shardmill_core::leases::Millis;
-use shardmill_core::run_loop::{
-    self, Action, CallFailure, Event, InstanceId, Returned, RunLoop, SourceId,
-};
+use shardmill_core::run_loop::{self, Action, CallFailure, Event, InstanceId, Returned, RunLoop, SourceId};
 
 use super::Node;
 use crate::audit::RecordId;

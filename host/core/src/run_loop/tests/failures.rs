@@ -296,10 +296,8 @@ fn a_job_that_waits_for_the_host_commits_and_stops_when_it_is_asked_to() {
 /// An interrupt for a stop, or a trap of the host's making in the very last call.
 #[test]
 fn the_hosts_failure_during_a_stop_is_no_failure_of_the_job() {
-    let settings = crate::run_loop::Settings {
-        retry: crate::run_loop::Retry { max_attempts: 1, ..SETTINGS.retry },
-        ..SETTINGS
-    };
+    let settings =
+        crate::run_loop::Settings { retry: crate::run_loop::Retry { max_attempts: 1, ..SETTINGS.retry }, ..SETTINGS };
     let (mut bench, _) = Bench::delivered(settings, &[5]);
     bench.on(Event::Stop);
     assert_eq!(bench.fail(0, None, Host), ["waits: Host", "finished"]);
