@@ -1,11 +1,13 @@
 //! What the end-to-end tests share.
 
 pub mod account;
+pub mod bombs;
 #[path = "../../host/sim/src/dice.rs"]
 pub mod dice;
 pub mod echoes;
 pub mod fuzz;
 pub mod guests;
+pub mod hostile_components;
 pub mod http;
 pub mod instances;
 pub mod kpl;

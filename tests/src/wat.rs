@@ -109,7 +109,9 @@ pub fn importing_functions(count: u32) -> Vec<u8> {
     component
 }
 
-fn leb(mut number: u32) -> Vec<u8> {
+/// A number as WebAssembly writes it.
+#[must_use]
+pub fn leb(mut number: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     while number >= 0x80 {
         bytes.push((number & 0x7f) as u8 | 0x80);

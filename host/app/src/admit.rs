@@ -5,32 +5,35 @@
 //! starts itself once more to compile, within limits that the system enforces, and takes the result from the store.
 
 pub mod compiler;
+mod confine;
+mod queue;
+mod usage;
 
 pub use crate::settings::task_spec;
 
+use std::io;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Output};
-use std::sync::Arc;
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use std::{io, os::unix::process::ExitStatusExt};
 
+use shardmill_core::compile_queue::Lane;
+use shardmill_core::text;
 use shardmill_runtime::trial::{self, Recent, TrialError, TrialReport};
-use shardmill_runtime::{AdmissionError, ArtifactStore, Engine, Module, ModuleId, TaskSpec};
+use shardmill_runtime::{
+    AdmissionError, ArtifactStore, CompilerShare, Engine, Module, ModuleId, TaskSpec,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Child;
-use tokio::sync::Semaphore;
-use tracing::info;
+use tracing::{info, warn};
 
-use compiler::Caps;
+use compiler::{Caps, End};
+use queue::{Compilations, Turn};
 
-/// Compilations at a time: each uses all cores.
-const COMPILERS: usize = 1;
 /// What a compiler may say; its reasons are a few lines.
 const SAID_MAX_BYTES: u64 = 64 << 10;
-
-const SIGABRT: i32 = 6;
-const SIGKILL: i32 = 9;
-const SIGXCPU: i32 = 24;
+/// How often it is looked at what a compiler has used.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Lets modules in for one engine. Cheap to clone.
 #[derive(Clone)]
@@ -39,7 +42,7 @@ pub struct Admission {
     store: ArtifactStore,
     program: PathBuf,
     caps: Caps,
-    compilers: Arc<Semaphore>,
+    compilations: Compilations,
 }
 
 /// A module that may run.
@@ -55,13 +58,12 @@ pub struct Admitted {
 pub enum Rejected {
     #[error(transparent)]
     Module(#[from] AdmissionError),
-    /// As the compiling process put it.
-    #[error("{0}")]
-    Refused(String),
     #[error("compiling {name} takes more than {max_mb} MiB of memory")]
     Memory { name: String, max_mb: u64 },
     #[error("compiling {name} takes longer than {seconds} s")]
     Time { name: String, seconds: u64 },
+    #[error("{name} compiles to more than {max_mb} MiB of machine code")]
+    Size { name: String, max_mb: u64 },
     #[error("compiling {name} crashed the compiler ({status}): {said}")]
     Crash { name: String, status: ExitStatus, said: String },
     /// It does not start with the job's configuration.
@@ -88,7 +90,11 @@ impl Rejected {
     /// Whether the same bytes would be rejected again.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        !matches!(self, Self::Machine { .. })
+        match self {
+            Self::Machine { .. } => false,
+            Self::Trial { error, .. } => !error.error.is_hosts(),
+            _ => true,
+        }
     }
 }
 
@@ -96,7 +102,7 @@ impl Admission {
     /// Modules are compiled by `program`, which is a `shardmill`, and kept in `store`.
     #[must_use]
     pub fn new(engine: Engine, store: ArtifactStore, program: PathBuf) -> Self {
-        Self { engine, store, program, caps: Caps::default(), compilers: Arc::new(Semaphore::new(COMPILERS)) }
+        Self { engine, store, program, caps: Caps::default(), compilations: Compilations::default() }
     }
 
     /// The same with other bounds for compiling.
@@ -131,14 +137,12 @@ impl Admission {
         if let Some(module) = self.stored(&id).await? {
             return Ok(Admitted { module, compiled_in: None });
         }
-        let machine = |reason: &dyn std::fmt::Display| machine(name, reason);
-        let _turn = self.compilers.acquire().await.map_err(|error| machine(&error))?;
         let began = Instant::now();
-        self.compile(name, &wasm).await?;
+        self.compile(&id, &wasm).await?;
         let took = began.elapsed();
         info!(module = %id, ms = took.as_millis(), "compiled");
         let module = self.stored(&id).await?;
-        let module = module.ok_or_else(|| machine(&"the compiled module could not be read back"))?;
+        let module = module.ok_or_else(|| machine(name, &"the compiled module could not be read back"))?;
         Ok(Admitted { module, compiled_in: Some(took) })
     }
 
@@ -168,6 +172,9 @@ impl Admission {
             }
             let shadow = trial::shadow(&old, &new, &spec, &recent);
             info!(module, "replayed recent records:\n{shadow}");
+            if let Some(reason) = shadow.host_failure() {
+                return Err(machine(new.id().name(), &reason));
+            }
             match shadow.problems() {
                 problems if problems.is_empty() => Ok(report),
                 problems => Err(Rejected::Worse { running: old.id().to_string(), problems }),
@@ -192,55 +199,101 @@ impl Admission {
         done.map_err(|error| machine(name, &error))?
     }
 
-    async fn compile(&self, name: &str, wasm: &[u8]) -> Result<(), Rejected> {
-        let mut command = compiler::command(&self.program, self.store.directory(), name, self.caps);
-        let child = command.kill_on_drop(true).spawn().map_err(|error| machine(name, &error))?;
-        match tokio::time::timeout(self.caps.wall, converse(child, wasm)).await {
-            Ok(Ok(output)) => self.judge(name, &output),
-            Ok(Err(error)) => Err(machine(name, &error)),
-            // Dropped, and so killed.
-            Err(_) => Err(Rejected::Time { name: name.to_owned(), seconds: self.caps.wall.as_secs() }),
+    /// Compiles a module into the store, when it has its turn.
+    async fn compile(&self, id: &ModuleId, wasm: &[u8]) -> Result<(), Rejected> {
+        let mut turn = self.compilations.queue(id.name());
+        loop {
+            turn.started().await;
+            if let Some(end) = self.compile_in(&turn, id, wasm).await? {
+                return end.judge(id.name(), &self.caps);
+            }
+            info!(module = %id, "compiling takes long: it is started again when no other such module is being compiled");
         }
     }
 
-    fn judge(&self, name: &str, Output { status, stdout, stderr }: &Output) -> Result<(), Rejected> {
-        let name = name.to_owned();
-        let said = String::from_utf8_lossy(stderr).trim().to_owned();
-        if status.success() {
-            return Ok(());
-        }
-        if status.code() == Some(compiler::EXIT_REFUSED) {
-            return Err(Rejected::Refused(String::from_utf8_lossy(stdout).trim().to_owned()));
-        }
-        match status.signal() {
-            Some(SIGXCPU) => Err(Rejected::Time { name, seconds: self.caps.cpu.as_secs() }),
-            Some(SIGABRT) if said.contains(compiler::OUT_OF_MEMORY) => {
-                Err(Rejected::Memory { name, max_mb: self.caps.memory_bytes >> 20 })
+    /// Runs one compiler, and keeps what it made. `None` when it had to make room for another job's module.
+    async fn compile_in(&self, turn: &Turn, id: &ModuleId, wasm: &[u8]) -> Result<Option<End>, Rejected> {
+        let name = id.name();
+        let share = self.engine.memory().compiler().map_err(|short| machine(name, &short))?;
+        let mut partial = self.store.begin().map_err(|error| machine(name, &error))?;
+        let output = partial.writer().map_err(|error| machine(name, &error))?;
+        let mut command = compiler::command(&self.program, name, output, self.caps);
+        let child = command.kill_on_drop(true).spawn().map_err(|error| machine(name, &error))?;
+        let pid = child.id().unwrap_or_default();
+        // What is not finished is dropped, and its process killed.
+        let (status, said) = tokio::select! {
+            ended = converse(child, wasm) => ended.map_err(|error| machine(name, &error))?,
+            stopped = watch(turn, pid, self.caps, &share) => return stopped.map_or(Ok(None), |why| Err(why.rejected(name))),
+            () = share.evicted() => return Err(machine(name, &"a running job needs the compiler's memory")),
+            () = tokio::time::sleep(self.caps.wall) => {
+                return Err(Rejected::Time { name: name.to_owned(), seconds: self.caps.wall.as_secs() });
             }
-            // Not by this process: by whoever looks after the machine's memory.
-            Some(SIGKILL) => Err(machine(&name, &"the compiler was killed")),
-            Some(_) => Err(Rejected::Crash { name, status: *status, said }),
-            None => Err(machine(&name, &said)),
+        };
+        drop(share);
+        let (it, of) = (self.clone(), id.clone());
+        let end = self.blocking(name, move |_| {
+            let fail = |error: &dyn std::fmt::Display| machine(of.name(), error);
+            if !status.success() {
+                let output = partial.text(SAID_MAX_BYTES).map_err(|error| fail(&error))?;
+                return Ok(End { status, said, output });
+            }
+            it.store.keep(&it.engine, &of, partial).map_err(|error| fail(&error))?;
+            Ok(End { status, said, output: String::new() })
+        });
+        let end = end.await?;
+        tell_unconfined(&end);
+        Ok(Some(end))
+    }
+}
+
+/// Why a compiler is killed for good.
+struct Stopped(shardmill_core::memory_budget::Short);
+
+impl Stopped {
+    fn rejected(&self, name: &str) -> Rejected {
+        machine(name, &self.0)
+    }
+}
+
+/// Looks at what a compiler uses until it has to end: for another job's module, or for want of memory.
+async fn watch(turn: &Turn, pid: u32, caps: Caps, share: &CompilerShare) -> Option<Stopped> {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        // It has just ended, which is heard of elsewhere.
+        let Ok(usage) = usage::of(pid) else { continue };
+        if let Err(short) = share.set(usage.resident_bytes) {
+            return Some(Stopped(short));
+        }
+        if turn.lane() == Some(Lane::Short) && usage.cpu >= caps.first_cpu && !turn.overran() {
+            return None;
         }
     }
 }
 
-/// Gives the child the module and takes what it says.
-async fn converse(mut child: Child, wasm: &[u8]) -> io::Result<Output> {
-    let (mut stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+/// Says once in the life of a process what this machine cannot take from its compilers.
+fn tell_unconfined(end: &End) {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let missing = end.unconfined();
+    if !missing.is_empty() && !TOLD.swap(true, Ordering::Relaxed) {
+        warn!("modules are compiled with fewer walls than they should be: {}", missing.join("; "));
+    }
+}
+
+/// Gives the child the module and takes what it says; its end.
+async fn converse(mut child: Child, wasm: &[u8]) -> io::Result<(ExitStatus, String)> {
+    let (mut stdin, stderr) = (child.stdin.take(), child.stderr.take());
     let write = async {
         if let Some(mut stdin) = stdin.take() {
             // A child that has ended says why by its end.
             drop(stdin.write_all(wasm).await);
         }
     };
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut stdout = stdout.ok_or(io::ErrorKind::BrokenPipe)?.take(SAID_MAX_BYTES);
+    let mut said = Vec::new();
     let mut stderr = stderr.ok_or(io::ErrorKind::BrokenPipe)?.take(SAID_MAX_BYTES);
-    let ((), out_read, err_read) = tokio::join!(write, stdout.read_to_end(&mut out), stderr.read_to_end(&mut err));
-    out_read.and(err_read)?;
-    drop((stdout, stderr));
-    Ok(Output { status: child.wait().await?, stdout: out, stderr: err })
+    let ((), read) = tokio::join!(write, stderr.read_to_end(&mut said));
+    read?;
+    drop(stderr);
+    Ok((child.wait().await?, String::from_utf8_lossy(&said).into_owned()))
 }
 
 fn list(problems: &[String]) -> String {
@@ -248,5 +301,5 @@ fn list(problems: &[String]) -> String {
 }
 
 fn machine(name: &str, reason: &dyn std::fmt::Display) -> Rejected {
-    Rejected::Machine { name: name.to_owned(), reason: reason.to_string() }
+    Rejected::Machine { name: name.to_owned(), reason: text::reason(&reason.to_string()) }
 }

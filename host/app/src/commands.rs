@@ -101,11 +101,8 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
 /// The process that compiles one module: says on standard output why it does not.
 pub(crate) fn compile_module(args: &CompileModule) -> ExitCode {
     match compiler::compile(args) {
-        Ok(None) => ExitCode::SUCCESS,
-        Ok(Some(reason)) => {
-            print(&reason);
-            ExitCode::from(EXIT_BAD_INPUT)
-        }
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_BAD_INPUT),
         Err(error) => report(Err(error)),
     }
 }

@@ -11,6 +11,7 @@ pub mod host;
 mod http_client;
 pub mod job;
 mod lease_worker;
+pub mod machine_memory;
 mod outputs;
 pub mod own_files;
 mod settings;

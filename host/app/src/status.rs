@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub limits: Arc<LimitHits>,
     /// How each live instance does.
     pub health: BTreeMap<InstanceId, Health>,
+    /// Why instances wait: the host cannot do its part now.
+    pub waits: BTreeMap<InstanceId, String>,
     pub swaps: Swaps,
     pub rollout: Rollout,
 }
@@ -135,6 +137,15 @@ impl Status {
             if let Some(shard) = status.shards.get_mut(&source) {
                 *shard = shard.unread(None);
             }
+        }
+    }
+
+    /// An instance waits because the host cannot do its part, for this reason, or does not wait any more.
+    pub fn waits(&self, instance: InstanceId, reason: Option<String>) {
+        let mut status = self.lock();
+        match reason {
+            Some(reason) => drop(status.waits.insert(instance, reason)),
+            None => drop(status.waits.remove(&instance)),
         }
     }
 

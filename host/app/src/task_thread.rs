@@ -7,7 +7,7 @@ mod recent;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shardmill_core::run_loop::{Action, Event, FailureClass, InstanceId, RunLoop};
+use shardmill_core::run_loop::{Action, Event, InstanceId, RunLoop};
 use shardmill_runtime::{Module, Source, TaskSpec};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -173,7 +173,7 @@ impl TaskThread {
             Action::Call { instance, source, batch, range, attempt } => {
                 let returned = self.instances.call(instance, source, &batch, range.clone(), attempt);
                 self.recent.add(source, &batch, range.start..range.start + returned.processed);
-                if returned.error.as_ref().is_some_and(|error| error.class == FailureClass::Trap) {
+                if returned.error.as_ref().is_some_and(|error| error.class.ends_instance()) {
                     self.lost(instance);
                 }
                 Some(Event::Returned(returned))

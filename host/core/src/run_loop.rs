@@ -6,7 +6,8 @@
 //! Invariants it holds: envelopes of a shard are called in order and none is skipped; a commit is *flush, then
 //! checkpoint*, and a checkpoint never passes an envelope that is not processed; SHARD_END is asked for only when the
 //! shard is processed to its end; after a trap everything that the instance did since the last commit is read again;
-//! a source that moves is read again only if the instance that it leaves is dead.
+//! a source that moves is read again only if the instance that it leaves is dead; what the host fails to do is never an
+//! attempt at an envelope and never ends the job.
 //!
 //! Times are milliseconds on a monotonic clock.
 
@@ -30,7 +31,8 @@ use routing::Routes;
 use source::Source;
 
 pub use message::{
-    Action, CallFailure, Event, Failure, FailureClass, Generation, InstanceId, Retry, Returned, Settings, SourceId,
+    Action, CallFailure, Event, Failure, FailureClass, Generation, InstanceId, RebuildFailure, Retry, Returned,
+    Settings, SourceId,
 };
 
 #[derive(Debug)]
@@ -124,7 +126,7 @@ impl RunLoop {
             Event::Pause => self.paused = true,
             Event::Resume => self.paused = false,
             Event::Returned(returned) => self.returned(now, returned),
-            Event::Rebuilt(result) => self.rebuilt(result),
+            Event::Rebuilt(result) => self.rebuilt(now, result),
             Event::BeforeStopReturned { trapped } => self.said_goodbye(trapped),
             Event::Flushed(result) => self.flushed(now, result),
             Event::Checkpointed { source, epoch } => self.commit.answered(source, epoch),
@@ -136,6 +138,9 @@ impl RunLoop {
             }
         }
         self.advance(now);
+        if self.phase != Phase::Finished {
+            self.settle_waits();
+        }
         std::mem::take(&mut self.actions)
     }
 
@@ -147,7 +152,8 @@ impl RunLoop {
         }
         let callable = self.sources.values().filter(|source| !self.paused && self.instances.is_ready(source.instance));
         let retries = callable.filter_map(Source::retry_at).min();
-        retries.unwrap_or(Millis::MAX).min(self.commit.due_at())
+        let rebuilds = self.rebuilds().map(|(_, at)| at).min();
+        retries.into_iter().chain(rebuilds).min().unwrap_or(Millis::MAX).min(self.commit.due_at())
     }
 
     /// The sources that an instance processes.
@@ -196,7 +202,7 @@ impl RunLoop {
             Phase::Running => {
                 self.advance_routes(now);
                 if self.busy.is_none() {
-                    self.rebuild_next();
+                    self.rebuild_next(now);
                 }
                 if self.busy.is_none() && (self.commit.is_due(now) || self.sources.values().any(Source::wants_end)) {
                     self.start_commit(now);
@@ -310,13 +316,21 @@ impl RunLoop {
         if let Some(reason) = returned.shutdown.take() {
             self.actions.push(Action::Shutdown(reason));
         }
-        let trapped = matches!(&returned.error, Some(cause) if cause.class == FailureClass::Trap);
+        let host_failed = returned.error.take_if(|cause| cause.class == FailureClass::Host);
+        let trapped = matches!(&returned.error, Some(cause) if cause.class.ends_instance());
+        if returned.processed > 0 && host_failed.is_none() {
+            self.got_on(instance);
+        }
         // Absent when the lease was lost during the call: what it did counts for nobody.
         if self.current(id, generation).is_some() {
             self.count(now, instance, id, &batch, range, returned);
         }
         if trapped {
             self.died(instance);
+        }
+        if let Some(cause) = host_failed {
+            self.died(instance);
+            self.host_failed(now, instance, cause.message);
         }
     }
 

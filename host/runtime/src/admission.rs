@@ -1,14 +1,20 @@
 //! Lets a component in, or says everything that is wrong with it. Owns the checks that need no running of guest code;
 //! knows nothing of files or directories.
 //!
-//! It goes in steps, because the dear one is not for every process: [`compile`] makes machine code of bytes that nobody
-//! has looked at yet, [`admit`] checks the compiled component against the contract.
+//! It goes in two steps. [`compile`] does everything that looks at foreign code and foreign types, which may take as much
+//! time and memory as the component's author likes: for a process with limits. It ends in an artifact that carries a
+//! [`Description`], so that [`admit`], in the host, looks at no foreign type.
 
+use serde::{Deserialize, Serialize};
+use shardmill_core::text;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::bindings::exports::shardmill::task::{batch_processor, lifecycle, processor, windowing};
 use crate::contract::{self, Export};
+use crate::description::Description;
+use crate::footprint::Footprint;
+use crate::host_memory::HostMemory;
 use crate::interrupt::Ticker;
 use crate::module::{Inner, Module, ModuleId, Processor};
 use crate::signature;
@@ -19,6 +25,17 @@ const MAX_MODULE_BYTES: usize = 128 << 20;
 
 /// Problems of one component that are told; there may be a hundred thousand.
 const MAX_PROBLEMS: usize = 20;
+/// Bytes of one of them: a function's type and the one expected.
+const MAX_PROBLEM_BYTES: usize = 2 << 10;
+/// Bytes of all of them together, and of any other reason.
+const MAX_REASON_BYTES: usize = text::REASON_MAX_BYTES;
+/// Bytes of a name of the component's that are shown.
+const MAX_NAME_BYTES: usize = 200;
+/// Interfaces that a component may import. The host offers forty; a component may import several versions of one.
+const MAX_IMPORTS: usize = 256;
+
+/// Names that are shown beside a missing export.
+const MAX_NEAR_EXPORTS: usize = 4;
 
 const WASM_MAGIC: &[u8] = b"\0asm";
 const ELF_MAGIC: &[u8] = b"\x7fELF";
@@ -40,10 +57,70 @@ pub enum Error {
     Contract { name: String, problems: Vec<String> },
 }
 
-/// Validates a component and compiles it to machine code. Costs as much time and memory as the component makes it.
-pub(crate) fn compile(engine: &wasmtime::Engine, name: &str, wasm: &[u8]) -> Result<Vec<u8>, Error> {
-    check_header(name, wasm)?;
-    engine.precompile_component(wasm).map_err(|error| invalid(name, &error))
+/// What a process that compiles says to the one that started it.
+#[derive(Serialize, Deserialize)]
+enum Message {
+    Invalid(String),
+    Contract(Vec<String>),
+}
+
+impl Error {
+    /// The one way to say that a component is invalid: what the parser says may quote names of any length.
+    fn invalid(name: &str, reason: &str) -> Self {
+        Self::Invalid { name: name.to_owned(), reason: text::line(reason, MAX_REASON_BYTES) }
+    }
+
+    /// The one way to say that a component does not fit: each problem and all of them together are bounded.
+    fn contract(name: &str, problems: impl IntoIterator<Item = String>) -> Self {
+        let (mut kept, mut bytes, mut more) = (Vec::new(), 0, 0);
+        for problem in problems {
+            let problem = text::line(&problem, MAX_PROBLEM_BYTES);
+            if kept.len() < MAX_PROBLEMS && bytes + problem.len() <= MAX_REASON_BYTES {
+                bytes += problem.len();
+                kept.push(problem);
+            } else {
+                more += 1;
+            }
+        }
+        if more > 0 {
+            kept.push(format!("and {more} more"));
+        }
+        Self::Contract { name: name.to_owned(), problems: kept }
+    }
+
+    /// For [`Error::from_message`] in another process.
+    #[must_use]
+    pub fn to_message(&self) -> String {
+        let message = match self {
+            Self::Contract { problems, .. } => Message::Contract(problems.clone()),
+            Self::Invalid { reason, .. } => Message::Invalid(reason.clone()),
+            other => Message::Invalid(other.to_string()),
+        };
+        serde_json::to_string(&message).unwrap_or_default()
+    }
+
+    /// The error of a process that compiled, which is not trusted: bounded once more. `None` if it is none.
+    #[must_use]
+    pub fn from_message(name: &str, message: &str) -> Option<Self> {
+        match serde_json::from_str(message).ok()? {
+            Message::Invalid(reason) => Some(Self::invalid(name, &reason)),
+            Message::Contract(problems) => Some(Self::contract(name, problems)),
+        }
+    }
+}
+
+/// Validates a component, compiles it to machine code and checks it against the contract. Costs as much time and memory
+/// as the component makes it.
+pub(crate) fn compile(
+    engine: &wasmtime::Engine,
+    linker: &Linker<State>,
+    name: &str,
+    wasm: &[u8],
+) -> Result<Vec<u8>, Error> {
+    let (component, description) = examine(engine, linker, name, wasm)?;
+    let mut artifact = component.serialize().map_err(|error| Error::invalid(name, &format!("{error:#}")))?;
+    description.append_to(&mut artifact);
+    Ok(artifact)
 }
 
 /// Compiles and checks a component.
@@ -51,48 +128,89 @@ pub(crate) fn load(
     engine: &wasmtime::Engine,
     linker: &Linker<State>,
     ticker: &Ticker,
+    memory: &HostMemory,
     name: &str,
     wasm: &[u8],
 ) -> Result<Module, Error> {
-    check_header(name, wasm)?;
-    let component = Component::from_binary(engine, wasm).map_err(|error| invalid(name, &error))?;
-    admit(linker, ticker, ModuleId::of(name, wasm), &component)
+    let (component, description) = examine(engine, linker, name, wasm)?;
+    admit(linker, ticker, memory, ModuleId::of(name, wasm), &component, description)
 }
 
-/// Checks a compiled component against the contract.
+fn examine(
+    engine: &wasmtime::Engine,
+    linker: &Linker<State>,
+    name: &str,
+    wasm: &[u8],
+) -> Result<(Component, Description), Error> {
+    check_header(name, wasm)?;
+    let component =
+        Component::from_binary(engine, wasm).map_err(|error| Error::invalid(name, &format!("{error:#}")))?;
+    let mut problems = Problems::default();
+    find_problems(engine, &component, &mut problems);
+    if problems.count > 0 {
+        return Err(problems.into_error(name));
+    }
+    // What the host does with it later, once before its eyes: the linker compares the types of imports.
+    let linked = linker.instantiate_pre(&component).and_then(|instance| processor(&instance).map(drop));
+    linked.map_err(|error| Error::contract(name, [format!("{error:#}")]))?;
+    let footprint = Footprint::of(wasm).map_err(|reason| Error::invalid(name, &reason))?;
+    let description = Description::of(engine, &component, footprint);
+    Ok((component, description))
+}
+
+/// Makes a module of a compiled component that was found to keep the contract.
 pub(crate) fn admit(
     linker: &Linker<State>,
     ticker: &Ticker,
+    memory: &HostMemory,
     id: ModuleId,
     component: &Component,
+    description: Description,
 ) -> Result<Module, Error> {
-    let engine = component.engine();
-    let mut problems = problems(engine, component);
-    let more = problems.len().saturating_sub(MAX_PROBLEMS);
-    if more > 0 {
-        problems.truncate(MAX_PROBLEMS);
-        problems.push(format!("and {more} more"));
-    }
-    if !problems.is_empty() {
-        return Err(Error::Contract { name: id.name().to_owned(), problems });
-    }
-    let contract =
-        |error: wasmtime::Error| Error::Contract { name: id.name().to_owned(), problems: vec![format!("{error:#}")] };
+    let contract = |error: wasmtime::Error| Error::contract(id.name(), [format!("{error:#}")]);
     let instance = linker.instantiate_pre(component).map_err(contract)?;
     Ok(Module::new(Inner {
         processor: processor(&instance).map_err(contract)?,
         lifecycle: lifecycle::GuestIndices::new(&instance).ok(),
         windowing: windowing::GuestIndices::new(&instance).ok(),
-        imports: component.component_type().imports(engine).map(|(import, _)| import.to_owned()).collect(),
-        exports: component.component_type().exports(engine).map(|(export, _)| export.to_owned()).collect(),
+        description,
         ticker: ticker.clone(),
+        memory: memory.clone(),
         instance,
         id,
     }))
 }
 
-fn invalid(name: &str, error: &wasmtime::Error) -> Error {
-    Error::Invalid { name: name.to_owned(), reason: format!("{error:#}") }
+/// What is wrong with a component: the first problems, and how many there are.
+#[derive(Default)]
+struct Problems {
+    first: Vec<String>,
+    count: usize,
+}
+
+impl Problems {
+    fn push(&mut self, problem: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.first.len() < MAX_PROBLEMS {
+            self.first.push(problem());
+        }
+    }
+
+    fn into_error(mut self, name: &str) -> Error {
+        let more = self.count - self.first.len();
+        let mut error = Error::contract(name, std::mem::take(&mut self.first));
+        if let Error::Contract { problems, .. } = &mut error
+            && more > 0
+        {
+            problems.push(format!("and {more} more"));
+        }
+        error
+    }
+}
+
+/// A name of the component's, as problems show it.
+fn shown(name: &str) -> String {
+    text::line(name, MAX_NAME_BYTES)
 }
 
 /// What can be told from the first bytes and the size alone.
@@ -137,63 +255,68 @@ fn processor(instance: &InstancePre<State>) -> wasmtime::Result<Processor> {
     }
 }
 
-fn problems(engine: &wasmtime::Engine, component: &Component) -> Vec<String> {
-    let mut problems = Vec::new();
-    for (name, import) in component.component_type().imports(engine) {
-        import_problems(engine, name, &import.ty, &mut problems);
+fn find_problems(engine: &wasmtime::Engine, component: &Component, problems: &mut Problems) {
+    let ty = component.component_type();
+    let imports = ty.imports(engine);
+    let count = imports.len();
+    for (name, import) in imports {
+        import_problems(engine, name, &import.ty, problems);
+    }
+    if count > MAX_IMPORTS && problems.count == 0 {
+        problems.push(|| format!("it imports {count} interfaces, and may import {MAX_IMPORTS}"));
     }
     let processors = [&contract::PROCESSOR, &contract::BATCH_PROCESSOR];
     let has = |export: &Export| component.get_export_index(None, export.interface).is_some();
     if !processors.iter().any(|export| has(export)) {
         let expected = processors.map(|export| format!("`{}`", export.interface)).join(" nor ");
         let found = near_exports(engine, component);
-        problems.push(format!("it exports neither {expected}{found}; expected {}", written(processors[0])));
+        problems.push(|| format!("it exports neither {expected}{found}; expected {}", written(processors[0])));
     }
     for export in contract::EXPORTS.iter().filter(|export| has(export)) {
-        export_problems(component, export, &mut problems);
+        export_problems(component, export, problems);
     }
-    problems
 }
 
-fn import_problems(engine: &wasmtime::Engine, name: &str, ty: &ComponentItem, problems: &mut Vec<String>) {
+fn import_problems(engine: &wasmtime::Engine, name: &str, ty: &ComponentItem, problems: &mut Problems) {
     let (path, version) = name.split_once('@').unwrap_or((name, ""));
     if let Some(path) = path.strip_prefix("wasi:")
         && contract::WASI_IMPORTS.contains(&path)
     {
         if !is_patch_of(version, contract::WASI_VERSION) {
-            problems.push(format!("it imports `{name}`, and this host offers {} of it", contract::WASI_VERSION));
+            problems.push(|| {
+                format!("it imports `{}`, and this host offers {} of it", shown(name), contract::WASI_VERSION)
+            });
         }
         return;
     }
     let ours = path.strip_prefix("shardmill:task/");
     let ours = ours.and_then(|path| contract::IMPORTS.iter().find(|(interface, _)| *interface == path));
     let (Some((_, known)), ComponentItem::ComponentInstance(instance)) = (ours, ty) else {
-        problems.push(format!("it imports `{name}`, which this host does not offer"));
+        problems.push(|| format!("it imports `{}`, which this host does not offer", shown(name)));
         return;
     };
     if !is_patch_of(version, contract::VERSION) {
-        problems.push(format!("it imports `{name}`, and this host offers {} of it", contract::VERSION));
+        problems.push(|| format!("it imports `{}`, and this host offers {} of it", shown(name), contract::VERSION));
         return;
     }
     for (item, _) in instance.exports(engine).filter(|(item, _)| !known.contains(item)) {
-        problems.push(format!("it imports `{item}` of `{name}`, which this host does not offer"));
+        problems.push(|| format!("it imports `{}` of `{}`, which this host does not offer", shown(item), shown(name)));
     }
 }
 
-fn export_problems(component: &Component, export: &Export, problems: &mut Vec<String>) {
+fn export_problems(component: &Component, export: &Export, problems: &mut Problems) {
     let instance = component.get_export_index(None, export.interface);
     for (name, expected) in export.functions {
         let found = match component.get_export(instance.as_ref(), *name) {
-            Some((ComponentItem::ComponentFunc(function), _)) => signature::of_function(&function),
+            Some((ComponentItem::ComponentFunc(function), _)) if signature::matches(expected, &function) => continue,
+            Some((ComponentItem::ComponentFunc(function), _)) => signature::shown(&function),
             Some(_) => "something that is not a function".to_owned(),
             None => {
-                problems.push(format!("`{}` lacks `{name}: {expected}`", export.interface));
+                problems.push(|| format!("`{}` lacks `{name}: {expected}`", export.interface));
                 continue;
             }
         };
-        if found != *expected {
-            problems.push(format!("`{name}` of `{}` is `{found}`; expected `{expected}`", export.interface));
-        }
+        problems.push(|| format!("`{name}` of `{}` is `{found}`; expected `{expected}`", export.interface));
     }
 }
 
@@ -201,7 +324,7 @@ fn export_problems(component: &Component, export: &Export, problems: &mut Vec<St
 fn near_exports(engine: &wasmtime::Engine, component: &Component) -> String {
     let ty = component.component_type();
     let ours = ty.exports(engine).map(|(name, _)| name).filter(|name| name.starts_with("shardmill:"));
-    let ours: Vec<_> = ours.map(|name| format!("`{name}`")).collect();
+    let ours: Vec<_> = ours.take(MAX_NEAR_EXPORTS).map(|name| format!("`{}`", shown(name))).collect();
     if ours.is_empty() { String::new() } else { format!(" (but {})", ours.join(", ")) }
 }
 

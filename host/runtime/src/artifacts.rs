@@ -2,23 +2,27 @@
 //! machine code is loaded, and why that is safe; knows nothing of who compiles.
 //!
 //! Wasmtime runs whatever a compiled file holds, so a file is loaded only if it is ours: the directory and the file
-//! belong to this user and nobody else can write them, and the file's name seals its content. A file that is not whole,
-//! not ours, or made by another version counts as missing and makes room for a new one.
+//! belong to this user and nobody else can write them, and the file's name holds a seal (HMAC-SHA256) over its content
+//! with a key that only this user can read and no task ever sees. A file that is not whole, not ours, or made by another
+//! version counts as missing and makes room for a new one.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use sha2::{Digest, Sha256};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 use shardmill_core::module::hex;
 use tracing::{debug, warn};
 use wasmtime::component::Component;
 
 use crate::admission;
+use crate::description::Description;
 use crate::engine::Engine;
 use crate::module::{Module, ModuleId};
 
@@ -32,10 +36,15 @@ const ABANDONED: Duration = Duration::from_secs(3600);
 const SUFFIX: &str = ".cwasm";
 const PARTIAL_SUFFIX: &str = ".part";
 
+/// The key of the seals, beside the files that it seals.
+const KEY_FILE: &str = "seal.key";
+const KEY_BYTES: usize = 32;
+
 /// A directory of compiled modules, for one user of one machine.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ArtifactStore {
     directory: PathBuf,
+    key: [u8; KEY_BYTES],
     max_files: usize,
     max_bytes: u64,
 }
@@ -47,6 +56,48 @@ pub enum Error {
     NotPrivate { path: PathBuf, reason: String },
     #[error("failed to {verb} {}: {source}", path.display())]
     Io { verb: &'static str, path: PathBuf, source: io::Error },
+}
+
+/// An artifact that is being written; removed when it is dropped before [`ArtifactStore::keep`].
+#[derive(Debug)]
+pub struct Partial {
+    path: PathBuf,
+    file: File,
+}
+
+impl Partial {
+    /// Where to write it, such as another process's standard output.
+    ///
+    /// # Errors
+    /// When there are too many open files.
+    pub fn writer(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    /// The first bytes of what was written instead of an artifact.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn text(&mut self, max_bytes: u64) -> io::Result<String> {
+        self.file.rewind()?;
+        let mut text = Vec::new();
+        (&mut self.file).take(max_bytes).read_to_end(&mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // It is not there any more when it was kept.
+        drop(fs::remove_file(&self.path));
+    }
+}
+
+/// The key is nobody's to see.
+impl fmt::Debug for ArtifactStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ArtifactStore({})", self.directory.display())
+    }
 }
 
 impl ArtifactStore {
@@ -73,7 +124,10 @@ impl ArtifactStore {
         } else if metadata.mode() & 0o077 != 0 {
             format!("others have access to it (mode {:o}); chmod 700 it", metadata.mode() & 0o777)
         } else {
-            return Ok(Self { directory, max_files: MAX_FILES, max_bytes: MAX_BYTES });
+            let path = directory.join(KEY_FILE);
+            let key =
+                key(&path).map_err(|source| Error::Io { verb: "open the key of compiled modules", path, source })?;
+            return Ok(Self { directory, key, max_files: MAX_FILES, max_bytes: MAX_BYTES });
         };
         Err(Error::NotPrivate { path: directory, reason })
     }
@@ -92,31 +146,50 @@ impl ArtifactStore {
     /// A module that was compiled for this engine; `None` when it has to be compiled.
     ///
     /// # Errors
-    /// When the component does not keep the contract.
+    /// When the host does not offer what the component imports.
     pub fn get(&self, engine: &Engine, id: &ModuleId) -> Result<Option<Module>, admission::Error> {
         let prefix = prefix(engine, id);
         let Some(path) = self.files(&prefix).into_iter().next().map(|file| file.path) else { return Ok(None) };
-        match load(engine, &path, &prefix) {
-            Ok(component) => {
+        match self.load(engine, &path, &prefix) {
+            Ok((component, description)) => {
                 touch(&path);
-                engine.admit(id.clone(), &component).map(Some)
+                engine.admit(id.clone(), &component, description).map(Some)
             }
             Err(reason) => {
-                warn!(path = %path.display(), reason, "a compiled module is not used and will be made anew");
+                warn!(path = %path.display(), reason, "a compiled module is not used and will be compiled again");
                 remove(&path);
                 Ok(None)
             }
         }
     }
 
-    /// Keeps what [`Engine::precompile`] made of a component, and makes room for it.
+    /// Begins a file for what [`Engine::precompile`] makes of a component. Nobody sees half an artifact: it gets its
+    /// name by [`ArtifactStore::keep`].
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn put(&self, engine: &Engine, id: &ModuleId, artifact: &[u8]) -> Result<(), Error> {
+    /// When it cannot be made.
+    pub fn begin(&self) -> Result<Partial, Error> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = self.directory.join(format!("{}-{number}{PARTIAL_SUFFIX}", std::process::id()));
+        // A process that had our number may have left one.
+        drop(fs::remove_file(&path));
+        match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(file) => Ok(Partial { path, file }),
+            Err(source) => Err(Error::Io { verb: "create", path, source }),
+        }
+    }
+
+    /// Seals a whole artifact, keeps it for a component, and makes room for it.
+    ///
+    /// # Errors
+    /// When it cannot be read or renamed.
+    pub fn keep(&self, engine: &Engine, id: &ModuleId, mut partial: Partial) -> Result<(), Error> {
         let prefix = prefix(engine, id);
-        let path = self.directory.join(format!("{prefix}{}{SUFFIX}", seal(&prefix, artifact)));
-        self.write(&path, artifact)?;
+        let fail = |source| Error::Io { verb: "keep", path: partial.path.clone(), source };
+        let sealed = partial.file.rewind().and_then(|()| self.seal(&prefix, &mut partial.file));
+        let path = self.directory.join(format!("{prefix}{}{SUFFIX}", sealed.map_err(fail)?));
+        fs::rename(&partial.path, &path).map_err(fail)?;
         for old in self.files(&prefix).into_iter().filter(|old| old.path != path) {
             remove(&old.path);
         }
@@ -124,24 +197,41 @@ impl ArtifactStore {
         Ok(())
     }
 
-    /// Nobody sees half a file: it gets its name when it is whole.
-    fn write(&self, path: &Path, artifact: &[u8]) -> Result<(), Error> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let partial = self.directory.join(format!("{}-{number}{PARTIAL_SUFFIX}", std::process::id()));
-        // A process that had our number may have left one.
-        drop(fs::remove_file(&partial));
-        let written = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&partial)
-            .and_then(|mut file| file.write_all(artifact))
-            .and_then(|()| fs::rename(&partial, path));
-        written.map_err(|source| {
-            drop(fs::remove_file(&partial));
-            Error::Io { verb: "write", path: path.to_owned(), source }
-        })
+    /// Keeps what [`Engine::precompile`] made of a component.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put(&self, engine: &Engine, id: &ModuleId, artifact: &[u8]) -> Result<(), Error> {
+        let mut partial = self.begin()?;
+        let written = partial.file.write_all(artifact);
+        written.map_err(|source| Error::Io { verb: "write", path: partial.path.clone(), source })?;
+        self.keep(engine, id, partial)
+    }
+
+    /// The end of a file's name: who has not the key cannot make it for another content or another name.
+    fn seal(&self, prefix: &str, artifact: &mut impl Read) -> io::Result<String> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).map_err(io::Error::other)?;
+        mac.update(prefix.as_bytes());
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match artifact.read(&mut buffer)? {
+                0 => return Ok(hex(&mac.finalize().into_bytes())),
+                read => mac.update(&buffer[..read]),
+            }
+        }
+    }
+
+    fn load(&self, engine: &Engine, path: &Path, prefix: &str) -> Result<(Component, Description), String> {
+        let text = |error: io::Error| error.to_string();
+        check_private(&fs::symlink_metadata(path).map_err(text)?)?;
+        let mut file = File::open(path).map_err(text)?;
+        let found = path.file_name().and_then(|name| name.to_str()?.strip_prefix(prefix)?.strip_suffix(SUFFIX));
+        // No secret: whoever can list the directory sees the right one.
+        if found != Some(self.seal(prefix, &mut file).map_err(text)?.as_str()) {
+            return Err("its seal is not of this content and this store's key".to_owned());
+        }
+        let description = Description::read(&mut file).map_err(text)?;
+        Ok((deserialize(engine, path)?, description))
     }
 
     /// Removes those that were not used for the longest time until the bounds hold, but never `kept`.
@@ -198,28 +288,38 @@ fn prefix(engine: &Engine, id: &ModuleId) -> String {
     format!("{}.{:016x}.", id.hex(), hasher.finish())
 }
 
-/// The end of a file's name: no other content, and no other name, has it.
-fn seal(prefix: &str, artifact: &[u8]) -> String {
-    hex(&Sha256::new().chain_update(prefix).chain_update(artifact).finalize())
-}
-
-fn load(engine: &Engine, path: &Path, prefix: &str) -> Result<Component, String> {
-    let metadata = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
-    check_private(&metadata)?;
-    let artifact = fs::read(path).map_err(|error| error.to_string())?;
-    let expected = path.file_name().and_then(|name| name.to_str()?.strip_prefix(prefix)?.strip_suffix(SUFFIX));
-    if expected != Some(seal(prefix, &artifact).as_str()) {
-        return Err("its content is not what was written".to_owned());
+/// The key in a file, which is made if it is not there.
+fn key(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
+    let read = || -> io::Result<[u8; KEY_BYTES]> {
+        check_private(&fs::symlink_metadata(path)?).map_err(io::Error::other)?;
+        let mut key = Vec::new();
+        File::open(path)?.take(KEY_BYTES as u64 + 1).read_to_end(&mut key)?;
+        key.try_into().map_err(|_| io::Error::other(format!("it must have {KEY_BYTES} bytes; remove it")))
+    };
+    match read() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        read => return read,
     }
-    drop(artifact);
-    deserialize(engine, path)
+    let mut key = [0; KEY_BYTES];
+    getrandom::fill(&mut key).map_err(io::Error::other)?;
+    let partial = path.with_extension(format!("{}{PARTIAL_SUFFIX}", std::process::id()));
+    drop(fs::remove_file(&partial));
+    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial);
+    written.and_then(|mut file| file.write_all(&key))?;
+    // Unless another process was first: there is one key.
+    let linked = fs::hard_link(&partial, path);
+    drop(fs::remove_file(&partial));
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => read(),
+    }
 }
 
 #[expect(unsafe_code, reason = "loading machine code is what this module is for")]
 fn deserialize(engine: &Engine, path: &Path) -> Result<Component, String> {
-    // SAFETY: the file was made by `precompile_component` of this version and configuration and is unchanged since, as
+    // SAFETY: the file was made by `Component::serialize` of this version and configuration and is unchanged since, as
     // the seal in its name says, and it stays so while it is mapped: it and its directory belong to this user, nobody
-    // else can write them, and this module only ever replaces files by new ones.
+    // else can write them, and this module only ever replaces files by new ones. What follows the artifact is not read.
     let loaded = unsafe { Component::deserialize_file(engine.wasmtime(), path) };
     loaded.map_err(|error| format!("{error:#}"))
 }
@@ -228,8 +328,9 @@ fn check_private(metadata: &Metadata) -> Result<(), String> {
     if !metadata.is_file() {
         return Err("it is not a file".to_owned());
     }
-    if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
-        return Err(format!("user {} and mode {:o}: others may write it", metadata.uid(), metadata.mode() & 0o777));
+    if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o077 != 0 {
+        let (user, mode) = (metadata.uid(), metadata.mode() & 0o777);
+        return Err(format!("user {user} and mode {mode:o}: others may read or write it"));
     }
     Ok(())
 }

@@ -9,48 +9,73 @@ pub(crate) const WASI_VERSION: &str = "0.2";
 /// An interface of ours that a component may export.
 pub(crate) struct Export {
     pub(crate) interface: &'static str,
-    pub(crate) functions: &'static [(&'static str, &'static str)],
+    pub(crate) functions: &'static [(&'static str, Function)],
 }
 
-macro_rules! task_error {
-    () => {
-        "variant { retry(option<u32>), reject(string), fatal(string), other(string) }"
-    };
+/// The type of a function.
+pub(crate) struct Function {
+    pub(crate) parameters: &'static [(&'static str, Ty)],
+    pub(crate) result: Ty,
 }
-macro_rules! envelope {
-    () => {
-        "record { source: u32, sequence: string, sub-sequence: u32, key: option<string>, message: list<u8>, \
-         arrival-ms: u64 }"
-    };
+
+/// A type that the contract uses. Names of records and variants are not part of a component's type.
+pub(crate) enum Ty {
+    U8,
+    U32,
+    U64,
+    String,
+    List(&'static Self),
+    Option(&'static Self),
+    Record(&'static [(&'static str, Self)]),
+    Variant(&'static [(&'static str, Option<Self>)]),
+    /// `result<_, E>`: nothing here returns a value.
+    Failure(&'static Self),
 }
+
+const TASK_ERROR: Ty = Ty::Variant(&[
+    ("retry", Some(Ty::Option(&Ty::U32))),
+    ("reject", Some(Ty::String)),
+    ("fatal", Some(Ty::String)),
+    ("other", Some(Ty::String)),
+]);
+
+const BATCH_ERROR: Ty = Ty::Record(&[("index", Ty::U32), ("error", TASK_ERROR)]);
+
+const ENVELOPE: Ty = Ty::Record(&[
+    ("source", Ty::U32),
+    ("sequence", Ty::String),
+    ("sub-sequence", Ty::U32),
+    ("key", Ty::Option(&Ty::String)),
+    ("message", Ty::List(&Ty::U8)),
+    ("arrival-ms", Ty::U64),
+]);
 
 pub(crate) const PROCESSOR: Export = Export {
     interface: "shardmill:task/processor@0.1.0",
-    functions: &[("process", concat!("func(envelope: ", envelope!(), ") -> result<_, ", task_error!(), ">"))],
+    functions: &[("process", Function { parameters: &[("envelope", ENVELOPE)], result: Ty::Failure(&TASK_ERROR) })],
 };
 
 pub(crate) const BATCH_PROCESSOR: Export = Export {
     interface: "shardmill:task/batch-processor@0.1.0",
     functions: &[(
         "process-batch",
-        concat!(
-            "func(envelopes: list<",
-            envelope!(),
-            ">) -> result<_, record { index: u32, error: ",
-            task_error!(),
-            " }>"
-        ),
+        Function { parameters: &[("envelopes", Ty::List(&ENVELOPE))], result: Ty::Failure(&BATCH_ERROR) },
     )],
 };
 
+const LIFECYCLE_CALL: Function = Function { parameters: &[], result: Ty::Failure(&Ty::String) };
+
 pub(crate) const LIFECYCLE: Export = Export {
     interface: "shardmill:task/lifecycle@0.1.0",
-    functions: &[("init", "func() -> result<_, string>"), ("before-stop", "func() -> result<_, string>")],
+    functions: &[("init", LIFECYCLE_CALL), ("before-stop", LIFECYCLE_CALL)],
 };
 
 pub(crate) const WINDOWING: Export = Export {
     interface: "shardmill:task/windowing@0.1.0",
-    functions: &[("window", concat!("func(start-ms: u64, end-ms: u64) -> result<_, ", task_error!(), ">"))],
+    functions: &[(
+        "window",
+        Function { parameters: &[("start-ms", Ty::U64), ("end-ms", Ty::U64)], result: Ty::Failure(&TASK_ERROR) },
+    )],
 };
 
 pub(crate) const EXPORTS: &[&Export] = &[&PROCESSOR, &BATCH_PROCESSOR, &LIFECYCLE, &WINDOWING];

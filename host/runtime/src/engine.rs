@@ -9,6 +9,8 @@ use wasmtime::{Config, EngineWeak, OptLevel};
 
 use crate::admission;
 use crate::capabilities;
+use crate::description::Description;
+use crate::host_memory::HostMemory;
 use crate::interrupt::Ticker;
 use crate::module::{Module, ModuleId};
 use crate::state::State;
@@ -30,6 +32,7 @@ pub struct Engine {
     engine: wasmtime::Engine,
     linker: Arc<Linker<State>>,
     ticker: Ticker,
+    memory: HostMemory,
 }
 
 /// The engine cannot be set up on this machine.
@@ -50,7 +53,19 @@ impl Engine {
             .name("epoch-ticker".to_owned())
             .spawn(move || tick(&weak, &ticking))
             .map_err(|error| EngineError(format!("no thread for time-outs: {error}")))?;
-        Ok(Self { engine, linker: Arc::new(linker), ticker })
+        Ok(Self { engine, linker: Arc::new(linker), ticker, memory: HostMemory::default() })
+    }
+
+    /// The same with a budget for the memory of all its instances together; without it there is none.
+    #[must_use]
+    pub fn with_memory(self, memory: HostMemory) -> Self {
+        Self { memory, ..self }
+    }
+
+    /// The budget that everything of this engine counts against.
+    #[must_use]
+    pub fn memory(&self) -> &HostMemory {
+        &self.memory
     }
 
     /// Compiles a component and checks it against the contract. `name` is for people: the file's name without `.wasm`.
@@ -59,13 +74,13 @@ impl Engine {
     /// makes it take. So this is for components that one has made oneself; others are compiled by [`Engine::precompile`]
     /// in a process of its own.
     pub fn load(&self, name: &str, wasm: &[u8]) -> Result<Module, admission::Error> {
-        admission::load(&self.engine, &self.linker, &self.ticker, name, wasm)
+        admission::load(&self.engine, &self.linker, &self.ticker, &self.memory, name, wasm)
     }
 
-    /// Compiles a component, for [`ArtifactStore::put`](crate::ArtifactStore::put). For a process with limits of time
-    /// and memory: there are components that take hours and gigabytes to compile.
+    /// Compiles a component and checks it against the contract, for [`ArtifactStore`](crate::ArtifactStore). For a
+    /// process with limits of time and memory: there are components that take hours and gigabytes to compile.
     pub fn precompile(&self, name: &str, wasm: &[u8]) -> Result<Vec<u8>, admission::Error> {
-        admission::compile(&self.engine, name, wasm)
+        admission::compile(&self.engine, &self.linker, name, wasm)
     }
 
     /// What can be told of a file without compiling it: whether it is a component at all, and not too large.
@@ -77,9 +92,14 @@ impl Engine {
         &self.engine
     }
 
-    /// Checks a compiled component against the contract.
-    pub(crate) fn admit(&self, id: ModuleId, component: &Component) -> Result<Module, admission::Error> {
-        admission::admit(&self.linker, &self.ticker, id, component)
+    /// Makes a module of a compiled component that was found to keep the contract.
+    pub(crate) fn admit(
+        &self,
+        id: ModuleId,
+        component: &Component,
+        description: Description,
+    ) -> Result<Module, admission::Error> {
+        admission::admit(&self.linker, &self.ticker, &self.memory, id, component, description)
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::bindings::shardmill::task::types;
-use crate::limits::{MemoryLimitReached, TableLimitReached};
+use crate::footprint::{Footprint, mib};
+use crate::limits::{HostMemoryShort, MemoryLimitReached, TableLimitReached};
 use shardmill_core::text::{reason as bounded, shown_lines as shown};
 
 /// Frames of a backtrace that go into a message.
@@ -42,8 +43,10 @@ pub enum TrapReason {
     Unreachable,
     /// More data in one host call than twice [`Limits::output_max_bytes`](crate::Limits::output_max_bytes).
     HostcallLimit,
-    /// It was ended from outside, by an [`Interrupter`](crate::Interrupter).
+    /// It was ended from outside, by an [`Interrupter`](crate::Interrupter). The host's doing, not the task's.
     Interrupted,
+    /// All jobs together have used up the host's memory. The host's doing, not the task's.
+    HostMemory,
     /// Any other trap, such as an access outside the memory or a call of `exit`.
     Other,
 }
@@ -60,6 +63,12 @@ pub enum CallError {
         /// Cause, the end of what the task wrote to standard error, and the backtrace, on several lines.
         message: String,
     },
+    /// An instance costs more before it runs than [`Limits::memory_max_bytes`](crate::Limits::memory_max_bytes).
+    #[error(
+        "an instance needs {} MiB before it runs: {footprint}; it may have {} MiB (task.memory.max.mb)",
+        mib(footprint.total()), mib(*max_bytes as u64)
+    )]
+    TooLarge { footprint: Footprint, max_bytes: usize },
     /// What the job grants is not there to be given.
     #[error("{0} (task.grant.dir)")]
     Grant(String),
@@ -90,6 +99,18 @@ impl CallError {
         self
     }
 
+    /// Whether the host is to blame, so that the same may well succeed another time: nothing of it counts against the
+    /// task or its envelopes.
+    #[must_use]
+    pub fn is_hosts(&self) -> bool {
+        matches!(
+            self,
+            Self::Grant(_)
+                | Self::Trap { reason: TrapReason::HostMemory | TrapReason::Interrupted, .. }
+                | Self::Ended(TrapReason::HostMemory | TrapReason::Interrupted)
+        )
+    }
+
     /// What ended a call that somebody wanted to end: not its own time.
     pub(crate) fn interrupted(self) -> Self {
         match self {
@@ -112,6 +133,7 @@ impl std::fmt::Display for TrapReason {
             Self::Unreachable => "unreachable",
             Self::HostcallLimit => "host call limit",
             Self::Interrupted => "interrupted",
+            Self::HostMemory => "host memory",
             Self::Other => "trap",
         })
     }
@@ -150,6 +172,9 @@ pub(crate) fn trap(error: &wasmtime::Error, timeout: Duration, stderr: &str) -> 
 fn reason(error: &wasmtime::Error) -> TrapReason {
     if error.is::<MemoryLimitReached>() {
         return TrapReason::Memory;
+    }
+    if error.is::<HostMemoryShort>() {
+        return TrapReason::HostMemory;
     }
     if error.is::<TableLimitReached>() {
         return TrapReason::Tables;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shardmill_core::envelope::{self, Batch};
+use shardmill_core::memory_budget::Short;
 use shardmill_core::text;
 use wasmtime::Store;
 
@@ -14,8 +15,8 @@ use crate::bindings::shardmill::task::types;
 use crate::engine::ticks;
 use crate::error::{self, CallError, TaskError, TrapReason};
 use crate::interrupt::{self, Interrupter};
-use crate::limits::{Limit, LimitHits, Limits};
-use crate::module::{Module, Processor};
+use crate::limits::{Limit, LimitHits, Limits, MemoryLimiter};
+use crate::module::{Inner, Module, Processor};
 use crate::outputs::Outputs;
 use crate::state::{Call, Source, State, TaskSpec};
 
@@ -74,7 +75,8 @@ impl Instance {
     pub fn new(module: &Module, spec: &TaskSpec) -> Result<Self, CallError> {
         let module = module.inner();
         let limits = spec.limits.clone();
-        let state = State::new(spec, module.id.to_string(), module.ticker.clone())?;
+        let memory = memory(module, spec)?;
+        let state = State::new(spec, module.id.to_string(), module.ticker.clone(), memory)?;
         let mut store = Store::new(module.instance.engine(), state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(limits.hostcall_bytes());
@@ -101,7 +103,7 @@ impl Instance {
         Ok(Self { store, processor, lifecycle, windowing, limits, ended: None })
     }
 
-    /// Linear memory in use, all memories together.
+    /// Memory in use: linear memories, tables, and the contexts of the core instances.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.store.data().memory.used()
@@ -318,8 +320,23 @@ fn count(hits: &LimitHits, error: &CallError, time: Limit) {
         TrapReason::Tables => hits.count(Limit::Tables),
         TrapReason::Stack => hits.count(Limit::Stack),
         TrapReason::HostcallLimit => hits.count(Limit::HostCall),
-        TrapReason::Unreachable | TrapReason::Interrupted | TrapReason::Other => {}
+        TrapReason::Unreachable | TrapReason::Interrupted | TrapReason::HostMemory | TrapReason::Other => {}
     }
+}
+
+/// What counts the memory of a new instance, if there may be one.
+fn memory(module: &Inner, spec: &TaskSpec) -> Result<MemoryLimiter, CallError> {
+    let (footprint, max_bytes) = (module.description.footprint, spec.limits.memory_max_bytes);
+    if footprint.total() > max_bytes as u64 {
+        spec.hits.count(Limit::Memory);
+        return Err(CallError::TooLarge { footprint, max_bytes });
+    }
+    // Memories and tables are counted when the engine makes them.
+    let share = module.memory.instance(&format!("{}#{}", spec.job_name, spec.job_id), footprint.contexts);
+    let short = |short: Short| CallError::Trap { reason: TrapReason::HostMemory, message: short.to_string() };
+    // Not more than the limit, so it fits.
+    let contexts = usize::try_from(footprint.contexts).unwrap_or(usize::MAX);
+    Ok(MemoryLimiter::new(max_bytes, contexts, share.map_err(short)?))
 }
 
 /// The source and the first envelope of a call that is for envelopes.

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use shardmill_core::memory_budget::Short;
 use wasmtime::ResourceLimiter;
+
+use crate::footprint::POINTER_BYTES;
+use crate::host_memory::Share;
 
 /// Core instances of one component. Python's have a few dozen, one for each library.
 const MAX_CORE_INSTANCES: usize = 1_000;
@@ -23,7 +27,7 @@ pub struct Limits {
     pub call_timeout: Duration,
     /// Wall-clock time of instantiation, and of `init` again.
     pub init_timeout: Duration,
-    /// Linear memory of the instance, all memories together.
+    /// Everything that the instance costs: linear memories, tables, and the contexts of its core instances.
     pub memory_max_bytes: usize,
     /// Key and message bytes that one call may send.
     pub output_max_bytes: usize,
@@ -170,46 +174,76 @@ pub(crate) struct TableLimitReached {
     wanted: usize,
 }
 
-/// Counts the linear memories of a store together.
+/// The host's doing, not the task's: all jobs together have used up what they may have.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct HostMemoryShort(#[from] pub(crate) Short);
+
+/// Counts what a store costs, against the limit of its job and against the host's budget.
 pub(crate) struct MemoryLimiter {
     max: usize,
+    /// Contexts, tables and linear memories.
     used: usize,
     table_elements: usize,
+    share: Share,
+    /// What the last growth was granted, until it is known to have happened: bytes, and elements if it was a table's.
+    granted: (usize, usize),
 }
 
 impl MemoryLimiter {
-    pub(crate) fn new(max: usize) -> Self {
-        Self { max, used: 0, table_elements: 0 }
+    /// `contexts` are the bytes that the instance has beside its memories and tables, and `share` has already.
+    pub(crate) fn new(max: usize, contexts: usize, share: Share) -> Self {
+        Self { max, used: contexts, table_elements: 0, share, granted: (0, 0) }
     }
 
     pub(crate) fn used(&self) -> usize {
         self.used
     }
+
+    fn grow(&mut self, bytes: usize, elements: usize) -> wasmtime::Result<()> {
+        let wanted = self.used.saturating_add(bytes);
+        if wanted > self.max {
+            return Err(MemoryLimitReached { max: self.max, wanted }.into());
+        }
+        self.share.grow(bytes as u64).map_err(HostMemoryShort)?;
+        self.used = wanted;
+        self.table_elements += elements;
+        self.granted = (bytes, elements);
+        Ok(())
+    }
+
+    /// What was granted was not to be had, for example past the memory's own maximum: the guest is told so.
+    fn undo(&mut self, error: &wasmtime::Error) {
+        tracing::debug!(%error, "a task's memory could not grow");
+        let (bytes, elements) = std::mem::take(&mut self.granted);
+        self.share.shrink(bytes as u64);
+        self.used -= bytes;
+        self.table_elements -= elements;
+    }
 }
 
 impl ResourceLimiter for MemoryLimiter {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let wanted = self.used.saturating_add(desired.saturating_sub(current));
-        if wanted > self.max {
-            return Err(MemoryLimitReached { max: self.max, wanted }.into());
-        }
-        self.used = wanted;
-        Ok(true)
+        self.grow(desired.saturating_sub(current), 0).map(|()| true)
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        // Within our limit but not to be had, for example past the memory's own maximum: the guest is told.
-        tracing::debug!(%error, "a task's memory could not grow");
+        self.undo(&error);
         Ok(())
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let wanted = self.table_elements.saturating_add(desired.saturating_sub(current));
+        let more = desired.saturating_sub(current);
+        let wanted = self.table_elements.saturating_add(more);
         if wanted > MAX_TABLE_ELEMENTS {
             return Err(TableLimitReached { wanted }.into());
         }
-        self.table_elements = wanted;
-        Ok(true)
+        self.grow(more.saturating_mul(POINTER_BYTES.into()), more).map(|()| true)
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.undo(&error);
+        Ok(())
     }
 
     fn instances(&self) -> usize {

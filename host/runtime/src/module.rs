@@ -8,6 +8,9 @@ use shardmill_core::module::{hex, shown};
 use wasmtime::component::InstancePre;
 
 use crate::bindings::exports::shardmill::task::{batch_processor, lifecycle, processor, windowing};
+use crate::description::Description;
+use crate::footprint::Footprint;
+use crate::host_memory::HostMemory;
 use crate::interrupt::Ticker;
 use crate::state::State;
 
@@ -21,10 +24,11 @@ pub(crate) struct Inner {
     pub(crate) processor: Processor,
     pub(crate) lifecycle: Option<lifecycle::GuestIndices>,
     pub(crate) windowing: Option<windowing::GuestIndices>,
-    pub(crate) imports: Vec<String>,
-    pub(crate) exports: Vec<String>,
+    pub(crate) description: Description,
     /// Of the engine that it was compiled for.
     pub(crate) ticker: Ticker,
+    /// The same.
+    pub(crate) memory: HostMemory,
 }
 
 /// Where the envelopes go.
@@ -86,19 +90,25 @@ impl Module {
     /// Whether it may try to send HTTP requests.
     #[must_use]
     pub fn sends_requests(&self) -> bool {
-        self.0.imports.iter().any(|import| import.starts_with("wasi:http/outgoing-handler@"))
+        self.imports().iter().any(|import| import.starts_with("wasi:http/outgoing-handler@"))
     }
 
     /// The interfaces that the component imports, as it names them.
     #[must_use]
     pub fn imports(&self) -> &[String] {
-        &self.0.imports
+        &self.0.description.imports
     }
 
-    /// The interfaces that the component exports, as it names them.
+    /// The interfaces that the component exports, as it names them: the first of them if there are very many.
     #[must_use]
     pub fn exports(&self) -> &[String] {
-        &self.0.exports
+        &self.0.description.exports
+    }
+
+    /// What an instance costs before any of its code runs.
+    #[must_use]
+    pub fn footprint(&self) -> &Footprint {
+        &self.0.description.footprint
     }
 }
 

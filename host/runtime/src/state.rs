@@ -87,7 +87,12 @@ pub(crate) struct Call {
 }
 
 impl State {
-    pub(crate) fn new(spec: &TaskSpec, module_id: String, ticker: Ticker) -> Result<Self, CallError> {
+    pub(crate) fn new(
+        spec: &TaskSpec,
+        module_id: String,
+        ticker: Ticker,
+        memory: MemoryLimiter,
+    ) -> Result<Self, CallError> {
         let journal = Journal::new(spec, &module_id);
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
@@ -106,7 +111,7 @@ impl State {
                 files: FileBudget::new(&spec.limits, &spec.grants, &spec.hits),
                 ..Call::default()
             },
-            memory: MemoryLimiter::new(spec.limits.memory_max_bytes),
+            memory,
             wasi,
             _granted: claims,
             table,

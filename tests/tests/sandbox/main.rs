@@ -8,6 +8,7 @@ mod atomic;
 mod closed;
 mod damaged;
 mod files;
+mod fuzz;
 mod hostile;
 mod http;
 mod limits;

@@ -1,27 +1,43 @@
 //! The process that compiles one module and ends: `shardmill compile-module`, which is no command of people. Owns both
-//! sides of it: how it is started, the limits that it sets itself before it reads a byte, and what its end means.
+//! sides of it: how it is started, what it takes from itself before it reads a byte, and what its end means.
+//!
+//! It has an empty environment and no files but its standard streams. The module comes in on standard input; what goes
+//! out on standard output, which is a file of the store, is the artifact, or why there is none.
 
 use std::ffi::OsString;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use rustix::process::{Resource, Rlimit};
-use shardmill_runtime::{ArtifactStore, Engine, ModuleId};
+use shardmill_core::text;
+use shardmill_runtime::{AdmissionError, Engine};
 use tokio::process::Command;
+
+use super::confine::{self, Limits};
+use super::{Rejected, machine};
 
 /// The name of the command.
 pub const COMMAND: &str = "compile-module";
 /// The module is not to be compiled; standard output says why.
-pub(super) const EXIT_REFUSED: i32 = 64;
+const EXIT_REFUSED: i32 = 64;
 /// What Rust's allocator says before it aborts.
-pub(super) const OUT_OF_MEMORY: &str = "memory allocation of";
+const OUT_OF_MEMORY: &str = "memory allocation of";
 
-/// Compiling is not urgent: the running version serves meanwhile.
-const NICENESS: i32 = 10;
+/// What it says of itself before the name of what this machine cannot take from it.
+const UNCONFINED: &str = "not confined: ";
+
+const SIGABRT: i32 = 6;
+const SIGKILL: i32 = 9;
+const SIGXCPU: i32 = 24;
+const SIGXFSZ: i32 = 25;
+
+/// The largest compiled module: Python's and StarlingMonkey's have 35 MiB.
+const ARTIFACT_MAX_BYTES: u64 = 512 << 20;
 
 /// What compiling one module may take.
 #[derive(Clone, Copy, Debug)]
@@ -29,22 +45,29 @@ pub struct Caps {
     pub memory_bytes: u64,
     /// CPU time on all cores together, in whole seconds.
     pub cpu: Duration,
+    /// CPU time after which it makes room for modules of other jobs.
+    pub first_cpu: Duration,
     pub wall: Duration,
 }
 
 impl Default for Caps {
     /// Many times what the largest modules take: a Python task of 18 MiB takes 13 s of CPU time and 360 MiB.
     fn default() -> Self {
-        Self { memory_bytes: 2 << 30, cpu: Duration::from_secs(120), wall: Duration::from_secs(300) }
+        Self {
+            memory_bytes: 2 << 30,
+            cpu: Duration::from_secs(120),
+            first_cpu: Duration::from_secs(10),
+            wall: Duration::from_secs(300),
+        }
     }
 }
 
 /// What the process is told.
 #[derive(Debug, Parser)]
 pub struct CompileModule {
-    /// Where the compiled module is put
+    /// The process that waits for it
     #[arg(long)]
-    store: PathBuf,
+    parent: u32,
     /// The module's name in messages
     #[arg(long)]
     name: String,
@@ -54,20 +77,20 @@ pub struct CompileModule {
     cpu_seconds: u64,
 }
 
-/// The command that compiles what it gets on standard input.
-pub(super) fn command(program: &Path, store: &Path, name: &str, caps: Caps) -> Command {
+/// The command that compiles what it gets on standard input into `output`.
+pub(super) fn command(program: &Path, name: &str, output: File, caps: Caps) -> Command {
     let mut command = Command::new(program);
     let flag = |name: &str, value: &dyn std::fmt::Display| OsString::from(format!("--{name}={value}"));
     command
         .arg(COMMAND)
-        .arg("--store")
-        .arg(store)
+        .arg(flag("parent", &std::process::id()))
         .arg(flag("name", &name))
         .arg(flag("memory-bytes", &caps.memory_bytes))
         .arg(flag("cpu-seconds", &caps.cpu.as_secs().max(1)))
-        .env_remove("RUST_BACKTRACE")
+        .env_clear()
+        .current_dir("/")
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(output)
         .stderr(Stdio::piped());
     command
 }
@@ -78,32 +101,68 @@ pub fn arguments() -> CompileModule {
     CompileModule::parse_from(std::env::args_os().skip(1))
 }
 
-/// Compiles standard input into the store. `Some` reason when the module is refused.
+/// Compiles standard input to standard output. Returns whether the module is good; if not, standard output says why.
 ///
 /// # Errors
 /// When this machine is at fault.
-pub fn compile(args: &CompileModule) -> Result<Option<String>> {
-    restrict(args).context("failed to set the limits")?;
-    let store = ArtifactStore::open(&args.store)?;
+pub fn compile(args: &CompileModule) -> Result<bool> {
+    confine::close_inherited()?;
+    confine::die_with(args.parent)?;
+    let CompileModule { memory_bytes, cpu_seconds, .. } = *args;
+    let limits = Limits { memory_bytes, cpu_seconds, output_bytes: ARTIFACT_MAX_BYTES };
+    confine::limit(limits).context("failed to set the limits")?;
+    for missing in confine::confine() {
+        // Who started it tells.
+        writeln!(std::io::stderr(), "{UNCONFINED}{missing}").context("failed to write to standard error")?;
+    }
     let mut wasm = Vec::new();
     std::io::stdin().lock().read_to_end(&mut wasm).context("failed to read the module")?;
-    let engine = Engine::new()?;
-    match engine.precompile(&args.name, &wasm) {
-        Ok(artifact) => {
-            store.put(&engine, &ModuleId::of(&args.name, &wasm), &artifact)?;
-            Ok(None)
-        }
-        Err(error) => Ok(Some(error.to_string())),
-    }
+    let compiled = Engine::new()?.precompile(&args.name, &wasm);
+    let message = compiled.as_ref().err().map(AdmissionError::to_message);
+    let mut output = std::io::stdout().lock();
+    let bytes = compiled.as_deref().unwrap_or_else(|_| message.as_deref().unwrap_or_default().as_bytes());
+    output.write_all(bytes).and_then(|()| output.flush()).context("failed to write the compiled module")?;
+    Ok(compiled.is_ok())
 }
 
-fn restrict(args: &CompileModule) -> rustix::io::Result<()> {
-    use rustix::process::{nice, setrlimit};
-    let at_most = |n: u64| Rlimit { current: Some(n), maximum: Some(n) };
-    // Of the data, not of the address space: a thread's allocator reserves much of that and uses little.
-    setrlimit(Resource::Data, at_most(args.memory_bytes))?;
-    // One more until the hard limit, so that the signal says what happened.
-    setrlimit(Resource::Cpu, Rlimit { current: Some(args.cpu_seconds), maximum: Some(args.cpu_seconds + 1) })?;
-    setrlimit(Resource::Core, at_most(0))?;
-    nice(NICENESS).map(drop)
+/// How a compiler ended.
+pub(super) struct End {
+    pub(super) status: ExitStatus,
+    /// What it wrote to standard error.
+    pub(super) said: String,
+    /// The beginning of what it wrote to standard output.
+    pub(super) output: String,
+}
+
+impl End {
+    /// What this machine could not take from it.
+    pub(super) fn unconfined(&self) -> Vec<&str> {
+        self.said.lines().filter_map(|line| line.strip_prefix(UNCONFINED)).collect()
+    }
+
+    /// What that means for the module.
+    pub(super) fn judge(self, name: &str, caps: &Caps) -> Result<(), Rejected> {
+        let Self { status, said, output } = self;
+        let said: Vec<&str> = said.lines().filter(|line| !line.starts_with(UNCONFINED)).collect();
+        let said = text::reason(said.join("\n").trim());
+        if status.success() {
+            return Ok(());
+        }
+        if status.code() == Some(EXIT_REFUSED) {
+            let refused = AdmissionError::from_message(name, &output);
+            return Err(refused.map_or_else(|| machine(name, &"the compiler did not say why"), Rejected::Module));
+        }
+        let of = name.to_owned();
+        Err(match status.signal() {
+            Some(SIGXCPU) => Rejected::Time { name: of, seconds: caps.cpu.as_secs() },
+            Some(SIGXFSZ) => Rejected::Size { name: of, max_mb: ARTIFACT_MAX_BYTES >> 20 },
+            Some(SIGABRT) if said.contains(OUT_OF_MEMORY) => {
+                Rejected::Memory { name: of, max_mb: caps.memory_bytes >> 20 }
+            }
+            // Not by this process: by whoever looks after the machine's memory.
+            Some(SIGKILL) => machine(name, &"the compiler was killed"),
+            Some(_) => Rejected::Crash { name: of, status, said },
+            None => machine(name, &said),
+        })
+    }
 }

@@ -1,6 +1,7 @@
 //! `shardmill bench drain`: what it costs to drain a stream through a task. The backend and the consumer are processes
 //! of their own, so that the figures are the consumer's alone.
 
+mod hostile_modules;
 mod neighbours;
 mod swap;
 

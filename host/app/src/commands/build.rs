@@ -15,7 +15,7 @@ const TARGET: &str = "wasm32-wasip2";
 
 pub(crate) fn build(args: &Build) -> Result<()> {
     let wasm = compile(&args.path)?;
-    let admission = admission(&ModuleArgs::default())?;
+    let admission = admission(&ModuleArgs::default(), None)?;
     let mut findings = runtime()?.block_on(examine(&admission, &wasm, None))?;
     if let Some(tasks) = args.tasks.as_deref().filter(|_| findings.is_ok()) {
         findings.moved_to(&install(&wasm, tasks)?);

@@ -38,7 +38,7 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
     let source = repository.join("sample-tasks/word-count");
     let wasm = build::compile(&source)?;
     let runtime = runtime()?;
-    let admission = admission(&ModuleArgs::default())?;
+    let admission = admission(&ModuleArgs::default(), None)?;
     let module = runtime.block_on(load_module(&admission, &wasm))?.module;
 
     say("2/4 starting Kinesis and DynamoDB on this machine");

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use shardmill::admit::{Admission, Admitted};
-use shardmill_runtime::{ArtifactStore, Engine};
+use shardmill::machine_memory::default_limit;
+use shardmill_runtime::{ArtifactStore, Engine, HostMemory};
 use tracing::warn;
 
 use super::BadInput;
@@ -14,10 +15,12 @@ use crate::cli::ModuleArgs;
 /// Names another directory for compiled modules.
 const CACHE_VARIABLE: &str = "SHARDMILL_MODULE_CACHE";
 
-/// Lets modules in, with this program as the compiler.
-pub(crate) fn admission(args: &ModuleArgs) -> Result<Admission> {
+/// Lets modules in, with this program as the compiler. All instances and compilers together may have `memory_max` bytes;
+/// the usual part of the machine's if there is none.
+pub(crate) fn admission(args: &ModuleArgs, memory_max: Option<u64>) -> Result<Admission> {
     let program = std::env::current_exe().context("failed to find this program's file")?;
-    Ok(Admission::new(Engine::new()?, store(args)?, program))
+    let memory = HostMemory::new(memory_max.unwrap_or_else(default_limit));
+    Ok(Admission::new(Engine::new()?.with_memory(memory), store(args)?, program))
 }
 
 /// Reads a module from a file and lets it in.

@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Run) -> Result<()> {
         only,
         state: state_directory(args.state.as_deref(), &args.tasks),
         load_job: Box::new(move |directory| load_job(&loader, directory)),
-        admission: admission(&args.modules)?,
+        admission: admission(&args.modules, None)?,
         clock,
         until_caught_up: args.until_caught_up,
     });

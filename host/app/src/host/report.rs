@@ -295,6 +295,9 @@ fn problems(
     let misconfigured = job.misconfigured().map(|reason| format!("its configuration cannot be used: {reason}"));
     let unseen = snapshot.rollout.problem.clone().filter(|_| entry.actor.is_some());
     let unkept = entry.unkept.clone().filter(|_| entry.actor.is_some());
+    let waits = snapshot.waits.values().take(1).filter(|_| entry.actor.is_some());
+    let waits = waits.map(|reason| format!("it waits and is tried again, its records are kept: {reason}"));
+    let unkept = unkept.into_iter().chain(waits);
     failure.into_iter().chain(rejected).chain(put_off).chain(misconfigured).chain(unseen).chain(unkept).collect()
 }
 

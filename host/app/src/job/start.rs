@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use shardmill_aws::{Kinesis, LeaseTable};
 use shardmill_core::config::{Input, Job};
 use shardmill_core::rollout::FIRST_INSTANCE;
 use shardmill_core::run_loop::{Action, Event, RunLoop};
-use shardmill_runtime::{Instance, Interrupter, Module, TaskSpec};
+use shardmill_runtime::{CallError, Instance, Interrupter, Module, TaskSpec};
 use tokio::sync::mpsc;
 use tracing::{Instrument, Span, info};
 use uuid::Uuid;
@@ -120,8 +120,12 @@ async fn outputs(job: Job, records: Records) -> Result<OutputSystems> {
 async fn first_instance(module: Module, spec: TaskSpec) -> Result<Instance> {
     let span = Span::current();
     let built = tokio::task::spawn_blocking(move || {
-        let failed = |error| TaskFailed(format!("task {} did not start: {error}", module.id()));
+        let failed = |error: CallError| {
+            let text = format!("task {} did not start: {error}", module.id());
+            // What the host cannot do now it may do later: the job is restarted.
+            if error.is_hosts() { anyhow!("{text}") } else { TaskFailed(text).into() }
+        };
         span.in_scope(|| instantiate(&module, &spec)).map_err(failed)
     });
-    Ok(built.await.context("building the task's instance panicked")??)
+    built.await.context("building the task's instance panicked")?
 }

@@ -283,6 +283,7 @@ impl Supervisor {
             Action::GaveUp { instance, failure } => {
                 self.versions.gave_up(instance, self.describe(&failure).to_string());
             }
+            Action::Waits { instance, reason } => self.status.waits(instance, reason),
             // Carried out where they are asked for.
             Action::Call { .. }
             | Action::Rebuild { .. }

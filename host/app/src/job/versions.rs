@@ -14,7 +14,7 @@ use shardmill_core::rollout::{
     Action, Deployment, Event, Manner, ModuleId, Outcome, RequestId, Rollout, Settings, WriteError,
 };
 use shardmill_core::run_loop::{self, InstanceId, SourceId};
-use shardmill_runtime::{Interrupter, Module, TaskSpec};
+use shardmill_runtime::{CallError, Instance, Interrupter, Module, TaskSpec};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tracing::{Span, info, warn};
@@ -25,6 +25,31 @@ use crate::task_thread::{Control, Ready, instantiate};
 
 /// How often instances are judged while there is a version to go back to.
 const HEALTH_INTERVAL: Millis = 500;
+
+/// The wait before an instance that the host could not provide for is built again: doubling, bounded.
+const BUILD_AGAIN: Duration = Duration::from_millis(100);
+const BUILD_AGAIN_MAX: Duration = Duration::from_secs(2);
+
+/// Builds an instance. What the host cannot provide now is no fault of the version: it is built when the host can.
+fn build(
+    module: &Module,
+    spec: &TaskSpec,
+    is_wanted: impl Fn() -> bool,
+    waits: impl Fn(Option<String>),
+) -> Result<Instance, CallError> {
+    let mut wait = BUILD_AGAIN;
+    loop {
+        match instantiate(module, spec) {
+            Err(error) if error.is_hosts() && is_wanted() => {
+                warn!(module = %module.id(), %error, "an instance is not built yet, and tried again");
+                waits(Some(error.to_string()));
+                std::thread::sleep(wait);
+                wait = (wait * 2).min(BUILD_AGAIN_MAX);
+            }
+            built => return built,
+        }
+    }
+}
 
 /// Keeps what a job runs, for its restarts and for the other hosts of it.
 pub trait DeploymentStore: Send + Sync {
@@ -304,11 +329,14 @@ impl Versions {
 
     fn build(&self, instance: InstanceId, id: ModuleId) {
         let (module, spec, done) = (self.modules.get(&id).cloned(), self.spec.clone(), self.done.clone());
-        let store = Arc::clone(&self.store);
+        let (store, status) = (Arc::clone(&self.store), Arc::clone(&self.status));
         let span = Span::current();
         tokio::task::spawn_blocking(move || {
             let ready = |module: Module| {
-                let instance = span.in_scope(|| instantiate(&module, &spec)).map_err(|error| error.to_string())?;
+                let is_wanted = || !done.is_closed();
+                let built = span.in_scope(|| build(&module, &spec, is_wanted, |reason| status.waits(instance, reason)));
+                status.waits(instance, None);
+                let instance = built.map_err(|error| error.to_string())?;
                 Ok(Box::new(Ready { module, instance, interrupter: Interrupter::default() }))
             };
             let built = module.map_or_else(|| store.module(&id), Ok).and_then(ready);

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shardmill_core::envelope::Batch;
-use shardmill_core::run_loop::{CallFailure, FailureClass, InstanceId, Returned, SourceId};
+use shardmill_core::run_loop::{CallFailure, FailureClass, InstanceId, RebuildFailure, Returned, SourceId};
 use shardmill_runtime::{
-    CallError, Failed, Instance, Interrupter, Module, Outputs, Shape, Source, TaskError, TaskSpec, TrapReason,
+    CallError, Failed, Instance, Interrupter, Module, Outputs, Shape, Source, TaskError, TaskSpec,
 };
 use tracing::{info, warn};
 
@@ -36,9 +36,17 @@ impl std::fmt::Debug for Ready {
     }
 }
 
+/// A place for an instance of a version.
+struct Place {
+    module: Module,
+    /// None from its death until another one is built: what it had is given back meanwhile.
+    instance: Option<Instance>,
+    interrupter: Interrupter,
+}
+
 /// What the task thread calls.
 pub(super) struct Instances {
-    all: BTreeMap<InstanceId, Ready>,
+    all: BTreeMap<InstanceId, Place>,
     spec: TaskSpec,
     systems: OutputSystems,
     status: Arc<Status>,
@@ -65,7 +73,8 @@ impl Instances {
             ready.instance.add_source(source.clone());
         }
         ready.instance.set_interrupter(ready.interrupter.clone());
-        self.all.insert(id, ready);
+        let Ready { module, instance, interrupter } = ready;
+        self.all.insert(id, Place { module, instance: Some(instance), interrupter });
     }
 
     /// The shards that the guests know, by their index.
@@ -74,8 +83,8 @@ impl Instances {
     }
 
     pub(super) fn add_source(&mut self, source: Source) {
-        for ready in self.all.values_mut() {
-            ready.instance.add_source(source.clone());
+        for instance in self.all.values_mut().filter_map(|place| place.instance.as_mut()) {
+            instance.add_source(source.clone());
         }
         self.spec.sources.push(source);
     }
@@ -94,11 +103,16 @@ impl Instances {
     }
 
     /// The old instance is dead; its memory is gone with it.
-    pub(super) fn rebuild(&mut self, id: InstanceId) -> Result<(), String> {
-        let ready = self.all.get_mut(&id).ok_or("the instance was dropped")?;
-        info!(task = self.spec.task_name, module = %ready.module.id(), "building a new instance");
-        ready.instance = instantiate(&ready.module, &self.spec).map_err(|error| error.to_string())?;
-        ready.instance.set_interrupter(ready.interrupter.clone());
+    pub(super) fn rebuild(&mut self, id: InstanceId) -> Result<(), RebuildFailure> {
+        let dropped = || RebuildFailure::Task("the instance was dropped".to_owned());
+        let place = self.all.get_mut(&id).ok_or_else(dropped)?;
+        info!(task = self.spec.task_name, module = %place.module.id(), "building a new instance");
+        let mut instance = instantiate(&place.module, &self.spec).map_err(|error| {
+            let by = if error.is_hosts() { RebuildFailure::Host } else { RebuildFailure::Task };
+            by(error.to_string())
+        })?;
+        instance.set_interrupter(place.interrupter.clone());
+        place.instance = Some(instance);
         Ok(())
     }
 
@@ -106,15 +120,19 @@ impl Instances {
     /// it did.
     pub(super) fn before_stop(&mut self, id: InstanceId) -> bool {
         self.outputs.clear();
-        let Some(ready) = self.all.get_mut(&id) else { return false };
-        match ready.instance.before_stop(&mut self.outputs) {
+        let Some(Place { module, instance: place, .. }) = self.all.get_mut(&id) else { return false };
+        let Some(instance) = place else { return false };
+        match instance.before_stop(&mut self.outputs) {
             Ok(_) => {
                 self.systems.write(&self.outputs, &self.spec.outputs);
                 self.status.update(|status| status.sent += self.outputs.len() as u64);
                 false
             }
             Err(error) => {
-                warn!(task = self.spec.task_name, module = %ready.module.id(), %error, "before-stop failed");
+                warn!(task = self.spec.task_name, module = %module.id(), %error, "before-stop failed");
+                if error.is_trap() {
+                    *place = None;
+                }
                 error.is_trap()
             }
         }
@@ -130,7 +148,13 @@ impl Instances {
     ) -> Returned {
         self.outputs.clear();
         let started = Instant::now();
-        let (mut returned, was_interrupted) = self.process(id, source, batch, range, attempt, started);
+        let mut returned = self.process(id, source, batch, range, attempt, started);
+        if let Some(class) = returned.error.as_ref().map(|error| error.class)
+            && class.ends_instance()
+            && let Some(place) = self.all.get_mut(&id)
+        {
+            place.instance = None;
+        }
         self.systems.write(&self.outputs, &self.spec.outputs);
         // The flush of a commit tells, and it may be long until the next one.
         returned.commit |= self.systems.has_failed();
@@ -147,8 +171,8 @@ impl Instances {
             health.calls += 1;
             health.envelopes += returned.processed as u64;
             health.busy_us += u64::try_from(busy.as_micros()).unwrap_or(u64::MAX);
-            // To be too slow for a rollout is no fault.
-            if let Some(error) = returned.error.as_ref().filter(|_| !was_interrupted) {
+            // What the host failed to do, or ended for a rollout, is no fault of the version.
+            if let Some(error) = returned.error.as_ref().filter(|error| error.class != FailureClass::Host) {
                 health.failed_calls += 1;
                 health.traps += u64::from(error.class == FailureClass::Trap);
             }
@@ -157,8 +181,7 @@ impl Instances {
     }
 
     /// Calls the instance for a range: a batch task once, a task for one envelope after the other until it has had its
-    /// turn, so that a due commit or a stop need not wait for a long range of slow calls. Also returns whether the call
-    /// was ended from outside.
+    /// turn, so that a due commit or a stop need not wait for a long range of slow calls.
     fn process(
         &mut self,
         id: InstanceId,
@@ -167,18 +190,17 @@ impl Instances {
         range: Range<usize>,
         attempt: u32,
         started: Instant,
-    ) -> (Returned, bool) {
+    ) -> Returned {
         let mut returned = Returned::default();
-        let Some(Ready { module, instance, .. }) = self.all.get_mut(&id) else {
+        let Some(Place { module, instance: Some(instance), .. }) = self.all.get_mut(&id) else {
             let message = "the instance was dropped".to_owned();
             returned.error = Some(CallFailure { class: FailureClass::Trap, message });
-            return (returned, false);
+            return returned;
         };
         let mut step = match module.shape() {
             Shape::Task => 1,
             Shape::BatchTask => range.len(),
         };
-        let mut was_interrupted = false;
         loop {
             let start = range.start + returned.processed;
             let end = range.end.min(start + step);
@@ -194,12 +216,11 @@ impl Instances {
                     returned.failed_at = failed.culprit.map(|culprit| returned.processed + culprit);
                     returned.processed += failed.processed;
                     returned.error = Some(failure(&failed.error));
-                    was_interrupted = matches!(failed.error, CallError::Trap { reason: TrapReason::Interrupted, .. });
                 }
             }
             let interrupted = returned.error.is_some() || returned.commit || returned.shutdown.is_some();
             if interrupted || range.start + returned.processed >= range.end || started.elapsed() >= TURN {
-                return (returned, was_interrupted);
+                return returned;
             }
             // The clock costs a tenth of a short call: look at it less and less often.
             step = (step * 2).min(STEP_MAX);
@@ -219,9 +240,10 @@ fn tell_failure(source: Option<&Source>, module: &Module, position: &str, attemp
 
 fn failure(error: &CallError) -> CallFailure {
     let class = match error {
+        host if host.is_hosts() => FailureClass::Host,
         CallError::Task(TaskError::Retry(delay)) => FailureClass::Retry(*delay),
         CallError::Task(TaskError::Reject(_)) => FailureClass::Reject,
-        CallError::Task(TaskError::Fatal(_)) | CallError::Grant(_) => FailureClass::Fatal,
+        CallError::Task(TaskError::Fatal(_)) | CallError::Grant(_) | CallError::TooLarge { .. } => FailureClass::Fatal,
         CallError::Task(TaskError::Other(_)) | CallError::InvalidResult(_) => FailureClass::Other,
         CallError::Trap { .. } | CallError::Ended(_) => FailureClass::Trap,
     };

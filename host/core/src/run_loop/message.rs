@@ -88,7 +88,7 @@ pub enum Event {
     /// The answer to [`Action::Call`].
     Returned(Returned),
     /// The answer to [`Action::Rebuild`].
-    Rebuilt(Result<(), String>),
+    Rebuilt(Result<(), RebuildFailure>),
     /// The answer to [`Action::BeforeStop`], whether it succeeded or not.
     BeforeStopReturned {
         /// The instance died of it: what it did since the last commit is replayed.
@@ -142,6 +142,26 @@ pub enum FailureClass {
     Other,
     /// The instance is dead.
     Trap,
+    /// The host could not do its part (no memory left in its budget, a call ended for a rollout or a stop, something
+    /// granted that is away), and the instance is dead. Says nothing of the envelopes: it is never an attempt at them.
+    Host,
+}
+
+impl FailureClass {
+    /// Whether the instance is dead, and with it all that it did since the last commit.
+    #[must_use]
+    pub fn ends_instance(self) -> bool {
+        matches!(self, Self::Trap | Self::Host)
+    }
+}
+
+/// Why no new instance was built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RebuildFailure {
+    /// The host cannot now; it is tried again.
+    Host(String),
+    /// The task does not start.
+    Task(String),
 }
 
 /// What the shell must do.
@@ -170,6 +190,11 @@ pub enum Action {
     /// Drop the dead instance and build a new one in its place.
     Rebuild {
         instance: InstanceId,
+    },
+    /// The instance waits because the host cannot do its part, for this reason; `None` when that is over.
+    Waits {
+        instance: InstanceId,
+        reason: Option<String>,
     },
     /// Let the instance say goodbye: its last call.
     BeforeStop {
@@ -212,6 +237,6 @@ pub enum Failure {
     Envelopes { source: SourceId, first: Position, last: Position, attempts: u32, cause: CallFailure },
     /// The outputs could not be made durable.
     Flush(String),
-    /// No new instance could be built after a trap.
+    /// The task did not start again after a trap.
     Rebuild(String),
 }

@@ -50,7 +50,7 @@ impl RunLoop {
         alive.filter(|&id| !self.has_sources(id)).collect()
     }
 
-    fn has_sources(&self, id: InstanceId) -> bool {
+    pub(super) fn has_sources(&self, id: InstanceId) -> bool {
         let stays = |source: &super::Source| source.moving_to.is_none() && !source.is_ending();
         self.sources.values().any(|source| source.instance == id && stays(source))
     }
@@ -93,6 +93,7 @@ impl RunLoop {
         let gone = self.instances.retiring().filter(|&(id, alive)| !alive && !self.has_sources(id));
         let gone: Vec<InstanceId> = gone.map(|(id, _)| id).collect();
         for instance in gone {
+            self.waits_no_more(instance);
             self.instances.remove(instance);
             self.actions.push(Action::Drop { instance });
         }

@@ -2,13 +2,33 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use sha2::Digest;
 use tempfile::TempDir;
 
 use super::*;
 
-/// A valid component that is no task; each number another one.
+/// A task; each number another one.
 fn component(number: u32) -> Vec<u8> {
-    let text = format!(r#"(component (core module (func (export "f") (result i32) (i32.const {number}))))"#);
+    let text = format!(
+        r#"(component
+            (core module $code
+                (memory (export "memory") 1)
+                (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const {number}))
+                (func (export "process") (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i64) (result i32) (i32.const 0)))
+            (core instance $code (instantiate $code))
+            (type $envelope (record (field "source" u32) (field "sequence" string) (field "sub-sequence" u32)
+                (field "key" (option string)) (field "message" (list u8)) (field "arrival-ms" u64)))
+            (type $error (variant (case "retry" (option u32)) (case "reject" string) (case "fatal" string)
+                (case "other" string)))
+            (func $process (param "envelope" $envelope) (result (result (error $error)))
+                (canon lift (core func $code "process") (memory (core memory $code "memory"))
+                    (realloc (func $code "realloc"))))
+            (instance $processor
+                (export "envelope" (type $envelope))
+                (export "task-error" (type $error))
+                (export "process" (func $process)))
+            (export "shardmill:task/processor@0.1.0" (instance $processor)))"#
+    );
     wat::parse_str(text).unwrap()
 }
 
@@ -32,13 +52,8 @@ impl Fixture {
         id
     }
 
-    /// What is loaded here is found to be no task, so that the contract's error says "it was loaded".
     fn is_loaded(&self, id: &ModuleId) -> bool {
-        match self.store.get(&self.engine, id) {
-            Ok(None) => false,
-            Err(admission::Error::Contract { .. }) => true,
-            other => panic!("{other:?}"),
-        }
+        self.store.get(&self.engine, id).unwrap().is_some()
     }
 
     fn file(&self, id: &ModuleId) -> PathBuf {
@@ -56,6 +71,9 @@ fn what_was_put_is_loaded_by_an_engine_of_another_process_life() {
     assert!(!it.is_loaded(&ModuleId::of("x", b"another")));
     let later = Fixture { engine: Engine::new().unwrap(), ..it };
     assert!(later.is_loaded(&id));
+    let module = later.store.get(&later.engine, &id).unwrap().unwrap();
+    assert_eq!(module.exports(), ["shardmill:task/processor@0.1.0"]);
+    assert_eq!((module.footprint().core_instances, module.footprint().memories), (1, 1 << 16));
 }
 
 #[test]
@@ -94,9 +112,49 @@ fn a_file_of_another_component_or_engine_is_not_taken() {
     assert!(!it.is_loaded(&one), "with the digest of its own content");
 
     let foreign = prefix(&it.engine, &one);
-    let path = it.store.directory().join(format!("{foreign}{}{SUFFIX}", seal(&foreign, b"\x7fELF")));
+    let seal = it.store.seal(&foreign, &mut &b"\x7fELF"[..]).unwrap();
+    let path = it.store.directory().join(format!("{foreign}{seal}{SUFFIX}"));
     fs::write(&path, b"\x7fELF").unwrap();
     assert!(!it.is_loaded(&one) && !path.exists(), "well sealed, and not of wasmtime");
+}
+
+/// Whoever can write the directory and knows this program, but has not read the key, cannot make a file that runs.
+#[test]
+fn a_file_that_was_sealed_without_the_key_is_refused() {
+    let it = Fixture::new();
+    let (one, two) = (it.put(1), it.put(2));
+    let forged = fs::read(it.file(&two)).unwrap();
+    let name = prefix(&it.engine, &one);
+    let keyless = hex(&Sha256::new().chain_update(&name).chain_update(&forged).finalize());
+    let other_key = ArtifactStore { key: [0; KEY_BYTES], ..it.store.clone() }.seal(&name, &mut &forged[..]).unwrap();
+    for seal in [keyless, other_key] {
+        remove(&it.file(&one));
+        let path = it.store.directory().join(format!("{name}{seal}{SUFFIX}"));
+        fs::write(&path, &forged).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(!it.is_loaded(&one) && !path.exists());
+        it.put(1);
+    }
+    assert!(it.is_loaded(&one));
+}
+
+#[test]
+fn the_key_is_random_private_and_stays() {
+    let (one, two) = (Fixture::new(), Fixture::new());
+    assert_ne!(one.store.key, two.store.key);
+    let path = one.store.directory().join(KEY_FILE);
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    let again = ArtifactStore::open(one.store.directory()).unwrap();
+    assert_eq!(again.key, one.store.key);
+    assert!(!format!("{again:?}").contains("key"), "{again:?}");
+
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let error = ArtifactStore::open(one.store.directory()).unwrap_err().to_string();
+    assert!(error.contains("seal.key") && error.ends_with("mode 640: others may read or write it"), "{error}");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&path, "short").unwrap();
+    let error = ArtifactStore::open(one.store.directory()).unwrap_err().to_string();
+    assert!(error.ends_with("it must have 32 bytes; remove it"), "{error}");
 }
 
 #[test]

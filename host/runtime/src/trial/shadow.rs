@@ -53,6 +53,8 @@ pub struct ShadowReport {
 pub struct Observed {
     /// Why it did not start, with its log.
     pub start_failed: Option<String>,
+    /// The host could not do its part: what was observed says nothing.
+    pub host_failed: Option<String>,
     /// Envelopes that it was given.
     pub envelopes: u64,
     /// Failed envelopes, by class: `retry`, `reject`, `fatal`, `other`, `invalid`, or the reason of a trap.
@@ -111,6 +113,12 @@ fn replay(old: &Module, new: &Module, spec: &TaskSpec, recent: &[Recent]) -> Sha
 }
 
 impl ShadowReport {
+    /// Why the replay says nothing about either version: the host could not do its part.
+    #[must_use]
+    pub fn host_failure(&self) -> Option<&str> {
+        self.old.host_failed.as_deref().or(self.new.host_failed.as_deref())
+    }
+
     /// In what the new version is worse; empty if in nothing.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
@@ -176,6 +184,9 @@ impl Observed {
     }
 
     fn note(&mut self, error: &CallError, envelopes: u64) {
+        if error.is_hosts() {
+            self.host_failed.get_or_insert_with(|| error.to_string());
+        }
         let class = match error {
             CallError::Task(TaskError::Retry(_)) => "retry".to_owned(),
             CallError::Task(TaskError::Reject(_)) => "reject".to_owned(),
@@ -183,6 +194,7 @@ impl Observed {
             CallError::Task(TaskError::Other(_)) => "other".to_owned(),
             CallError::InvalidResult(_) => "invalid".to_owned(),
             CallError::Grant(_) => "grant".to_owned(),
+            CallError::TooLarge { .. } => "memory limit".to_owned(),
             CallError::Trap { reason, .. } | CallError::Ended(reason) => reason.to_string(),
         };
         *self.failed.entry(class).or_default() += envelopes;
@@ -202,7 +214,8 @@ impl LogSink for Silent {
 struct Replay<'a> {
     module: &'a Module,
     spec: TaskSpec,
-    instance: Instance,
+    /// None when it ended and no other one started.
+    instance: Option<Instance>,
     outputs: Outputs,
     /// For an envelope, of each call.
     times: Vec<Duration>,
@@ -214,8 +227,11 @@ fn observe(module: &Module, spec: &TaskSpec, recent: &[Recent]) -> Observed {
     let spec = apart(spec, Arc::new(Silent), spec.grants.read_only());
     let began = Instant::now();
     let instance = match started(module, &spec) {
-        Ok(instance) => instance,
-        Err(reason) => return Observed { start_failed: Some(reason), cut_short: true, ..Observed::default() },
+        Ok(instance) => Some(instance),
+        Err(NotStarted { reason, by_host }) => {
+            let host_failed = by_host.then(|| reason.clone());
+            return Observed { start_failed: Some(reason), host_failed, cut_short: true, ..Observed::default() };
+        }
     };
     let outputs = Outputs::default();
     let mut replay = Replay { module, spec, instance, outputs, times: Vec::new(), seen: Observed::default() };
@@ -228,10 +244,19 @@ fn observe(module: &Module, spec: &TaskSpec, recent: &[Recent]) -> Observed {
     replay.finish()
 }
 
-fn started(module: &Module, spec: &TaskSpec) -> Result<Instance, String> {
+/// A version did not start.
+struct NotStarted {
+    reason: String,
+    /// The host could not do its part.
+    by_host: bool,
+}
+
+fn started(module: &Module, spec: &TaskSpec) -> Result<Instance, NotStarted> {
     // A second look with a log is worth its while only where the first one failed.
-    let fail = |error: CallError| {
-        super::start(module, spec).map_or_else(|it| it.error.to_string() + &logged(&it.log), |_| error.to_string())
+    let fail = |error: CallError| NotStarted {
+        by_host: error.is_hosts(),
+        reason: super::start(module, spec)
+            .map_or_else(|it| it.error.to_string() + &logged(&it.log), |_| error.to_string()),
     };
     let mut instance = Instance::new(module, spec).map_err(fail)?;
     instance.init().map_err(fail)?;
@@ -259,7 +284,8 @@ impl Replay<'_> {
     fn call(&mut self, recent: &Recent, range: Range<usize>, digest: &mut Sha256) -> usize {
         self.outputs.clear();
         let began = Instant::now();
-        let called = self.instance.process(recent.source, &recent.batch, range.clone(), 1, &mut self.outputs);
+        let Some(instance) = &mut self.instance else { return recent.range.end };
+        let called = instance.process(recent.source, &recent.batch, range.clone(), 1, &mut self.outputs);
         let took = began.elapsed();
         let (next, done) = match called {
             Ok(done) => (range.start + done.processed, done.processed),
@@ -294,12 +320,17 @@ impl Replay<'_> {
 
     /// Whether there is an instance to go on with: a new one after a trap.
     fn is_alive(&mut self) -> bool {
-        if !self.instance.has_ended() {
+        if self.instance.as_ref().is_some_and(|instance| !instance.has_ended()) {
             return true;
         }
+        // First of all it gives back what it had.
+        self.instance = None;
         match started(self.module, &self.spec) {
-            Ok(instance) => self.instance = instance,
-            Err(reason) => self.seen.start_failed = Some(reason),
+            Ok(instance) => self.instance = Some(instance),
+            Err(NotStarted { reason, by_host }) => {
+                self.seen.host_failed = self.seen.host_failed.take().or_else(|| by_host.then(|| reason.clone()));
+                self.seen.start_failed = Some(reason);
+            }
         }
         self.seen.start_failed.is_none()
     }

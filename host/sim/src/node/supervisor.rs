@@ -211,6 +211,7 @@ impl Node {
             Asked::GaveUp { instance, .. } => self.tell_task(out, Event::GiveUp { instance }),
             Asked::Call { .. }
             | Asked::Rebuild { .. }
+            | Asked::Waits { .. }
             | Asked::BeforeStop { .. }
             | Asked::Drop { .. }
             | Asked::Routed

@@ -7,9 +7,7 @@ use std::ops::Range;
 
 use shardmill_core::envelope::Batch;
 use shardmill_core::leases::Millis;
-use shardmill_core::run_loop::{
-    self, Action, CallFailure, Event, FailureClass, InstanceId, Returned, RunLoop, SourceId,
-};
+use shardmill_core::run_loop::{self, Action, CallFailure, Event, InstanceId, Returned, RunLoop, SourceId};
 
 use super::Node;
 use crate::audit::RecordId;
@@ -206,7 +204,7 @@ impl Node {
         };
         let done = &records[..returned.processed];
         out.audit.processed(out.now, self.id, source, done);
-        if matches!(&returned.error, Some(error) if error.class == FailureClass::Trap) {
+        if matches!(&returned.error, Some(error) if error.class.ends_instance()) {
             out.audit.trapped(self.id);
         }
         self.task.outputs.extend(done);

@@ -16,11 +16,25 @@ use super::super::jobs::reports;
 use super::super::loader::{Put, put_all};
 use super::super::usage::{THREAD_NAME_MAX, thread_seconds};
 use super::super::{BadInput, local_client, print, print_json, runtime, say, scratch_directory};
-use super::{Backend, CREATE_TIMEOUT, Endpoints, STREAM, load, this_program};
+use super::{Backend, CREATE_TIMEOUT, Endpoints, STREAM, hostile_modules, load, this_program};
 use crate::cli::Neighbours;
 
-/// How a job misbehaves: what it is called, and the record that makes the sample task `hostile` do it.
-const WAYS: [(&str, &str); 7] = [
+/// How a job misbehaves: what it is called, and how it is done.
+#[derive(Clone, Copy)]
+struct Way {
+    name: &'static str,
+    means: Means,
+}
+
+#[derive(Clone, Copy)]
+enum Means {
+    /// The record that makes the sample task `hostile` do it.
+    Order(&'static str),
+    /// A module that harms by being looked at; as soon as it is rejected there is another one.
+    Module(fn(u32) -> Vec<u8>),
+}
+
+const ORDERS: [(&str, &str); 7] = [
     ("endless loop", "spin"),
     ("memory bomb", "memory-bomb"),
     ("output flood", "count-flood"),
@@ -46,8 +60,10 @@ pub(crate) fn neighbours(args: &Neighbours) -> Result<()> {
         }
     }
     let is_wanted = |name: &str| args.only.as_ref().is_none_or(|only| name.contains(only));
-    let ways: Vec<_> = WAYS.into_iter().filter(|(name, _)| is_wanted(name)).collect();
-    let streams = ways.iter().map(|(_, order)| format!("{}:1", hostile_stream(order)));
+    let orders = ORDERS.map(|(name, order)| Way { name, means: Means::Order(order) });
+    let modules = hostile_modules::WAYS.map(|(name, module)| Way { name, means: Means::Module(module) });
+    let ways: Vec<Way> = orders.into_iter().chain(modules).filter(|way| is_wanted(way.name)).collect();
+    let streams = ways.iter().filter_map(Way::order).map(|order| format!("{}:1", hostile_stream(order)));
     let backend = Backend::start(&streams.chain([format!("{STREAM}:{SHARDS}")]).collect::<Vec<_>>())?;
     runtime()?.block_on(async {
         load(args.records, RECORD_BYTES, &backend.endpoints.kinesis).await?;
@@ -55,10 +71,10 @@ pub(crate) fn neighbours(args: &Neighbours) -> Result<()> {
     })?;
     let mut bench = Bench { args, endpoints: &backend.endpoints, directory: scratch_directory("bench")?, hosts: 0 };
     let mut compared: Vec<Compared> = Vec::new();
-    for (name, order) in ways {
-        let mut pairs = Vec::new();
+    for way in ways {
+        let (name, mut pairs) = (way.name, Vec::new());
         for round in 1..=args.rounds {
-            let pair = Pair { alone: bench.measure(None)?, beside: bench.measure(Some(order))? };
+            let pair = Pair { alone: bench.measure(None)?, beside: bench.measure(Some(way))? };
             say(&format!("{name}, round {round}: {:.2} of the records/s", pair.ratio().records_per_second));
             pairs.push(pair);
         }
@@ -73,9 +89,18 @@ fn hostile_stream(order: &str) -> String {
     format!("hostile-{order}")
 }
 
-async fn load_hostile(ways: &[(&str, &str)], endpoint: &str) -> Result<()> {
+impl Way {
+    fn order(&self) -> Option<&'static str> {
+        match self.means {
+            Means::Order(order) => Some(order),
+            Means::Module(_) => None,
+        }
+    }
+}
+
+async fn load_hostile(ways: &[Way], endpoint: &str) -> Result<()> {
     let kinesis = Kinesis::new(&local_client(endpoint.to_owned())).await?;
-    for (_, order) in ways {
+    for order in ways.iter().filter_map(Way::order) {
         let stream = hostile_stream(order);
         kinesis.wait_active(&stream, CREATE_TIMEOUT).await?;
         let records = (0..HOSTILE_RECORDS).map(|key| Put { key: key.to_string(), data: order.as_bytes().to_vec() });
@@ -92,6 +117,8 @@ struct Figures {
     task_us: f64,
     /// CPU time of all threads of the host but the other task's: readers, leases, and whatever the other gives them to do.
     host_us: f64,
+    /// Time for a record, between two looks at the job: what all but one look in a hundred stay below.
+    p99_us: f64,
 }
 
 struct Pair {
@@ -105,6 +132,7 @@ impl Pair {
             records_per_second: self.beside.records_per_second / self.alone.records_per_second,
             task_us: self.beside.task_us / self.alone.task_us,
             host_us: self.beside.host_us / self.alone.host_us,
+            p99_us: self.beside.p99_us / self.alone.p99_us,
         }
     }
 }
@@ -118,18 +146,19 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Drains the stream with the well-behaved job, beside one that does as ordered.
-    fn measure(&mut self, order: Option<&str>) -> Result<Figures> {
+    /// Drains the stream with the well-behaved job, beside one that misbehaves.
+    fn measure(&mut self, way: Option<Way>) -> Result<Figures> {
         self.hosts += 1;
         let host = Host::start(&self.directory.join(self.hosts.to_string()), &self.directory.join("modules"))?;
-        if let Some(order) = order {
-            self.add(&host, HOSTILE, &hostile_stream(order), &self.args.hostile)?;
+        // Before the hostile modules: it is about a job that runs.
+        if let Some(order) = way.and_then(|way| way.order()) {
+            self.add(&host, HOSTILE, &hostile_stream(order), &read(&self.args.hostile)?)?;
             host.wait(HOSTILE, |job| job.shards.iter().any(|shard| shard.waiting > 0) || job.processed > 0)?;
         }
-        self.add(&host, GOOD, STREAM, &self.args.task)?;
+        self.add(&host, GOOD, STREAM, &read(&self.args.task)?)?;
         let first = host.wait(GOOD, |job| job.processed > 0)?;
         let (began, cpu) = (Instant::now(), host.cpu()?);
-        let last = host.wait(GOOD, |job| job.processed >= self.args.records)?;
+        let (last, p99_us) = self.drain(&host, way)?;
         let (seconds, used) = (began.elapsed().as_secs_f64(), host.cpu()?);
         let records = last.processed.saturating_sub(first.processed).max(1) as f64;
         let per_record = |before: f64, after: f64| (after - before) * 1e6 / records;
@@ -137,22 +166,52 @@ impl Bench<'_> {
             records_per_second: records / seconds,
             task_us: per_record(cpu.task, used.task),
             host_us: per_record(cpu.host, used.host),
+            p99_us,
         })
     }
 
+    /// Waits until the well-behaved job is through, while hostile modules come one after the other; also returns the
+    /// slowest but one in a hundred of the times for a record between two looks.
+    fn drain(&self, host: &Host, way: Option<Way>) -> Result<(JobReport, f64)> {
+        let (mut times, mut sent) = (Vec::new(), 0);
+        let mut before: Option<(Instant, u64)> = None;
+        loop {
+            if let Some(Means::Module(module)) = way.map(|way| way.means)
+                && host.look(HOSTILE).is_none_or(|job| sent == 0 || job.checking.is_none())
+            {
+                sent += 1;
+                self.add(host, HOSTILE, STREAM, &module(sent))?;
+            }
+            let seen = before.map_or(0, |(_, processed)| processed);
+            let job = host.wait(GOOD, |job| job.processed > seen)?;
+            let now = Instant::now();
+            if let Some((then, processed)) = before {
+                times.push((now - then).as_secs_f64() * 1e6 / (job.processed - processed) as f64);
+            }
+            if job.processed >= self.args.records {
+                times.sort_by(f64::total_cmp);
+                return Ok((job, times.get(times.len() * 99 / 100).copied().unwrap_or_default()));
+            }
+            before = Some((now, job.processed));
+        }
+    }
+
     /// Puts a job into the host's task directory.
-    fn add(&self, host: &Host, job: &str, stream: &str, module: &Path) -> Result<()> {
+    fn add(&self, host: &Host, job: &str, stream: &str, wasm: &[u8]) -> Result<()> {
         let properties = job_configuration(self.endpoints, self.hosts, job, stream, &host.directory);
         let put = |file: String, bytes: &[u8]| {
             let part = host.tasks.join(format!(".{file}"));
             fs::write(&part, bytes)?;
             fs::rename(part, host.tasks.join(file))
         };
-        let wasm = fs::read(module)?;
         put(format!("{job}.properties"), properties.as_bytes())
-            .and_then(|()| put(format!("{job}.wasm"), &wasm))
+            .and_then(|()| put(format!("{job}.wasm"), wasm))
             .with_context(|| format!("failed to put {job} into {}", host.tasks.display()))
     }
+}
+
+fn read(module: &Path) -> Result<Vec<u8>> {
+    fs::read(module).with_context(|| format!("failed to read {}", module.display()))
 }
 
 /// Not paced, as in `bench drain`. Each time a lease table of its own, so that the stream is read from its beginning.
@@ -217,10 +276,7 @@ impl Host {
     fn wait(&self, name: &str, is: impl Fn(&JobReport) -> bool) -> Result<JobReport> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            // Nobody answers before the host is up.
-            let hosts = reports(&self.tasks).unwrap_or_default();
-            let mut jobs = hosts.into_iter().flat_map(|host| host.jobs);
-            if let Some(job) = jobs.find(|job| job.name == name && is(job)) {
+            if let Some(job) = self.look(name).filter(&is) {
                 return Ok(job);
             }
             std::thread::sleep(POLL);
@@ -228,6 +284,12 @@ impl Host {
         let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
         let end: Vec<&str> = log.lines().rev().take(20).collect();
         bail!("the job {name} did not get on within {} s:\n{}", PATIENCE.as_secs(), end.join("\n"))
+    }
+
+    /// What the host says of a job now. Nobody answers before it is up.
+    fn look(&self, name: &str) -> Option<JobReport> {
+        let hosts = reports(&self.tasks).unwrap_or_default();
+        hosts.into_iter().flat_map(|host| host.jobs).find(|job| job.name == name)
     }
 
     fn cpu(&self) -> Result<Cpu> {
@@ -274,13 +336,14 @@ fn median(all: &[Figures]) -> Figures {
         records_per_second: of(|it| it.records_per_second),
         task_us: of(|it| it.task_us),
         host_us: of(|it| it.host_us),
+        p99_us: of(|it| it.p99_us),
     }
 }
 
 fn show(args: &Neighbours, compared: &[Compared]) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if args.json {
-        let figures = |it: &Figures| json!({ "records_per_second": it.records_per_second, "task_cpu_us": it.task_us, "host_cpu_us": it.host_us });
+        let figures = |it: &Figures| json!({ "records_per_second": it.records_per_second, "task_cpu_us": it.task_us, "host_cpu_us": it.host_us, "p99_us": it.p99_us });
         let ways: Vec<_> = compared
             .iter()
             .map(|it| {
@@ -293,12 +356,12 @@ fn show(args: &Neighbours, compared: &[Compared]) {
     }
     let mut text = format!(
         "{cores} cores, {} records, median of {} rounds\n\
-         BESIDE           RECORDS/S   WAS ALONE   RATIO   TASK CPU µs/RECORD   RATIO   HOST CPU µs/RECORD   RATIO\n",
+         BESIDE           RECORDS/S   WAS ALONE   RATIO   TASK CPU µs/RECORD   RATIO   HOST CPU µs/RECORD   RATIO   P99 µs/RECORD   RATIO\n",
         args.records, args.rounds
     );
     for Compared { way, alone, beside, ratio } in compared {
         text += &format!(
-            "{way:<15} {:>10.0}  {:>10.0}   {:>5.2} {:>20.3}   {:>5.2} {:>20.3}   {:>5.2}\n",
+            "{way:<15} {:>10.0}  {:>10.0}   {:>5.2} {:>20.3}   {:>5.2} {:>20.3}   {:>5.2} {:>15.3}   {:>5.2}\n",
             beside.records_per_second,
             alone.records_per_second,
             ratio.records_per_second,
@@ -306,6 +369,8 @@ fn show(args: &Neighbours, compared: &[Compared]) {
             ratio.task_us,
             beside.host_us,
             ratio.host_us,
+            beside.p99_us,
+            ratio.p99_us,
         );
     }
     print(text.trim_end());

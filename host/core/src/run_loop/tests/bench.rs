@@ -6,7 +6,8 @@ use crate::envelope::{Batch, BatchBuilder, Envelope};
 use crate::leases::Millis;
 use crate::position::Checkpoint;
 use crate::run_loop::{
-    Action, CallFailure, Event, Failure, FailureClass, Generation, InstanceId, Returned, RunLoop, Settings, SourceId,
+    Action, CallFailure, Event, Failure, FailureClass, Generation, InstanceId, RebuildFailure, Returned, RunLoop,
+    Settings, SourceId,
 };
 use crate::shard::{ChildShard, HashRange};
 
@@ -71,6 +72,8 @@ pub(super) fn show(action: &Action) -> String {
             format!("call {source} {}{again}{}", sequences(batch, range.clone()), on_instance(*instance))
         }
         Action::Rebuild { instance } => format!("rebuild{}", on_instance(*instance)),
+        Action::Waits { instance, reason: Some(reason) } => format!("waits{}: {reason}", on_instance(*instance)),
+        Action::Waits { instance, reason: None } => format!("waits no more{}", on_instance(*instance)),
         Action::BeforeStop { instance } => format!("before-stop{}", on_instance(*instance)),
         Action::Drop { instance } => format!("drop {instance}"),
         Action::Routed => "routed".to_owned(),
@@ -177,6 +180,11 @@ impl Bench {
     pub(super) fn tick(&mut self, now: Millis) -> Vec<String> {
         self.now = now;
         self.on(Event::Tick)
+    }
+
+    /// The new instance could not be built, because of the task or of the host.
+    pub(super) fn not_rebuilt(&mut self, by: fn(String) -> RebuildFailure) -> Vec<String> {
+        self.on(Event::Rebuilt(Err(by("no memory".to_owned()))))
     }
 
     pub(super) fn rebuilt(&mut self) -> Vec<String> {

@@ -3,8 +3,8 @@
 use super::SETTINGS;
 use super::bench::Bench;
 use crate::position::Checkpoint;
-use crate::run_loop::FailureClass::{Fatal, Other, Reject, Retry, Trap};
-use crate::run_loop::{Event, FailureClass};
+use crate::run_loop::FailureClass::{Fatal, Host, Other, Reject, Retry, Trap};
+use crate::run_loop::{Event, FailureClass, RebuildFailure};
 
 #[test]
 fn a_failed_call_is_repeated_with_a_doubling_wait_and_then_ends_the_job() {
@@ -223,5 +223,90 @@ fn a_source_assigned_during_a_rebuild_is_read() {
 fn an_instance_that_cannot_be_built_again_ends_the_job() {
     let (mut bench, _) = Bench::delivered(SETTINGS, &[5]);
     bench.fail(0, None, Trap);
-    assert_eq!(bench.on(Event::Rebuilt(Err("no memory".to_owned()))), [r#"failed: Rebuild("no memory")"#]);
+    assert_eq!(bench.not_rebuilt(RebuildFailure::Task), [r#"failed: Rebuild("no memory")"#]);
+}
+
+/// Far more often than an envelope may be tried: the host's failures count for nothing, and the wait grows to its bound.
+#[test]
+fn what_the_host_fails_to_do_is_no_attempt_and_waits_longer_and_longer() {
+    let (mut bench, _) = Bench::delivered(SETTINGS, &[5]);
+    let mut due = 0;
+    for wait in [100, 200, 400, 800, 1_000, 1_000] {
+        assert_eq!(bench.fail(2, None, Host), ["waits: Host"]);
+        due += wait;
+        assert_eq!(bench.run_loop.wake_at(), due);
+        assert_eq!(bench.tick(due - 1), [""; 0]);
+        assert_eq!(bench.tick(due), ["rebuild"]);
+        assert_eq!(bench.rebuilt(), ["read 0 from TRIM_HORIZON"]);
+        assert_eq!(bench.deliver(0, 1..=5), ["call 0 1-5"], "the first attempt still");
+    }
+    assert_eq!(bench.ok(), ["waits no more", "through 0 5", "flush"], "and what got on is committed");
+    bench.flushed();
+    bench.deliver(0, 6..=7);
+    assert_eq!(bench.fail(0, None, Host), ["waits: Host"]);
+    assert_eq!(bench.run_loop.wake_at(), due + 100, "a success forgets the failures before");
+}
+
+/// Neither as one of the task's failures, nor in place of them.
+#[test]
+fn the_hosts_failures_do_not_add_to_the_tasks() {
+    let (mut bench, _) = Bench::delivered(SETTINGS, &[5]);
+    bench.fail(0, None, Trap);
+    bench.rebuilt();
+    bench.deliver(0, 1..=5);
+    assert_eq!(bench.tick(1_000), ["call 0 1-5 attempt 2"]);
+    for now in [2_000, 4_000, 6_000] {
+        assert_eq!(bench.fail(0, Some(0), Host), ["waits: Host"]);
+        assert_eq!(bench.tick(now), ["rebuild"]);
+        bench.rebuilt();
+        assert_eq!(bench.deliver(0, 1..=5), ["call 0 1-5 attempt 2"], "as if the host had not failed");
+    }
+    bench.fail(0, None, Trap);
+    bench.rebuilt();
+    bench.deliver(0, 1..=5);
+    assert_eq!(bench.tick(9_000), ["call 0 1-5 attempt 3"]);
+    assert_eq!(bench.fail(0, None, Trap), ["failed at 0 1-5 after 3: Trap"], "a task that traps is stopped as ever");
+}
+
+#[test]
+fn a_rebuild_that_fails_because_of_the_host_is_tried_again_for_ever() {
+    let (mut bench, _) = Bench::delivered(SETTINGS, &[5]);
+    assert_eq!(bench.fail(0, None, Trap), ["rebuild"]);
+    for attempt in 1..=20 {
+        assert_eq!(bench.not_rebuilt(RebuildFailure::Host), ["waits: no memory"], "{attempt}");
+        assert!(bench.run_loop.wake_at() > bench.now);
+        assert_eq!(bench.tick(bench.run_loop.wake_at()), ["rebuild"], "{attempt}");
+    }
+    assert_eq!(bench.rebuilt(), ["read 0 from TRIM_HORIZON"]);
+    assert_eq!(bench.deliver(0, 1..=5), ["call 0 1-5 attempt 2"], "the trap counts, the rest does not");
+    assert_eq!(bench.ok()[..2], ["waits no more", "through 0 5"]);
+}
+
+/// What the envelopes of other shards did is not held back by an instance that waits: they have the same one.
+#[test]
+fn a_job_that_waits_for_the_host_commits_and_stops_when_it_is_asked_to() {
+    let (mut bench, _) = Bench::delivered(SETTINGS, &[15]);
+    bench.ok_commit();
+    bench.flushed();
+    assert_eq!(bench.fail(0, None, Host), ["waits: Host"]);
+    assert_eq!(bench.on(Event::Stop), [""; 0], "the checkpoint is on its way");
+    assert_eq!(bench.checkpointed(0), ["finished"]);
+}
+
+/// An interrupt for a stop, or a trap of the host's making in the very last call.
+#[test]
+fn the_hosts_failure_during_a_stop_is_no_failure_of_the_job() {
+    let settings =
+        crate::run_loop::Settings { retry: crate::run_loop::Retry { max_attempts: 1, ..SETTINGS.retry }, ..SETTINGS };
+    let (mut bench, _) = Bench::delivered(settings, &[5]);
+    bench.on(Event::Stop);
+    assert_eq!(bench.fail(0, None, Host), ["waits: Host", "finished"]);
+}
+
+#[test]
+fn nobody_waits_for_the_host_any_more_when_its_shards_are_gone() {
+    let (mut bench, _) = Bench::delivered(SETTINGS, &[5]);
+    assert_eq!(bench.fail(0, None, Host), ["waits: Host"]);
+    assert_eq!(bench.on(Event::Revoked { source: 0, epoch: 1 }), ["waits no more"]);
+    assert_eq!(bench.tick(1_000), [""; 0], "nothing is built for nobody");
 }

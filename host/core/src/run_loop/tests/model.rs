@@ -11,7 +11,8 @@ use super::bench::{failure, sequence, show};
 use crate::dice::{Dice, histories};
 use crate::leases::{Epoch, Millis};
 use crate::run_loop::{
-    Action, Event, Failure, FailureClass, Generation, InstanceId, Retry, Returned, RunLoop, Settings, SourceId,
+    Action, Event, Failure, FailureClass, Generation, InstanceId, RebuildFailure, Retry, Returned, RunLoop, Settings,
+    SourceId,
 };
 use instances::Instances;
 use shard::{Poison, Shard};
@@ -258,7 +259,12 @@ impl History {
             Busy::Call { instance, source, generation, first, len } => {
                 self.call(instance, source, generation, first, len)
             }
-            Busy::Rebuild(_) if self.dice.below(50) == 0 => Event::Rebuilt(Err("no memory".to_owned())),
+            Busy::Rebuild(_) if self.dice.chance(2) => {
+                Event::Rebuilt(Err(RebuildFailure::Task("init failed".to_owned())))
+            }
+            Busy::Rebuild(_) if self.dice.chance(20) => {
+                Event::Rebuilt(Err(RebuildFailure::Host("no memory".to_owned())))
+            }
             Busy::Rebuild(instance) => {
                 self.instances.rebuilt(instance);
                 Event::Rebuilt(Ok(()))
@@ -300,7 +306,8 @@ impl History {
     ) -> Event {
         let shard = &mut self.shards[source as usize];
         let poisoned = shard.poison_in(instance, first, len);
-        let by_chance = self.dice.chance(3).then_some((self.dice.index(len), FailureClass::Retry(None)));
+        let class = if self.dice.chance(50) { FailureClass::Host } else { FailureClass::Retry(None) };
+        let by_chance = self.dice.chance(6).then_some((self.dice.index(len), class));
         let returned = match poisoned.or(by_chance) {
             Some((index, class)) => failed(&mut self.dice, index, class),
             None => Returned { processed: len, commit: self.dice.chance(8), ..Returned::default() },
@@ -308,7 +315,7 @@ impl History {
         if shard.held && shard.generation == generation {
             shard.processed += returned.processed as u64;
         }
-        if matches!(&returned.error, Some(error) if error.class == FailureClass::Trap) {
+        if matches!(&returned.error, Some(error) if error.class.ends_instance()) {
             self.died(instance);
         }
         Event::Returned(returned)
@@ -352,6 +359,8 @@ impl History {
                 self.instances.check_rebuild(instance);
                 self.wait_for(Busy::Rebuild(instance));
             }
+            // Checked in single cases.
+            Action::Waits { .. } => {}
             Action::BeforeStop { instance } => {
                 self.check_goodbye(instance);
                 self.wait_for(Busy::BeforeStop(instance));
@@ -419,6 +428,7 @@ impl History {
         let Failure::Envelopes { source, first, last, attempts, cause } = failure else {
             return;
         };
+        assert!(cause.class != FailureClass::Host, "the host's failure ended the job");
         let is_final = matches!(cause.class, FailureClass::Reject | FailureClass::Fatal);
         assert!(is_final || *attempts == self.settings.retry.max_attempts, "gave up after {attempts}");
         let number = |position: &crate::position::Position| position.sequence.as_str().parse::<u64>().unwrap();

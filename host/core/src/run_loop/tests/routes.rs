@@ -4,8 +4,8 @@ use super::SETTINGS;
 use super::bench::Bench;
 use crate::leases::Millis;
 use crate::position::Checkpoint;
-use crate::run_loop::FailureClass::{Other, Reject, Trap};
-use crate::run_loop::{Event, InstanceId, SourceId};
+use crate::run_loop::FailureClass::{Host, Other, Reject, Trap};
+use crate::run_loop::{Event, InstanceId, RebuildFailure, SourceId};
 
 const NONE: [&str; 0] = [];
 
@@ -79,6 +79,25 @@ fn a_call_that_traps_while_its_source_is_to_move_is_replayed_by_the_successor() 
     assert_eq!(bench.fail(3, None, Trap), ["read 0 from TRIM_HORIZON", "drop 0", "routed"], "nothing is built for it");
 }
 
+/// A call that is ended for a rollout: neither an attempt, nor a trouble that anybody hears of.
+#[test]
+fn a_call_that_is_ended_for_its_successor_is_replayed_as_a_first_attempt() {
+    let mut bench = with_successor(&[5, 5]);
+    bench.route(&[(0, 1), (1, 1)], &[0]);
+    let reads = ["read 0 from TRIM_HORIZON", "read 1 from TRIM_HORIZON", "drop 0", "routed"];
+    assert_eq!(bench.fail(3, None, Host), reads);
+    assert_eq!(bench.deliver(0, 1..=5), ["call 0 1-5 on 1"]);
+}
+
+#[test]
+fn an_instance_that_waits_for_the_host_is_left_for_another_one() {
+    let mut bench = with_successor(&[5]);
+    assert_eq!(bench.fail(0, None, Host), ["waits: Host"]);
+    let moved = ["read 0 from TRIM_HORIZON", "waits no more", "drop 0", "routed"];
+    assert_eq!(bench.route(&[(0, 1)], &[0]), moved);
+    assert_eq!(bench.deliver(0, 1..=5), ["call 0 1-5 on 1"], "and nothing waits for the old one's time");
+}
+
 /// Only the sources of the instance that died are read again.
 #[test]
 fn a_trap_concerns_the_sources_of_its_instance() {
@@ -119,7 +138,7 @@ fn an_instance_that_cannot_be_built_again_gives_up() {
     let mut bench = with_successor(&[5]);
     bench.fail(0, None, Trap);
     let gave_up = r#"gave up: failed: Rebuild("no memory")"#;
-    assert_eq!(bench.on(Event::Rebuilt(Err("no memory".to_owned()))), [gave_up]);
+    assert_eq!(bench.not_rebuilt(RebuildFailure::Task), [gave_up]);
     assert_eq!(bench.route(&[(0, 1)], &[0]), ["read 0 from TRIM_HORIZON", "drop 0", "routed"]);
 }
 

@@ -356,6 +356,7 @@ impl Process {
                 self.ended = Some(if result.is_ok() { Ended::Well } else { Ended::Failed });
             }
             Action::Processed { .. }
+            | Action::Waits { .. }
             | Action::EndShard { .. }
             | Action::Drop { .. }
             | Action::Routed

@@ -1,0 +1,162 @@
+//! What a process that compiles takes from itself before it reads a byte of a module: everything but computing, its open
+//! standard streams and memory. A module that takes over the compiler finds no file, no network, no other process, and
+//! no secret. It must not know what is compiled.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use landlock::{ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+
+/// Compiling is not urgent: the running version serves meanwhile.
+const NICENESS: i32 = 10;
+/// The newest rights that are taken away where the kernel knows them.
+const LANDLOCK: ABI = ABI::V6;
+
+/// What the system enforces.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) memory_bytes: u64,
+    pub(super) cpu_seconds: u64,
+    /// What it may write.
+    pub(super) output_bytes: u64,
+}
+
+/// Ends this process when the one that started it does, also if that is killed.
+///
+/// # Errors
+/// When it has ended already.
+pub(super) fn die_with(parent: u32) -> Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context("cannot ask to end with the host")?;
+    // It may have ended before that was asked for.
+    let now = rustix::process::getppid().map_or(0, Pid::as_raw_pid);
+    if u32::try_from(now) != Ok(parent) {
+        bail!("the host has ended");
+    }
+    Ok(())
+}
+
+/// Closes what was inherited beside the standard streams. To be called before anything is opened.
+pub(super) fn close_inherited() -> Result<()> {
+    let open = std::fs::read_dir("/proc/self/fd").context("cannot list the open files")?;
+    let open: Vec<i32> = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    // The one that listed them is closed again.
+    let is_open = |number: &i32| std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok();
+    open.into_iter().filter(|number| *number > 2).filter(is_open).for_each(close);
+    Ok(())
+}
+
+#[expect(unsafe_code, reason = "nobody in this process owns what it inherited")]
+fn close(number: i32) {
+    // SAFETY: the number is of an open file, and this runs first of all in the process, so that no object owns a file
+    // beyond the standard streams.
+    unsafe { rustix::io::close(number) };
+}
+
+/// Sets the limits of time and memory.
+pub(super) fn limit(limits: Limits) -> rustix::io::Result<()> {
+    use rustix::process::{nice, setrlimit};
+    let at_most = |n: u64| Rlimit { current: Some(n), maximum: Some(n) };
+    // Of the data, not of the address space: a thread's allocator reserves much of that and uses little.
+    setrlimit(Resource::Data, at_most(limits.memory_bytes))?;
+    // One more until the hard limit, so that the signal says what happened.
+    setrlimit(Resource::Cpu, Rlimit { current: Some(limits.cpu_seconds), maximum: Some(limits.cpu_seconds + 1) })?;
+    setrlimit(Resource::Fsize, at_most(limits.output_bytes))?;
+    setrlimit(Resource::Core, at_most(0))?;
+    nice(NICENESS).map(drop)
+}
+
+/// Takes away what this kernel can take away, for good. Returns what it cannot.
+pub(super) fn confine() -> Vec<String> {
+    let mut missing = Vec::new();
+    match landlock() {
+        Ok(RulesetStatus::NotEnforced) => missing.push("this kernel has no Landlock".to_owned()),
+        Ok(_) => {}
+        Err(error) => missing.push(format!("Landlock: {error:#}")),
+    }
+    if let Err(error) = seccomp() {
+        missing.push(format!("seccomp: {error:#}"));
+    }
+    missing
+}
+
+/// No file can be opened, made or changed, no port used, no other process reached. Also sets no_new_privs.
+fn landlock() -> Result<RulesetStatus> {
+    let ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(LANDLOCK))?
+        .handle_access(AccessNet::from_all(LANDLOCK))?
+        .scope(Scope::from_all(LANDLOCK))?;
+    Ok(ruleset.create()?.restrict_self()?.ruleset)
+}
+
+/// Only the calls that compiling needs; any other fails as not permitted. Also sets no_new_privs.
+fn seccomp() -> Result<()> {
+    let first_is = |process: u32| -> Result<SeccompRule> {
+        let equals = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, process.into())?;
+        Ok(SeccompRule::new(vec![equals])?)
+    };
+    let own = std::process::id();
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
+    // An abort is a signal to oneself.
+    for call in [libc::SYS_tgkill, libc::SYS_kill] {
+        rules.insert(call, vec![first_is(own)?]);
+    }
+    // A thread asks how large its stack may be.
+    rules.insert(libc::SYS_prlimit64, vec![first_is(0)?, first_is(own)?]);
+    let refuse = SeccompAction::Errno(u32::try_from(libc::EPERM)?);
+    let target = std::env::consts::ARCH.try_into().context("no filter for this processor")?;
+    let filter: BpfProgram = SeccompFilter::new(rules, refuse, SeccompAction::Allow, target)?.try_into()?;
+    seccompiler::apply_filter(&filter)?;
+    Ok(())
+}
+
+/// Reading and writing what is open, memory, threads, clocks, and the end.
+const ALLOWED: &[i64] = &[
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_lseek,
+    libc::SYS_close,
+    libc::SYS_fstat,
+    libc::SYS_fcntl,
+    libc::SYS_ppoll,
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_mprotect,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    libc::SYS_membarrier,
+    libc::SYS_futex,
+    libc::SYS_clone,
+    libc::SYS_clone3,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_prctl,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_nanosleep,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_clock_gettime,
+    libc::SYS_gettimeofday,
+    libc::SYS_getrandom,
+    libc::SYS_getrusage,
+    libc::SYS_sigaltstack,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_restart_syscall,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_time,
+];
