@@ -134,6 +134,9 @@ impl LeaseWorker {
         if let Telling::Action(Action::Revoke { key, why, .. }) = &telling {
             log_loss(&self.stream, key, why);
         }
+        if let Telling::Action(Action::Notice(notice)) = &telling {
+            warn!(stream = self.stream, table = self.settings.table, shard = notice.key(), "{notice}");
+        }
         if told.send((self.input, telling)).is_err() {
             debug!(stream = self.stream, "the job ended before its lease worker");
         }

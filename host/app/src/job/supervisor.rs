@@ -224,7 +224,8 @@ impl Supervisor {
                 self.finish(Some(failure));
             }
             Told::Stopped => self.inputs[input].stopped = true,
-            Told::Scan | Told::ScanConsistently | Told::List(_) | Told::Write(_) => {}
+            // A notice is in the log already.
+            Told::Notice(_) | Told::Scan | Told::ScanConsistently | Told::List(_) | Told::Write(_) => {}
         }
     }
 
