@@ -104,7 +104,7 @@ fn a_start_that_waits_for_a_service_says_so_at_once() {
     local.environment(&mut run).env("AWS_ENDPOINT_URL_KINESIS", "http://127.0.0.1:1");
     let mut process = Process::start(&mut run, &dir.path().join("log"));
     let deadline = Instant::now() + LIMIT;
-    while !process.log().contains("the list of the shards cannot be read; trying on") {
+    while !process.log().contains("cannot be listed; trying again") {
         assert!(Instant::now() < deadline && !process.has_ended(), "it says nothing of it:\n{}", process.log());
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -16,10 +16,11 @@ use shardmill_core::module::hex;
 use shardmill_runtime::sha256;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
 use crate::host::{HostReport, Request};
+use crate::tasks::{Panicked, Tasks};
 
 /// Digits of the task directory's hash in a socket's name: a path to a socket may have 108 bytes.
 const HASH_BYTES: usize = 8;
@@ -80,6 +81,7 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct AdminSocket {
     path: PathBuf,
+    accepting: Tasks<&'static str, ()>,
 }
 
 impl AdminSocket {
@@ -92,8 +94,20 @@ impl AdminSocket {
         // Of a process that had our number.
         drop(fs::remove_file(&path));
         let listener = UnixListener::bind(&path)?;
-        tokio::spawn(accept(listener, requests));
-        Ok(Self { path })
+        let mut accepting = Tasks::default();
+        accepting.spawn("the admin socket", accept(listener, requests));
+        Ok(Self { path, accepting })
+    }
+
+    /// Waits until nobody is served any more, which is never on purpose. Cancel-safe.
+    pub async fn failed(&mut self) -> Panicked {
+        loop {
+            match self.accepting.join_next().await {
+                Some((_, Err(panicked))) => return panicked,
+                Some((_, Ok(()))) => {}
+                None => std::future::pending().await,
+            }
+        }
     }
 }
 
@@ -157,19 +171,30 @@ fn has_ended(error: &io::Error) -> bool {
 }
 
 async fn accept(listener: UnixListener, requests: mpsc::Sender<Request>) {
-    let clients = std::sync::Arc::new(Semaphore::new(CLIENTS_MAX));
+    let mut clients = Tasks::default();
+    let mut count = 0;
     loop {
-        let Ok(permit) = std::sync::Arc::clone(&clients).acquire_owned().await else { return };
-        match listener.accept().await {
+        // Every arm is cancel-safe: joins and accepts lose nothing when dropped.
+        let accepted = tokio::select! {
+            Some((_, ended)) = clients.join_next() => {
+                count -= 1;
+                match ended {
+                    Ok(Ok(Ok(()))) => {}
+                    Ok(Ok(Err(error))) => debug!(%error, "a client of the admin socket went away"),
+                    Ok(Err(_)) => warn!("a client of the admin socket took too long"),
+                    // What it asked for may be half done.
+                    Err(panicked) => std::panic::resume_unwind(Box::new(panicked.to_string())),
+                }
+                continue;
+            }
+            accepted = listener.accept(), if count < CLIENTS_MAX => accepted,
+        };
+        match accepted {
             Ok((stream, _)) => {
                 let requests = requests.clone();
-                tokio::spawn(async move {
-                    match tokio::time::timeout(PATIENCE, answer(stream, &requests)).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => debug!(%error, "a client of the admin socket went away"),
-                        Err(_) => warn!("a client of the admin socket took too long"),
-                    }
-                    drop(permit);
+                count += 1;
+                clients.spawn("the answer to a client", async move {
+                    tokio::time::timeout(PATIENCE, answer(stream, &requests)).await
                 });
             }
             Err(error) => {

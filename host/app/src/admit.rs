@@ -21,6 +21,7 @@ use tokio::process::Child;
 use tokio::sync::Semaphore;
 use tracing::info;
 
+use crate::tasks::blocking;
 use compiler::Caps;
 
 /// Compilations at a time: each uses all cores.
@@ -182,7 +183,7 @@ impl Admission {
         work: impl FnOnce(&Self) -> Result<R, Rejected> + Send + 'static,
     ) -> Result<R, Rejected> {
         let it = self.clone();
-        let done = tokio::task::spawn_blocking(move || work(&it)).await;
+        let done = blocking("the look at a module", move || work(&it)).await;
         done.map_err(|error| machine(name, &error))?
     }
 

@@ -6,7 +6,7 @@ use super::{BACKOFF, Phase, START_ATTEMPTS_MAX, Worker};
 use crate::leases::held::Held;
 use crate::leases::message::{Action, Millis};
 use crate::leases::row::{Lease, Scan};
-use crate::service::ServiceError;
+use crate::service::{ErrorKind, ServiceError};
 
 /// How often workers beside others look: what one that stops gives back is in other hands within a second, and what a dead
 /// one had within the failover time and two seconds. They do it in turns, by their names and the clock, so that somebody
@@ -76,13 +76,14 @@ impl Worker {
         }
     }
 
-    /// A scan or a listing failed: try again later, give up when a person must act or start-up does not get anywhere.
+    /// A scan or a listing failed: try again later, however long it takes, but stop when a person must act. A service
+    /// that no name server knows when the worker starts is such a case: a wrong region, most likely.
     pub(super) fn call_failed(&mut self, now: Millis, error: &ServiceError) {
         self.failures += 1;
         let pause = BACKOFF.pause(self.failures, &mut self.random);
         self.scan_by(now + pause);
-        let give_up = self.phase == Phase::Starting && self.failures >= START_ATTEMPTS_MAX;
-        if give_up || !error.kind.is_transient() {
+        let is_mistaken = error.kind == ErrorKind::UnknownHost && self.failures >= START_ATTEMPTS_MAX;
+        if (self.phase == Phase::Starting && is_mistaken) || !error.kind.is_transient() {
             self.scan_at = now + BACKOFF.longest;
             self.fail(error.to_string());
         }

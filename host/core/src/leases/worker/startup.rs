@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{BACKOFF, Listing, Phase, VIEW_AGE_MAX, Worker};
+use super::{BACKOFF, Listing, Phase, START_ATTEMPTS_MAX, VIEW_AGE_MAX, Worker};
 use crate::leases::audit::first_hole;
 use crate::leases::creations::{Creations, Progress};
 use crate::leases::message::{Loss, Millis};
@@ -37,11 +37,11 @@ impl Worker {
         let initial = self.settings.initial_position;
         let unexpected = sync::unexpected_children(shards);
         if let (Some(child), false) = (unexpected.first(), self.settings.ignore_unexpected_children) {
-            return self.call_failed(now, &inconsistent(child));
+            return self.contradicted(now, &inconsistent(child));
         }
         let mut missing = match why {
             Listing::Bootstrap => match first_hole(shards.iter().map(|shard| &shard.hash_range).collect()) {
-                Some(hole) => return self.call_failed(now, &incomplete(shards, hole.start, hole.end)),
+                Some(hole) => return self.contradicted(now, &incomplete(shards, hole.start, hole.end)),
                 None => sync::first_leases(shards, &unexpected, initial),
             },
             Listing::Complete | Listing::Running => {
@@ -53,6 +53,16 @@ impl Worker {
         self.creations = Creations::new(missing, &mut self.random);
         if self.creations.is_empty() {
             self.finish_creations(now);
+        }
+    }
+
+    /// The stream was listed, and the listing cannot be true. Another one may be; after so many, a person must look.
+    fn contradicted(&mut self, now: Millis, error: &ServiceError) {
+        self.contradictions += 1;
+        self.call_failed(now, error);
+        if self.phase == Phase::Starting && self.contradictions >= START_ATTEMPTS_MAX {
+            self.scan_at = now + BACKOFF.longest;
+            self.fail(error.to_string());
         }
     }
 
@@ -90,8 +100,8 @@ impl Worker {
                 if self.phase == Phase::Running {
                     // The next look at the table finds the hole again.
                     self.creations.give_up(&lease.key);
-                } else if !self.creations.failed(now, lease, &mut self.random) {
-                    self.fail(error.to_string());
+                } else {
+                    self.creations.failed(now, lease, &mut self.random);
                 }
             }
             Err(error) => {
