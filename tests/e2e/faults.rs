@@ -56,10 +56,10 @@ async fn a_shard_that_cannot_be_read_for_long_is_in_the_log_and_so_is_its_return
     let process = run(&account, "run.log", &[]);
     let logged = async |text: &str| until(text, async || process.log().contains(text).then_some(())).await;
 
-    logged("the shard cannot be read; trying on").await;
+    logged("cannot be read; trying again").await;
     assert!(process.log().contains("error=GetRecords: "), "{}", process.log());
     fault.remove();
-    logged("the shard can be read again").await;
+    logged("can be read again").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

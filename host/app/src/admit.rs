@@ -27,6 +27,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Child;
 use tracing::{info, warn};
 
+use crate::tasks::blocking;
 use compiler::{Caps, End};
 use queue::{Compilations, Turn};
 
@@ -195,7 +196,7 @@ impl Admission {
         work: impl FnOnce(&Self) -> Result<R, Rejected> + Send + 'static,
     ) -> Result<R, Rejected> {
         let it = self.clone();
-        let done = tokio::task::spawn_blocking(move || work(&it)).await;
+        let done = blocking("the look at a module", move || work(&it)).await;
         done.map_err(|error| machine(name, &error))?
     }
 

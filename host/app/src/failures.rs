@@ -1,5 +1,14 @@
-//! Calls of one kind that fail one after the other, for the log: a few are everyday, more must not be passed over in
-//! silence, nor fill the log. Decides nothing but what is said.
+//! Calls of one kind that fail one after the other: a few are everyday, more must not be passed over in silence, nor fill
+//! the log. While they last, the job's status names them. Decides nothing but what is said.
+
+use std::fmt;
+use std::sync::Arc;
+
+use shardmill_core::service::ServiceError;
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::status::{Outage, Status};
 
 /// Failures in a row before the log says so.
 const SAID_FROM: u32 = 4;
@@ -39,6 +48,103 @@ impl Failures {
     }
 }
 
+/// What calls are about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// The lease table of this name, read.
+    TableRead(String),
+    /// The same, written: the leases that are held run out.
+    TableWrite(String),
+    /// The shards of a stream, listed.
+    ShardList {
+        stream: String,
+    },
+    Shard {
+        stream: String,
+        shard: String,
+    },
+    /// The consumer that a stream is to be read as.
+    Consumer {
+        stream: String,
+    },
+}
+
+/// The calls of one kind, for log and status. What is dropped is not called any more, and fails no more.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    subject: Subject,
+    failures: Failures,
+    status: Arc<Status>,
+    clock: Clock,
+}
+
+impl Calls {
+    /// A few failures are everyday.
+    pub(crate) fn new(subject: Subject, status: Arc<Status>, clock: Clock) -> Self {
+        Self { subject, failures: Failures::default(), status, clock }
+    }
+
+    /// Those that a start waits for: see [`Failures::at_start`].
+    pub(crate) fn at_start(mut self) -> Self {
+        self.failures = Failures::at_start();
+        self
+    }
+
+    /// Takes note of a call's end.
+    pub(crate) fn answered(&mut self, failure: Option<&ServiceError>) {
+        let Self { subject, status, clock, .. } = self;
+        match (self.failures.after(failure.is_some()), failure) {
+            (Say::Failing(failures), Some(error)) => {
+                warn!(%error, failures, "{subject} cannot be {}; trying again", subject.participle());
+                let now = clock.now();
+                status.update(|status| {
+                    let outage = status.outages.entry(subject.clone()).or_insert_with(|| Outage::new(now));
+                    outage.error = error.to_string();
+                });
+            }
+            (Say::Mended, _) => {
+                info!("{subject} can be {} again", subject.participle());
+                self.forget();
+            }
+            _ => {}
+        }
+    }
+
+    fn forget(&self) {
+        self.status.update(|status| drop(status.outages.remove(&self.subject)));
+    }
+}
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+impl Subject {
+    /// What cannot be done to it.
+    #[must_use]
+    pub fn participle(&self) -> &'static str {
+        match self {
+            Self::TableWrite(_) => "written",
+            Self::ShardList { .. } => "listed",
+            Self::Consumer { .. } => "registered",
+            Self::TableRead(_) | Self::Shard { .. } => "read",
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TableRead(table) | Self::TableWrite(table) => write!(f, "the lease table {table}"),
+            Self::ShardList { stream } => write!(f, "the shards of the stream {stream}"),
+            Self::Shard { stream, shard } => write!(f, "{shard} of the stream {stream}"),
+            Self::Consumer { stream } => write!(f, "the consumer of the stream {stream}"),
+        }
+    }
+}
+
 impl Default for Failures {
     fn default() -> Self {
         Self { in_a_row: 0, said_from: SAID_FROM }
@@ -47,6 +153,8 @@ impl Default for Failures {
 
 #[cfg(test)]
 mod tests {
+    use shardmill_core::service::ErrorKind;
+
     use super::*;
 
     #[test]
@@ -64,6 +172,28 @@ mod tests {
         assert_eq!(failures.after(false), Say::Mended);
         assert_eq!(failures.after(true), Say::Nothing, "it has worked");
         assert_eq!(Failures::at_start().after(false), Say::Nothing);
+    }
+
+    #[test]
+    fn an_outage_is_shown_for_as_long_as_it_lasts() {
+        let status = Arc::new(Status::default());
+        let subject = Subject::TableRead("orders-1".to_owned());
+        let mut calls = Calls::new(subject.clone(), Arc::clone(&status), Clock::start());
+        let error = ServiceError { kind: ErrorKind::Unavailable, operation: "Scan", message: "503".to_owned() };
+        let shown = || status.snapshot().outages.get(&subject).map(|outage| outage.error.clone());
+        for _ in 1..SAID_FROM {
+            calls.answered(Some(&error));
+            assert_eq!(shown(), None, "that happens");
+        }
+        calls.answered(Some(&error));
+        assert_eq!(shown().as_deref(), Some("Scan: 503"));
+        calls.answered(None);
+        assert_eq!(shown(), None);
+        let mut calls = calls.at_start();
+        calls.answered(Some(&error));
+        assert!(shown().is_some());
+        drop(calls);
+        assert_eq!(shown(), None, "nobody calls any more");
     }
 
     #[test]

@@ -9,7 +9,10 @@ use shardmill_core::service::ServiceError;
 use tokio::sync::{Mutex, OnceCell};
 use tracing::{debug, info};
 
+use crate::clock::Clock;
+use crate::failures::{Calls, Subject};
 use crate::shard_reader::ShardReader;
+use crate::status::Status;
 
 /// Subscriptions that share a client, and so an HTTP/2 connection: the client opens one, and waits without end for a place
 /// in it when the service takes no more (128 at AWS). Few, because a subscription that waits for a slow task fills a part
@@ -22,13 +25,26 @@ pub(crate) struct FanOut {
     stream: String,
     consumer: ConsumerId,
     seed: u64,
+    status: Arc<Status>,
+    clock: Clock,
     arn: OnceCell<Result<String, ServiceError>>,
     clients: Mutex<Vec<Arc<Kinesis>>>,
 }
 
 impl FanOut {
-    pub(crate) fn new(settings: ClientSettings, stream: String, consumer: ConsumerId, seed: u64) -> Self {
-        Self { settings, stream, consumer, seed, arn: OnceCell::new(), clients: Mutex::default() }
+    pub(crate) fn new(
+        settings: ClientSettings,
+        stream: String,
+        consumer: ConsumerId,
+        seed: u64,
+        status: Arc<Status>,
+        clock: Clock,
+    ) -> Self {
+        Self { settings, stream, consumer, seed, status, clock, arn: OnceCell::new(), clients: Mutex::default() }
+    }
+
+    fn calls(&self) -> Calls {
+        Calls::new(Subject::Consumer { stream: self.stream.clone() }, Arc::clone(&self.status), self.clock)
     }
 
     /// The consumer's ARN, once it can subscribe. After a failure it is not tried again.
@@ -37,7 +53,9 @@ impl FanOut {
     }
 
     async fn register(&self) -> Result<String, ServiceError> {
-        let arn = self.client().await?.ensure_consumer(&self.stream, &self.consumer, self.seed).await?;
+        let mut calls = self.calls().at_start();
+        let failed = |error: &ServiceError| calls.answered(Some(error));
+        let arn = self.client().await?.ensure_consumer(&self.stream, &self.consumer, self.seed, failed).await?;
         info!(stream = self.stream, consumer = arn, "reading by fan-out");
         Ok(arn)
     }
@@ -97,7 +115,7 @@ impl FanOutReader {
                 // A call that is given up half-way takes its subscription with it: the next one is a new one.
                 Some(call) => tokio::select! {
                     event = self.call(call, &kinesis, &consumer, &mut subscription) => {
-                        self.shard.answered(match &event {
+                        self.shard.calls.answered(match &event {
                             Event::Subscribed(Err(error)) | Event::Delivered(Err(error)) | Event::Consumer(Err(error)) => {
                                 Some(error)
                             }
@@ -166,7 +184,14 @@ mod tests {
             credentials: credentials.into(),
             ..ClientSettings::default()
         };
-        let fan_out = FanOut::new(settings, "lines".to_owned(), ConsumerId::Name("test".to_owned()), 1);
+        let fan_out = FanOut::new(
+            settings,
+            "lines".to_owned(),
+            ConsumerId::Name("test".to_owned()),
+            1,
+            Arc::default(),
+            Clock::start(),
+        );
         let mut readers = Vec::new();
         for _ in 0..2 * SUBSCRIPTIONS_PER_CLIENT {
             readers.push(fan_out.client().await.unwrap());

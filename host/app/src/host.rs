@@ -10,18 +10,18 @@ mod requests;
 mod versions;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use shardmill_core::config::{Job, Source};
 use shardmill_core::jobs::{self, Action, End, Hash, Jobs, State};
 use shardmill_core::leases::Millis;
 use shardmill_core::module::{hex, shown};
 use shardmill_core::task_dir::{LISTING_INTERVAL, TaskDir};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::JoinSet;
 use tracing::{Instrument, error, error_span, info, warn};
 
 use crate::admit::{Admission, Rejected};
@@ -29,11 +29,12 @@ use crate::clock::Clock;
 use crate::deployments::Deployments;
 use crate::own_files;
 use crate::task_files::{Contents, Listing};
+use crate::tasks::{Panicked, Tasks};
 use actor::{Command, JobActor, Proposal, Refusal};
 use entry::Entry;
 use versions::Versions;
 
-pub use report::{CandidateReport, HostReport, JobReport, Rejection, RolloutReport, ShardReport, Totals};
+pub use report::{CandidateReport, HostReport, JobReport, OutageReport, Rejection, RolloutReport, ShardReport, Totals};
 pub use requests::{Reply, Request};
 
 /// Builds a job's configuration. The sources stand between the files and the single settings of the command line.
@@ -77,7 +78,7 @@ pub struct Host {
     directory: TaskDir,
     jobs: Jobs,
     entries: BTreeMap<String, Entry>,
-    work: JoinSet<Done>,
+    work: Tasks<Work, Done>,
     /// From the jobs: what they did not take.
     refusals: (mpsc::UnboundedSender<Refusal>, mpsc::UnboundedReceiver<Refusal>),
     is_listing: bool,
@@ -89,6 +90,26 @@ pub struct Host {
     admissions: Arc<Semaphore>,
     /// Why the only job ended or could not begin.
     failure: Option<anyhow::Error>,
+}
+
+/// What is done away from the host's loop.
+#[derive(Clone, Debug)]
+enum Work {
+    List,
+    Read(String),
+    Admit { name: String, id: Hash },
+    Job(String),
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::List => f.write_str("the listing of the task directory"),
+            Self::Read(file) => write!(f, "the reading of {file}"),
+            Self::Admit { name, id } => write!(f, "the check of {}", shown(name, &hex(id))),
+            Self::Job(name) => write!(f, "job {name}"),
+        }
+    }
 }
 
 /// Work that is finished.
@@ -113,6 +134,8 @@ enum NotAdmitted {
     Bad(String),
     /// The module may be good: this machine could not tell.
     NotNow(Rejected),
+    /// Neither could this program.
+    Panicked(Panicked),
 }
 
 impl Host {
@@ -123,7 +146,7 @@ impl Host {
             directory: TaskDir::default(),
             jobs: Jobs::default(),
             entries: BTreeMap::new(),
-            work: JoinSet::new(),
+            work: Tasks::default(),
             refusals: mpsc::unbounded_channel(),
             is_listing: false,
             listing_error: None,
@@ -151,7 +174,10 @@ impl Host {
             let wake = self.settings.clock.until(self.jobs.wake_at());
             // Every arm is cancel-safe: receives, joins and timers lose nothing when dropped.
             tokio::select! {
-                Some(done) = self.work.join_next() => self.done(done.context("a part of the host panicked")?),
+                Some((work, ended)) = self.work.join_next() => match ended {
+                    Ok(done) => self.done(done),
+                    Err(panicked) => self.panicked(work, panicked),
+                },
                 Some(request) = requests.recv() => self.asked(request),
                 Some(refusal) = self.refusals.1.recv() => self.refused(refusal),
                 _ = listings.tick(), if !self.is_listing => self.list(),
@@ -230,6 +256,27 @@ impl Host {
         }
     }
 
+    /// Whatever panics takes only that down which it worked for; a host that has nothing else to do ends.
+    fn panicked(&mut self, work: Work, panicked: Panicked) {
+        error!("{panicked}");
+        match work {
+            Work::List => {
+                self.is_listing = false;
+                match self.settings.only.is_some() {
+                    true => self.give_up(panicked.into()),
+                    false => self.listed(Err(std::io::Error::other(panicked))),
+                }
+            }
+            Work::Read(_) if self.settings.only.is_some() => self.give_up(panicked.into()),
+            Work::Read(file) => {
+                let stamp = self.directory.seen(&file);
+                self.read(file, Contents { stamp, ..Contents::unreadable(&panicked) });
+            }
+            Work::Admit { name, id } => self.admitted(name, id, Err(NotAdmitted::Panicked(panicked))),
+            Work::Job(name) => self.ended(name, End::Failed(panicked.to_string())),
+        }
+    }
+
     fn entry(&mut self, name: &str) -> &mut Entry {
         self.entries.entry(name.to_owned()).or_default()
     }
@@ -264,7 +311,7 @@ impl Host {
         let Some((_, contents)) = self.entry(&name).module.clone().filter(|(of, _)| *of == id) else { return };
         info!(job = name, module = shown(&name, &hex(&id)), bytes = contents.bytes.len(), "checking the module");
         let (admission, admissions) = (self.settings.admission.clone(), Arc::clone(&self.admissions));
-        self.work.spawn(async move {
+        self.work.spawn(Work::Admit { name: name.clone(), id }, async move {
             // Never closed.
             let _turn = admissions.acquire().await;
             let began = Instant::now();
@@ -301,6 +348,15 @@ impl Host {
                     self.give_up(failed.into());
                 }
             }
+            Err(NotAdmitted::Panicked(panicked)) => {
+                let reason = panicked.to_string();
+                self.tell(jobs::Event::NotAdmitted { name: name.clone(), id, reason: reason.clone() });
+                if is_needed {
+                    self.give_up(panicked.into());
+                } else if !runs_on {
+                    self.tell(jobs::Event::Ended { name, end: End::Failed(reason) });
+                }
+            }
         }
     }
 
@@ -329,16 +385,8 @@ impl Host {
         let clock = *clock;
         // Of the level that is never left out: whatever is logged for the job says so.
         let span = error_span!("job", name);
-        self.work.spawn(async move {
-            // Whatever happens to it happens to no other. Ends with the host.
-            let mut alone = JoinSet::new();
-            alone.spawn(actor::run(job, versions, first, clock, mailbox).instrument(span));
-            let end = match alone.join_next().await {
-                Some(Ok(end)) => end,
-                panicked => End::Failed(format!("the job panicked: {panicked:?}")),
-            };
-            Done::Ended { name, end }
-        });
+        let run = actor::run(job, versions, first, clock, mailbox).instrument(span);
+        self.work.spawn(Work::Job(name.clone()), async move { Done::Ended { name, end: run.await } });
     }
 
     fn pass_on(&mut self, name: &str, command: Command) {

@@ -9,13 +9,12 @@ mod versions;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use shardmill_core::config::Job;
 use shardmill_core::rollout::{Deployment, Manner};
 use shardmill_runtime::trial::Recent;
 use shardmill_runtime::{Module, Source, TaskSpec};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -23,9 +22,10 @@ use crate::clock::Clock;
 use crate::outputs::Records;
 use crate::settings;
 use crate::status::Status;
+use crate::tasks::Tasks;
 use supervisor::cut::Stop;
-use supervisor::{Messages, Supervisor};
-use versions::{Answer, Parts, Versions};
+use supervisor::{Messages, Parts, Supervisor};
+use versions::{Answer, Versions};
 
 pub use versions::{Deployed, DeploymentStore, NoStore};
 
@@ -48,7 +48,8 @@ pub struct TaskFailed(String);
 /// Everything that can be asked of it is asked through its [`JobHandle`], which it derefs to.
 pub struct RunningJob {
     handle: JobHandle,
-    supervisor: JoinHandle<Result<()>>,
+    /// One, until it has ended.
+    supervisor: Tasks<&'static str, Result<()>>,
 }
 
 /// Asks a job, from anywhere. Cheap to clone.
@@ -110,15 +111,22 @@ impl RunningJob {
         let spec = TaskSpec { hits: status.snapshot().limits, ..settings::task_spec(job) };
         // Before the inputs: who cannot process a shard takes none.
         let records = Records::in_directory(deployed.store.output_records());
-        let task = start::task(job, deployed.current()?, &spec, clock, &status, records).await?;
-        let (run, mut inputs) = (Uuid::new_v4(), Vec::new());
-        let (told, tellings) = mpsc::unbounded_channel();
-        for (index, input) in job.inputs.iter().enumerate() {
+        let mut parts = Parts::default();
+        let task = start::task(job, deployed.current()?, &spec, clock, &status, records, &mut parts).await?;
+        let mut connected = Vec::new();
+        for input in &job.inputs {
             // Clients are large.
-            inputs.push(Box::pin(start::input(index, input, run, clock, &told)).await?);
+            connected.push(Box::pin(start::connect(input)).await?);
         }
-        let (told_done, done) = mpsc::unbounded_channel();
-        let parts = Parts {
+        // All can be reached, as far as that is known without a call: only now one takes leases.
+        let run = Uuid::new_v4();
+        let (told, tellings) = mpsc::unbounded_channel();
+        let inputs = connected
+            .into_iter()
+            .enumerate()
+            .map(|(index, it)| it.start(index, run, clock, &status, &told, &mut parts));
+        let inputs = inputs.collect();
+        let versions = versions::Parts {
             settings: settings::rollout(job),
             drain: job.rollout.drain,
             deployed,
@@ -127,14 +135,16 @@ impl RunningJob {
             status: Arc::clone(&status),
             clock,
         };
-        let versions = Versions::new(parts, task.interrupter, told_done);
+        let versions = Versions::new(versions, task.interrupter);
         let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
         let (stop, stopped) = watch::channel(Stop::NotAsked);
-        let supervisor = Supervisor::new(inputs, task.control, task.data, versions, Arc::clone(&status), clock);
-        let messages = Messages { tellings, requests: task.requests, done, commands: commanded, stop: stopped };
+        let supervisor = Supervisor::new(inputs, parts, task.control, task.data, versions, Arc::clone(&status), clock);
+        let messages = Messages { tellings, requests: task.requests, commands: commanded, stop: stopped };
         let run = supervisor.run(messages, job.shutdown_timeout);
         let handle = JobHandle { status, inputs: job.inputs.len(), stop, commands };
-        Ok(Self { handle, supervisor: tokio::spawn(run.in_current_span()) })
+        let mut supervisor = Tasks::default();
+        supervisor.spawn("the job", run.in_current_span());
+        Ok(Self { handle, supervisor })
     }
 
     #[must_use]
@@ -142,12 +152,16 @@ impl RunningJob {
         self.handle.clone()
     }
 
-    /// Waits for the end.
+    /// Waits for the end. Cancel-safe.
     ///
     /// # Errors
     /// Why the job had to stop, when it did not stop because it was asked to.
+    ///
+    /// # Panics
+    /// When it has returned before: a job ends once.
     pub async fn wait(&mut self) -> Result<()> {
-        (&mut self.supervisor).await.context("the job panicked")?
+        let (_, ended) = self.supervisor.join_next().await.expect("a job ends once");
+        ended?
     }
 }
 
@@ -246,3 +260,6 @@ impl JobHandle {
         self.stop.send_replace(Stop::AtOnce);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,17 +11,20 @@ use shardmill_core::leases::{Action, Event, Loss, START_ATTEMPTS_MAX, Scan, Sett
 use shardmill_core::service::{ErrorKind, ServiceError};
 use shardmill_core::shard::{ShardFilter, ShardId};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
 use tracing::{Instrument, debug, info, warn};
 
 use crate::clock::Clock;
-use crate::failures::{Failures, Say};
+use crate::failures::{Calls, Subject};
+use crate::status::Status;
+use crate::tasks::Tasks;
 
 /// Writes to the lease table that may be on their way at a time (the Kinesis Client Library's lease renewal threads).
 const WRITES_MAX: usize = 20;
 
-/// Waits between attempts to find or make the table while the service asks for fewer calls.
-const THROTTLED: Backoff = Backoff { first: 200, longest: 5_000 };
+/// Waits between attempts to find or make the table.
+const ENSURE: Backoff = Backoff { first: 200, longest: 5_000 };
+
+const SCAN: &str = "a scan of the lease table";
 
 /// What a lease worker works on.
 pub(crate) struct LeaseWorker {
@@ -31,6 +34,7 @@ pub(crate) struct LeaseWorker {
     pub(crate) kinesis: Kinesis,
     pub(crate) stream: String,
     pub(crate) clock: Clock,
+    pub(crate) status: Arc<Status>,
     /// The input's index in the job.
     pub(crate) input: usize,
 }
@@ -63,33 +67,38 @@ impl LeaseWorker {
             return self.tell(&told, Telling::Action(Action::Stopped));
         }
         let mut worker = Worker::new(self.settings.clone());
-        let mut calls = JoinSet::new();
+        let mut calls = Tasks::default();
         let writes = Arc::new(Semaphore::new(WRITES_MAX));
         let mut settled = false;
         let mut event = Event::Tick;
         let mut is_wanted = true;
         let mut unreadable = BTreeSet::new();
-        let (mut scans, mut listings) = (Failures::at_start(), Failures::at_start());
+        let (table, stream) = (self.table.name(), self.stream.clone());
+        let mut scans = self.calls(Subject::TableRead(table.to_owned())).at_start();
+        let mut writes_made = self.calls(Subject::TableWrite(table.to_owned()));
+        let mut listings = self.calls(Subject::ShardList { stream }).at_start();
         loop {
             match &event {
                 Event::Scanned(answer) => {
-                    self.tell_failures(answer.as_ref().err(), &mut scans, "the lease table");
+                    scans.answered(answer.as_ref().err());
                     answer.iter().for_each(|scan| self.tell_unreadable(scan, &mut unreadable));
                 }
-                Event::Listed(answer) => {
-                    self.tell_failures(answer.as_ref().err(), &mut listings, "the list of the shards");
-                }
+                Event::Listed(answer) => listings.answered(answer.as_ref().err()),
+                Event::Written { result, .. } => writes_made.answered(result.as_ref().err()),
                 _ => {}
             }
             for action in worker.on(self.clock.now(), event) {
                 debug!(stream = self.stream, ?action, "lease action");
                 match action {
-                    Action::Scan => drop(calls.spawn(scan(self.table.clone()))),
+                    Action::Scan => drop(calls.spawn(SCAN, scan(self.table.clone()))),
                     Action::ScanConsistently => {
-                        drop(calls.spawn(scan(self.table.clone().with_consistent_reads(true))));
+                        drop(calls.spawn(SCAN, scan(self.table.clone().with_consistent_reads(true))));
                     }
-                    Action::List(filter) => drop(calls.spawn(self.list(filter))),
-                    Action::Write(write) => drop(calls.spawn(self.write(write, Arc::clone(&writes)).in_current_span())),
+                    Action::List(filter) => drop(calls.spawn("a listing of the shards", self.list(filter))),
+                    Action::Write(write) => {
+                        let write = self.write(write, Arc::clone(&writes)).in_current_span();
+                        drop(calls.spawn("a write to the lease table", write));
+                    }
                     Action::Stopped => return self.tell(&told, Telling::Action(Action::Stopped)),
                     outward => self.tell(&told, Telling::Action(outward)),
                 }
@@ -105,28 +114,49 @@ impl LeaseWorker {
                     is_wanted = command.is_some();
                     command.unwrap_or(Event::Stop)
                 }
-                Some(answer) = calls.join_next() => match answer {
+                Some((_, answer)) = calls.join_next() => match answer {
                     Ok(event) => event,
-                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                    // The machine waits for the answer, so nothing can go on.
+                    Err(panicked) => std::panic::resume_unwind(Box::new(panicked.to_string())),
                 },
                 () = tokio::time::sleep(self.clock.until(worker.wake_at())) => Event::Tick,
             };
         }
     }
 
-    /// Makes sure that the table is there. Many workers that start at once share a few calls a second.
+    /// Makes sure that the table is there. A service that does not answer is waited for, unless no name server knows it:
+    /// that is a mistake in the configuration, most likely.
     async fn ensure_table(&self) -> Result<(), ServiceError> {
-        let mut waits = Waits::new(THROTTLED, self.settings.seed);
-        for _ in 1..START_ATTEMPTS_MAX {
-            match self.table.ensure(self.new_table).await {
-                Err(error) if error.kind == ErrorKind::Throttled => {
-                    debug!(stream = self.stream, %error, "the lease table is asked for again");
+        let mut waits = Waits::new(ENSURE, self.settings.seed);
+        let mut calls = self.calls(Subject::TableRead(self.table.name().to_owned())).at_start();
+        let mut unknown = 0;
+        loop {
+            let ensured = self.try_ensure_table().await;
+            calls.answered(ensured.as_ref().err());
+            match ensured {
+                Err(error) if error.kind.is_transient() => {
+                    unknown += u32::from(error.kind == ErrorKind::UnknownHost);
+                    if unknown >= START_ATTEMPTS_MAX {
+                        return Err(error);
+                    }
                     tokio::time::sleep(Duration::from_millis(waits.after_failure())).await;
                 }
-                ensured => return ensured.map(drop),
+                ensured => return ensured,
             }
         }
+    }
+
+    /// A table is made only for a stream that there is: a name that is misspelt leaves nothing behind.
+    async fn try_ensure_table(&self) -> Result<(), ServiceError> {
+        if self.table.find().await? {
+            return Ok(());
+        }
+        self.kinesis.find_stream(&self.stream).await?;
         self.table.ensure(self.new_table).await.map(drop)
+    }
+
+    fn calls(&self, subject: Subject) -> Calls {
+        Calls::new(subject, Arc::clone(&self.status), self.clock)
     }
 
     /// The job may be gone already; then nobody needs to know.
@@ -139,17 +169,6 @@ impl LeaseWorker {
         }
         if told.send((self.input, telling)).is_err() {
             debug!(stream = self.stream, "the job ended before its lease worker");
-        }
-    }
-
-    /// What is tried for long, and what a start waits for, is in the log.
-    fn tell_failures(&self, failure: Option<&ServiceError>, failures: &mut Failures, what: &str) {
-        match (failures.after(failure.is_some()), failure) {
-            (Say::Failing(failures), Some(error)) => {
-                warn!(stream = self.stream, %error, failures, "{what} cannot be read; trying on");
-            }
-            (Say::Mended, _) => info!(stream = self.stream, "{what} can be read again"),
-            _ => {}
         }
     }
 

@@ -13,10 +13,10 @@ use shardmill_core::run_loop::{self, Generation, SourceId};
 use shardmill_core::service::ServiceError;
 use shardmill_core::shard::ChildShard;
 use tokio::sync::{Notify, mpsc};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::clock::Clock;
-use crate::failures::{Failures, Say};
+use crate::failures::Calls;
 use crate::status::Status;
 
 /// What the task is through with, counted back to the reader.
@@ -54,8 +54,8 @@ pub(crate) struct ShardReader {
     pub(crate) run_loop: mpsc::Sender<run_loop::Event>,
     /// As it was last shown.
     pub(crate) aggregation: Report,
-    /// A few are everyday, because readers share a shard's calls.
-    pub(crate) failures: Failures,
+    /// A few failures are everyday, because readers share a shard's calls.
+    pub(crate) calls: Calls,
 }
 
 impl ShardReader {
@@ -83,7 +83,7 @@ impl ShardReader {
             event = match call {
                 Some(call) => {
                     let event = self.call(call).await;
-                    self.answered(match &event {
+                    self.calls.answered(match &event {
                         Event::Iterator(Err(error)) | Event::Fetched(Err(error)) => Some(error),
                         _ => None,
                     });
@@ -128,18 +128,6 @@ impl ShardReader {
         let (source, generation) = (self.source, self.generation);
         // Nobody listens once the job has ended.
         drop(self.run_loop.send(run_loop::Event::End { source, generation, children }).await);
-    }
-
-    /// Takes note of a call's end: a shard that cannot be read for long is not passed over in silence.
-    pub(crate) fn answered(&mut self, failure: Option<&ServiceError>) {
-        let (stream, shard) = (&self.stream, &self.shard);
-        match (self.failures.after(failure.is_some()), failure) {
-            (Say::Failing(failures), Some(error)) => {
-                warn!(stream, shard, %error, failures, "the shard cannot be read; trying on");
-            }
-            (Say::Mended, _) => info!(stream, shard, "the shard can be read again"),
-            _ => {}
-        }
     }
 
     /// Shows how the reading stands.

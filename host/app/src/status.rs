@@ -11,6 +11,8 @@ use shardmill_core::rollout::{Deployment, Health, ModuleId};
 use shardmill_core::run_loop::{Generation, InstanceId, SourceId};
 use shardmill_runtime::LimitHits;
 
+use crate::failures::Subject;
+
 /// Pauses of swaps that are kept.
 const PAUSES_MAX: usize = 1_000;
 
@@ -34,6 +36,8 @@ pub struct Snapshot {
     /// Inputs (by index) whose worker reads everything that it may hold.
     pub settled: BTreeSet<usize>,
     pub shards: BTreeMap<SourceId, Shard>,
+    /// Calls that fail, for as long as they do.
+    pub outages: BTreeMap<Subject, Outage>,
     /// How often the task ran into its limits; goes on counting.
     pub limits: Arc<LimitHits>,
     /// How each live instance does.
@@ -42,6 +46,21 @@ pub struct Snapshot {
     pub waits: BTreeMap<InstanceId, String>,
     pub swaps: Swaps,
     pub rollout: Rollout,
+}
+
+/// A service that does not answer as it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// When it was first worth a word, in milliseconds since 1970.
+    pub since: Millis,
+    /// What the last call that was worth a word failed with.
+    pub error: String,
+}
+
+impl Outage {
+    pub(crate) fn new(since: Millis) -> Self {
+        Self { since, error: String::new() }
+    }
 }
 
 /// Where the rollout of versions stands.

@@ -28,6 +28,14 @@ pub(crate) struct Contents {
     pub(crate) how: Manner,
 }
 
+impl Contents {
+    /// Of a file that could not be looked at.
+    pub(crate) fn unreadable(reason: &dyn std::fmt::Display) -> Self {
+        let flaw = Some(format!("it cannot be read: {reason}"));
+        Self { stamp: None, bytes: Vec::new(), flaw, is_unreadable: true, how: Manner::default() }
+    }
+}
+
 /// What is in a task directory.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
@@ -74,10 +82,7 @@ pub(crate) fn read(directory: &Path, file: &str) -> Contents {
             let how = if is_module { manner(&path, &bytes) } else { Manner::default() };
             Contents { stamp, bytes, flaw, is_unreadable: false, how }
         }
-        Err(error) => {
-            let flaw = Some(format!("it cannot be read: {error}"));
-            Contents { stamp, bytes: Vec::new(), flaw, is_unreadable: true, how: Manner::default() }
-        }
+        Err(error) => Contents { stamp, ..Contents::unreadable(&error) },
     }
 }
 

@@ -6,12 +6,17 @@ mod row;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use shardmill_core::leases::{Lease, Outcome, Scan, Write};
 use shardmill_core::position::Checkpoint;
 use shardmill_core::service::{ErrorKind, ServiceError};
@@ -36,6 +41,8 @@ pub struct LeaseTable {
     consistent_reads: bool,
     /// In a table that several streams share: whose leases these are.
     stream: Option<StreamIdentifier>,
+    /// This client made the table, and its backups are not switched on yet.
+    backups_due: Arc<AtomicBool>,
     destination: Destination,
 }
 
@@ -53,6 +60,7 @@ impl LeaseTable {
             table: table.into(),
             consistent_reads: false,
             stream: None,
+            backups_due: Arc::default(),
             destination,
         })
     }
@@ -79,8 +87,9 @@ impl LeaseTable {
         for _ in 0..MAX_PAGES {
             let request = self.client.scan().table_name(&self.table).set_exclusive_start_key(from);
             let request = request.set_consistent_read(self.consistent_reads.then_some(true));
-            let page = request.send().await.map_err(|e| self.destination.failure(OPERATION, &e))?;
-            for item in page.items.unwrap_or_default() {
+            let page = request.send().await.map_err(|e| self.failure(OPERATION, &e))?;
+            let items = page.items.ok_or_else(|| self.unreadable(OPERATION, "an answer without items"))?;
+            for item in items {
                 match row::read(&item, self.stream.as_ref()) {
                     Ok(Some(lease)) => scan.leases.push(lease),
                     Ok(None) => scan.foreign += 1,
@@ -92,8 +101,7 @@ impl LeaseTable {
                 return Ok(scan);
             }
         }
-        let message = format!("table `{}` has more than {MAX_PAGES} pages of rows", self.table);
-        Err(ServiceError { kind: ErrorKind::Invalid, operation: OPERATION, message })
+        Err(self.invalid(OPERATION, format!("it has more than {MAX_PAGES} pages of rows")))
     }
 
     /// Reads one lease, strongly consistent; absent also when the row is of another kind.
@@ -104,15 +112,41 @@ impl LeaseTable {
         const OPERATION: &str = "GetItem";
         let request = self.client.get_item().table_name(&self.table).consistent_read(true);
         let request = request.key(attribute::KEY, self.key(key));
-        let answer = request.send().await.map_err(|e| self.destination.failure(OPERATION, &e))?;
+        let answer = request.send().await.map_err(|e| self.failure(OPERATION, &e))?;
         let Some(item) = answer.item else {
             return Ok(None);
         };
-        row::read(&item, self.stream.as_ref()).map_err(|reason| ServiceError {
-            kind: ErrorKind::Invalid,
-            operation: OPERATION,
-            message: format!("row `{key}` of table `{}` is not a readable lease: {reason}", self.table),
-        })
+        row::read(&item, self.stream.as_ref())
+            .map_err(|reason| self.invalid(OPERATION, format!("row `{key}` is not a readable lease: {reason}")))
+    }
+
+    /// A call that failed. Many jobs may run in one process, each with tables of its own: which one it is is part of the
+    /// message.
+    fn failure<E>(&self, operation: &'static str, error: &SdkError<E, HttpResponse>) -> ServiceError
+    where
+        E: Error + ProvideErrorMetadata + 'static,
+    {
+        self.named(self.destination.failure(operation, error))
+    }
+
+    /// An answer that the service itself would not give: nothing was wrong with the request.
+    fn unreadable(&self, operation: &'static str, message: &str) -> ServiceError {
+        let message = format!("unreadable answer: {message}");
+        self.named(ServiceError { kind: ErrorKind::Unavailable, operation, message })
+    }
+
+    fn invalid(&self, operation: &'static str, message: String) -> ServiceError {
+        self.named(ServiceError { kind: ErrorKind::Invalid, operation, message })
+    }
+
+    fn named(&self, error: ServiceError) -> ServiceError {
+        ServiceError { message: format!("lease table `{}`: {}", self.table, error.message), ..error }
+    }
+
+    /// The table's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.table
     }
 
     /// Performs one conditional write, exactly as [`Write`] says.
@@ -227,7 +261,7 @@ impl LeaseTable {
         };
         match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(failed)) => Ok(self.condition_failed(failed.item())),
-            _ => Err(self.destination.failure("PutItem", &error)),
+            _ => Err(self.failure("PutItem", &error)),
         }
     }
 
@@ -244,7 +278,7 @@ impl LeaseTable {
         };
         match error.as_service_error() {
             Some(DeleteItemError::ConditionalCheckFailedException(failed)) => Ok(self.condition_failed(failed.item())),
-            _ => Err(self.destination.failure("DeleteItem", &error)),
+            _ => Err(self.failure("DeleteItem", &error)),
         }
     }
 
@@ -261,7 +295,7 @@ impl LeaseTable {
         };
         match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(failed)) => Ok(self.condition_failed(failed.item())),
-            _ => Err(self.destination.failure("UpdateItem", &error)),
+            _ => Err(self.failure("UpdateItem", &error)),
         }
     }
 

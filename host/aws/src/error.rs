@@ -29,12 +29,14 @@ impl Destination {
     where
         E: Error + ProvideErrorMetadata + 'static,
     {
-        if let SdkError::ResponseError(answer) = error
-            && answer.raw().status().as_u16() >= 400
-        {
-            return self.answered_by_another(operation, answer.raw().status().as_u16());
+        match error {
+            SdkError::ResponseError(answer) => self.answered_by_another(operation, answer.raw(), &chain(error)),
+            // Every error of the service has a code.
+            SdkError::ServiceError(answer) if answer.err().code().is_none() => {
+                self.answered_by_another(operation, answer.raw(), "no error code")
+            }
+            _ => self.describe(operation, error, |answer| answer.status().as_u16()),
         }
-        self.describe(operation, error, |answer| answer.status().as_u16())
     }
 
     /// Names what the caller can do about a stream of events that failed.
@@ -68,19 +70,27 @@ impl Destination {
             SdkError::ConstructionFailure(_) => (ErrorKind::Invalid, chain(error)),
             other => match credentials_error(other) {
                 Some(error) => (credentials_kind(error), format!("no credentials: {}", chain(error))),
-                None => (ErrorKind::Unavailable, format!("no usable answer from {}: {}", self.0, chain(error))),
+                None => {
+                    let why = chain(error);
+                    let kind = if is_unknown_host(&why) { ErrorKind::UnknownHost } else { ErrorKind::Unavailable };
+                    (kind, format!("no usable answer from {}: {why}", self.0))
+                }
             },
         };
         ServiceError { kind, operation, message }
     }
 
-    /// An error whose body is not the service's: that of a proxy or a gateway. What it finds invalid may be its own fault.
-    fn answered_by_another(&self, operation: &'static str, status: u16) -> ServiceError {
+    /// An answer whose body is not the service's: that of a proxy, a gateway or a page to log in at. What it finds invalid
+    /// may be its own fault, and what it does not find may be there.
+    fn answered_by_another(&self, operation: &'static str, answer: &HttpResponse, why: &str) -> ServiceError {
+        let status = answer.status().as_u16();
         let kind = match by_status(status) {
             ErrorKind::Invalid => ErrorKind::Unavailable,
             kind => kind,
         };
-        let message = format!("no usable answer from {}: status {status}, and not in the service's form", self.0);
+        let content = answer.headers().get("content-type").map(|it| format!(" ({it})")).unwrap_or_default();
+        let message =
+            format!("no usable answer from {}: status {status}, and not in the service's form{content}: {why}", self.0);
         ServiceError { kind, operation, message }
     }
 }
@@ -137,6 +147,13 @@ fn by_code(code: &str) -> Option<ErrorKind> {
         | "KMSOptInRequired" => ErrorKind::Denied,
         _ => return None,
     })
+}
+
+/// Whether no name server knows the host, as the C libraries of Linux and macOS put it. One that does not answer is
+/// another matter.
+fn is_unknown_host(chain: &str) -> bool {
+    let texts = ["Name or service not known", "Name does not resolve", "nodename nor servname provided"];
+    texts.iter().any(|text| chain.contains(text))
 }
 
 fn by_status(status: u16) -> ErrorKind {
@@ -226,7 +243,10 @@ mod tests {
             (429, None, ErrorKind::Throttled),
             (403, None, ErrorKind::Denied),
             (407, None, ErrorKind::Denied),
-            (400, None, ErrorKind::Invalid),
+            (400, Some("SomethingNew"), ErrorKind::Invalid),
+            // Not of the service at all.
+            (400, None, ErrorKind::Unavailable),
+            (404, None, ErrorKind::Unavailable),
         ];
         for (status, code, expected) in cases {
             assert_eq!(kind(&answered(status, code)), expected, "{status} {code:?}");
@@ -237,7 +257,11 @@ mod tests {
     fn a_message_says_what_the_service_said_or_whom_we_could_not_reach() {
         let failure = |error| Destination::new("http://127.0.0.1:1").failure("GetRecords", &error).to_string();
         assert_eq!(failure(answered(400, Some("SomeException"))), "GetRecords: SomeException: why");
-        assert_eq!(failure(answered(502, None)), "GetRecords: status 502: no message");
+        assert_eq!(
+            failure(answered(404, None)),
+            "GetRecords: no usable answer from http://127.0.0.1:1: status 404, and not in the service's form: no error code"
+        );
+        assert_eq!(failure(answered(502, Some("Code"))), "GetRecords: Code: why");
         let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "connection refused");
         assert_eq!(
             failure(SdkError::dispatch_failure(ConnectorError::io(refused.into()))),
@@ -256,6 +280,15 @@ mod tests {
         let failure: Failure = SdkError::dispatch_failure(ConnectorError::io(refused.into()));
         let text = Destination::new("http://127.0.0.1:1").failure("GetRecords", &failure).to_string();
         assert!(text.len() < 2 * MESSAGE_MAX_BYTES, "{}", text.len());
+    }
+
+    #[test]
+    fn a_host_that_no_name_server_knows_is_told_from_one_that_is_away() {
+        let dns =
+            |text: &str| kind(&SdkError::dispatch_failure(ConnectorError::io(std::io::Error::other(text).into())));
+        let known = "failed to lookup address information: ";
+        assert_eq!(dns(&format!("{known}Name or service not known")), ErrorKind::UnknownHost);
+        assert_eq!(dns(&format!("{known}Temporary failure in name resolution")), ErrorKind::Unavailable);
     }
 
     #[test]

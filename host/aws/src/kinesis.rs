@@ -59,6 +59,18 @@ impl Kinesis {
         Ok(Self { client: Client::from_conf(config.build()), wire: settings.wire, destination })
     }
 
+    /// Makes sure that a stream is there, by the one call that every consumer may make anyway.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such stream.
+    pub async fn find_stream(&self, stream: &str) -> Result<(), ServiceError> {
+        const OPERATION: &str = "ListShards";
+        let StreamId { name, arn } = stream_id(stream);
+        let request = self.client.list_shards().set_stream_name(name).set_stream_arn(arn).max_results(1);
+        let answer = request.send().await.map_err(|e| self.destination.failure(OPERATION, &e))?;
+        answer.shards.map(drop).ok_or_else(|| unreadable(OPERATION, "an answer without shards".to_owned()))
+    }
+
     /// All shards that `filter` lets through, in the service's order. `stream` is a name or an ARN.
     pub async fn list_shards(&self, stream: &str, filter: ShardFilter) -> Result<Vec<Shard>, ServiceError> {
         const OPERATION: &str = "ListShards";
@@ -68,7 +80,8 @@ impl Kinesis {
         let mut shards = Vec::new();
         for _ in 0..MAX_PAGES {
             let page = request.send().await.map_err(|e| self.destination.failure(OPERATION, &e))?;
-            for shard in page.shards.unwrap_or_default() {
+            let listed = page.shards;
+            for shard in listed.ok_or_else(|| unreadable(OPERATION, "an answer without shards".to_owned()))? {
                 shards.push(to_shard(shard).map_err(|message| unreadable(OPERATION, message))?);
             }
             let Some(token) = page.next_token else {

@@ -8,8 +8,10 @@ use std::fmt;
 pub enum ErrorKind {
     /// The service asks for fewer calls: back off and retry.
     Throttled,
-    /// Time-outs, connection failures and 5xx: retry.
+    /// Time-outs, connection failures, 5xx and what a gateway answers in the service's place: retry.
     Unavailable,
+    /// No host of the service's name: the region or the endpoint is wrong, if it never was found before; else retry.
+    UnknownHost,
     /// The shard iterator is older than five minutes, or no longer understood: ask for a new one.
     ExpiredIterator,
     /// The stream, shard or table does not exist (any more).
@@ -36,7 +38,7 @@ impl ErrorKind {
     /// Whether the same call may succeed later without anybody acting.
     #[must_use]
     pub fn is_transient(self) -> bool {
-        matches!(self, Self::Throttled | Self::Unavailable | Self::InUse)
+        matches!(self, Self::Throttled | Self::Unavailable | Self::UnknownHost | Self::InUse)
     }
 }
 
@@ -45,6 +47,7 @@ impl fmt::Display for ErrorKind {
         f.write_str(match self {
             Self::Throttled => "throttled",
             Self::Unavailable => "unavailable",
+            Self::UnknownHost => "unknown host",
             Self::ExpiredIterator => "expired iterator",
             Self::NotFound => "not found",
             Self::InUse => "in use",

@@ -143,6 +143,12 @@ impl TaskDir {
         self.is_known && self.files.values().all(|file| file.gone_since.is_some() || file.taken == Some(file.seen))
     }
 
+    /// A file as the last look at it found it; `None` when it is not there.
+    #[must_use]
+    pub fn seen(&self, file: &str) -> Option<Stamp> {
+        self.files.get(file).filter(|file| file.gone_since.is_none()).map(|file| file.seen)
+    }
+
     fn listed(&mut self, now: Millis, listing: BTreeMap<String, Stamp>) -> Vec<Action> {
         for (name, file) in &mut self.files {
             if !listing.contains_key(name) {

@@ -13,12 +13,13 @@ use shardmill_core::control;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinError, JoinHandle, JoinSet};
+use tokio::task::AbortHandle;
 use tracing::{debug, warn};
 
 use super::place::{self, Claim, Places, TaskDirectory};
 use super::{ASK_MAX_BYTES, Answer, Ask, patience};
 use crate::host::Request;
+use crate::tasks::{Panicked, Tasks};
 
 /// How long a client may take to say what it wants: a program sends its line when it connects.
 const ASK_PATIENCE: Duration = Duration::from_secs(1);
@@ -35,18 +36,9 @@ const COMMANDS_MAX: usize = 16;
 #[derive(Debug)]
 pub struct AdminSocket {
     // Fields are dropped in this order: the socket is out of view before nobody answers there.
-    claim: Claim,
-    serving: Serving,
-}
-
-/// The one task that is spawned here; it owns those of the clients.
-#[derive(Debug)]
-struct Serving(JoinHandle<()>);
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    _claim: Claim,
+    /// The one task that is spawned here; it owns those of the clients.
+    accepting: Tasks<&'static str, ()>,
 }
 
 impl AdminSocket {
@@ -66,14 +58,20 @@ impl AdminSocket {
             claim.show()?;
             Ok((claim, listener))
         })?;
-        Ok(Self { serving: Serving(tokio::spawn(accept(listener, claim.directory().to_owned(), requests))), claim })
+        let mut accepting = Tasks::default();
+        accepting.spawn("the control socket", accept(listener, claim.directory().to_owned(), requests));
+        Ok(Self { _claim: claim, accepting })
     }
 
     /// Waits until nobody answers any more, which only a panic brings about. Cancel-safe.
-    pub async fn ended(&mut self) -> io::Error {
-        let end = (&mut self.serving.0).await;
-        let why = end.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
-        io::Error::other(format!("the control socket {} is not served: {why}", self.claim.shown()))
+    pub async fn failed(&mut self) -> Panicked {
+        loop {
+            match self.accepting.join_next().await {
+                Some((_, Err(panicked))) => return panicked,
+                Some((_, Ok(()))) => {}
+                None => std::future::pending().await,
+            }
+        }
     }
 }
 
@@ -82,7 +80,7 @@ async fn accept(listener: UnixListener, directory: std::path::PathBuf, requests:
     let mut clients = Clients::default();
     let commands = Arc::new(Semaphore::new(COMMANDS_MAX));
     // May wait for a host of the release before.
-    clients.tasks.spawn_blocking(move || {
+    clients.tasks.spawn_blocking("the sweep of the control sockets", move || {
         if let Err(error) = place::sweep(&directory) {
             debug!(%error, "what dead hosts left behind stays");
         }
@@ -98,24 +96,18 @@ async fn accept(listener: UnixListener, directory: std::path::PathBuf, requests:
                     tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
                 }
             },
-            Some(ended) = clients.tasks.join_next() => report_panic(ended),
+            // What it asked for may be half done.
+            Some((_, Err(panicked))) = clients.tasks.join_next() => {
+                std::panic::resume_unwind(Box::new(panicked.to_string()))
+            }
         }
-    }
-}
-
-/// A client's task may fail without harm to others; but not unseen.
-fn report_panic(ended: Result<(), JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        tracing::error!(%error, "an answer on the control socket panicked");
     }
 }
 
 /// Connections, the oldest first.
 #[derive(Default)]
 struct Clients {
-    tasks: JoinSet<()>,
+    tasks: Tasks<&'static str, ()>,
     connections: VecDeque<Connection>,
 }
 
@@ -137,7 +129,7 @@ impl Clients {
         let is_command = Arc::<AtomicBool>::default();
         let client =
             Client { commands: Arc::clone(commands), requests: requests.clone(), is_command: Arc::clone(&is_command) };
-        let task = self.tasks.spawn(async move {
+        let task = self.tasks.spawn("the answer to a client", async move {
             if let Err(error) = client.serve(stream).await {
                 debug!(%error, "a client of the control socket went away");
             }

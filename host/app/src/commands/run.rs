@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use shardmill::admin::AdminSocket;
 use shardmill::clock::Clock;
 use shardmill::host::{Host, Request, Settings, Totals, Unusable};
+use shardmill::tasks::Panicked;
 use shardmill_core::config::Job;
 use tokio::sync::mpsc;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::modules::admission;
 use super::{BadInput, JobLoader, Signals, print_json, runtime, state_directory, tell_notices, usage};
@@ -120,12 +121,17 @@ async fn until_stopped(host: &mut Host, tasks: &Path) -> Result<()> {
         .ok();
     let running = host.run(&mut requested);
     tokio::pin!(running);
-    let mut asked = None;
+    let (mut asked, mut broken) = (None, None);
     loop {
         // Every arm is cancel-safe: signals, the socket and the host by reference lose nothing when dropped.
         tokio::select! {
-            result = &mut running => return result,
-            error = unserved(&mut socket) => return Err(error.into()),
+            result = &mut running => return broken.map_or(result, |panicked: Panicked| Err(panicked.into())),
+            panicked = failed(&mut socket), if broken.is_none() => {
+                error!("{panicked}; stopping, for a host that cannot be asked looks dead");
+                broken = Some(panicked);
+                // As below.
+                drop(requests.try_send(Request::Stop));
+            }
             signal = signals.next() => match asked {
                 None => {
                     info!("stopping: finishing, committing, releasing the leases; a second signal stops at once");
@@ -145,10 +151,10 @@ async fn until_stopped(host: &mut Host, tasks: &Path) -> Result<()> {
     }
 }
 
-/// Waits until the control socket fails, if there is one.
-async fn unserved(socket: &mut Option<AdminSocket>) -> std::io::Error {
+/// Waits for the end of the control socket, if there is one, which nobody asked for.
+async fn failed(socket: &mut Option<AdminSocket>) -> Panicked {
     match socket {
-        Some(socket) => socket.ended().await,
+        Some(socket) => socket.failed().await,
         None => std::future::pending().await,
     }
 }

@@ -12,7 +12,7 @@ use shardmill_core::jobs::{End, Hash};
 use shardmill_core::module::shown;
 use shardmill_runtime::Module;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::job::{JobHandle, RunningJob, TaskFailed};
 use crate::status::Status;
 use crate::task_files::Contents;
+use crate::tasks::{Panicked, Tasks};
 
 /// How often it is looked whether another host of the job changed what is to run.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
@@ -127,11 +128,15 @@ async fn run_to_end(job: Job, versions: Versions, first: Proposal, clock: Clock,
     if begun.is_to_deploy {
         work.deploy(first);
     }
+    let mut broken: Option<Panicked> = None;
     loop {
         // Every arm is cancel-safe: receives, joins by reference, and timers lose nothing when dropped.
         tokio::select! {
-            result = running.wait() => return result,
-            Some(_) = work.tasks.join_next() => {}
+            result = running.wait() => return broken.map_or(result, |panicked| Err(panicked.into())),
+            Some((_, ended)) = work.tasks.join_next() => if let Err(panicked) = ended {
+                broken.get_or_insert(panicked);
+                running.stop();
+            },
             Some(command) = mailbox.next() => match command {
                 Command::Stop => running.stop(),
                 Command::StopAtOnce => running.stop_at_once(),
@@ -188,7 +193,8 @@ struct Work {
     versions: Versions,
     job: JobHandle,
     refusals: Refusals,
-    tasks: JoinSet<()>,
+    /// A panic of one ends the job: it would not follow the other hosts any more, or leave somebody without an answer.
+    tasks: Tasks<&'static str, ()>,
     deploying: Option<Deploying>,
 }
 
@@ -201,8 +207,8 @@ struct Deploying {
 
 impl Work {
     fn new(versions: Versions, job: JobHandle, refusals: Refusals) -> Self {
-        let mut tasks = JoinSet::new();
-        tasks.spawn(follow(versions.clone(), job.clone()));
+        let mut tasks = Tasks::default();
+        tasks.spawn("the look at what other hosts run", follow(versions.clone(), job.clone()));
         Self { versions, job, refusals, tasks, deploying: None }
     }
 
@@ -213,7 +219,7 @@ impl Work {
         let (versions, job, refusals) = (self.versions.clone(), self.job.clone(), self.refusals.clone());
         let is_handed_over = Arc::new(AtomicBool::new(false));
         let (id, handed_over) = (proposal.id, Arc::clone(&is_handed_over));
-        let task = self.tasks.spawn(async move {
+        let task = self.tasks.spawn("the trial of a module", async move {
             let handing_over = || handed_over.store(true, Ordering::SeqCst);
             if let Err(reason) = versions.deploy(&job, &proposal, handing_over).await {
                 refusals.refuse(proposal.id, reason);
@@ -237,7 +243,7 @@ impl Work {
         // Who asked may be gone.
         let reply_with = |reply: Reply, result: Result<(), String>| drop(reply.send(result));
         match command {
-            Command::Promote(reply) => drop(self.tasks.spawn(async move {
+            Command::Promote(reply) => drop(self.tasks.spawn("a promotion", async move {
                 reply_with(reply, job.promote().await.map_err(|refused| refused.to_string()));
             })),
             Command::RollBack { to, version, reply } => {
@@ -245,7 +251,7 @@ impl Work {
                 if let Some(id) = trial {
                     self.refusals.refuse(id, NotDeployed::Refused(TAKEN_BACK.to_owned()));
                 }
-                self.tasks.spawn(async move {
+                self.tasks.spawn("a rollback", async move {
                     let result = match (to, trial) {
                         (Some(to), _) => versions.switch_to(&job, &to).await,
                         // That was meant: the running version has done nothing wrong.
@@ -255,11 +261,11 @@ impl Work {
                     reply_with(reply, result);
                 });
             }
-            Command::Pause(reply) => drop(self.tasks.spawn(async move {
+            Command::Pause(reply) => drop(self.tasks.spawn("a pause", async move {
                 job.pause().await;
                 reply_with(reply, Ok(()));
             })),
-            Command::Resume(reply) => drop(self.tasks.spawn(async move {
+            Command::Resume(reply) => drop(self.tasks.spawn("a resumption", async move {
                 job.resume().await;
                 reply_with(reply, Ok(()));
             })),

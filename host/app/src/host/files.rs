@@ -9,14 +9,14 @@ use shardmill_core::task_dir;
 use shardmill_runtime::sha256;
 use tracing::{error, info, warn};
 
-use super::{Done, Host, Unusable};
+use super::{Done, Host, Unusable, Work};
 use crate::task_files::{self, Contents, Listing};
 
 impl Host {
     pub(super) fn list(&mut self) {
         self.is_listing = true;
         let tasks = self.settings.tasks.clone();
-        self.work.spawn_blocking(move || Done::Listed(task_files::list(&tasks)));
+        self.work.spawn_blocking(Work::List, move || Done::Listed(task_files::list(&tasks)));
     }
 
     pub(super) fn listed(&mut self, listing: std::io::Result<Listing>) {
@@ -58,7 +58,7 @@ impl Host {
 
     fn begin_reading(&mut self, file: String) {
         let tasks = self.settings.tasks.clone();
-        self.work.spawn_blocking(move || {
+        self.work.spawn_blocking(Work::Read(file.clone()), move || {
             let contents = task_files::read(&tasks, &file);
             Done::Read(file, contents)
         });

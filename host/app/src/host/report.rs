@@ -1,11 +1,12 @@
 //! What a host says of its jobs, to people and programs. Programs read it as JSON: `STATUS.md` says what every field
 //! means, so that they never change what they mean, and new ones have defaults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shardmill_core::jobs::{Job, State};
+use shardmill_core::leases::Millis;
 use shardmill_core::module::{hex, shown};
 use shardmill_core::rollout::Deployment;
 use shardmill_runtime::Limit;
@@ -13,7 +14,8 @@ use shardmill_runtime::Limit;
 use super::Host;
 use super::entry::Entry;
 use crate::clock::millis;
-use crate::status::{self, Snapshot};
+use crate::failures::Subject;
+use crate::status::{self, Outage, Snapshot};
 
 /// A host and its jobs at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +41,9 @@ pub struct JobReport {
     pub state: String,
     /// Why it is not running, or cannot use what is in the directory.
     pub problems: Vec<String>,
+    /// Services that do not answer as they should.
+    #[serde(default)]
+    pub outages: Vec<OutageReport>,
     /// The module in the directory that cannot run, if it is such a one.
     pub rejected: Option<Rejection>,
     /// What runs, as `name@1a2b3c4d5e6f`.
@@ -79,6 +84,17 @@ pub struct JobReport {
     /// Where the rollout of versions stands; absent before the job has begun.
     pub rollout: Option<RolloutReport>,
     pub shards: Vec<ShardReport>,
+}
+
+/// A service that does not answer as it should, for as long as it does not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutageReport {
+    /// What is to be read or written.
+    pub what: String,
+    /// In milliseconds since 1970.
+    pub since: u64,
+    /// What a call failed with.
+    pub error: String,
 }
 
 /// Which versions of a job hold.
@@ -210,8 +226,8 @@ pub(super) fn of(host: &Host) -> HostReport {
         .jobs
         .iter()
         .map(|(name, job)| match host.entries.get(name) {
-            Some(entry) => of_job(name, job, entry),
-            None => of_job(name, job, &Entry::default()),
+            Some(entry) => of_job(name, job, entry, host.now()),
+            None => of_job(name, job, &Entry::default(), host.now()),
         })
         .collect();
     let is_ready = jobs.iter().all(JobReport::is_ready);
@@ -222,7 +238,7 @@ pub(super) fn of(host: &Host) -> HostReport {
     HostReport { pid: std::process::id(), is_ready, problems: problems.collect(), jobs }
 }
 
-fn of_job(name: &str, job: &Job, entry: &Entry) -> JobReport {
+fn of_job(name: &str, job: &Job, entry: &Entry, now: Millis) -> JobReport {
     let started = entry.started();
     let is_up = entry.actor.is_some();
     let snapshot = started.as_ref().map(|started| started.status.snapshot()).unwrap_or_default();
@@ -241,7 +257,9 @@ fn of_job(name: &str, job: &Job, entry: &Entry) -> JobReport {
     let limits = Limit::ALL.into_iter().map(|limit| (limit.name().to_owned(), snapshot.limits.of(limit))).collect();
     let deployment = snapshot.rollout.deployment.as_ref().filter(|_| is_up);
     let current = deployment.map(|deployment| shown(name, &deployment.current));
-    let problems = problems(job, entry, failure, rejected.as_ref(), &snapshot);
+    let mut problems = problems(job, entry, failure, rejected.as_ref(), &snapshot);
+    let outages = if is_up { snapshot.outages } else { BTreeMap::new() };
+    problems.extend(outage_problems(&outages, now));
     // Of a job that is down they are others' by now.
     let shards = snapshot.shards.into_values().filter(|_| is_up).map(|shard| of_shard(name, shard));
     let mut shards: Vec<ShardReport> = shards.collect();
@@ -251,6 +269,7 @@ fn of_job(name: &str, job: &Job, entry: &Entry) -> JobReport {
         job_name: entry.job.as_ref().map(|job| job.name.clone()),
         state: state.to_owned(),
         problems,
+        outages: outages.into_iter().map(of_outage).collect(),
         rejected,
         admitted: job.admitted().map(|id| shown(name, &hex(id))),
         in_directory: job.wanted().map(|id| shown(name, &hex(id))),
@@ -299,6 +318,42 @@ fn problems(
     let waits = waits.map(|reason| format!("it waits and is tried again, its records are kept: {reason}"));
     let unkept = unkept.into_iter().chain(waits);
     failure.into_iter().chain(rejected).chain(put_off).chain(misconfigured).chain(unseen).chain(unkept).collect()
+}
+
+/// In words, with how long each lasts. Many shards of one stream are one problem.
+fn outage_problems(outages: &BTreeMap<Subject, Outage>, now: Millis) -> Vec<String> {
+    let group = |subject: &Subject| match subject {
+        Subject::Shard { stream, .. } => Some(stream.clone()),
+        _ => None,
+    };
+    let mut problems = Vec::new();
+    let mut told = BTreeSet::new();
+    for (subject, Outage { since, error }) in outages {
+        let stream = group(subject);
+        if stream.as_ref().is_some_and(|stream| !told.insert(stream.clone())) {
+            continue;
+        }
+        let others = outages.keys().filter(|other| stream.is_some() && group(other) == stream).count();
+        let others = match others.saturating_sub(1) {
+            0 => String::new(),
+            1 => " and one more shard".to_owned(),
+            more => format!(" and {more} more shards"),
+        };
+        let seconds = now.saturating_sub(*since) / 1_000;
+        let then = match subject {
+            Subject::TableWrite(_) => "; leases that are not renewed run out, and then nobody reads their shards",
+            _ => "",
+        };
+        let participle = subject.participle();
+        problems.push(format!(
+            "{subject}{others} cannot be {participle} for {seconds} s, and is tried again{then}: {error}"
+        ));
+    }
+    problems
+}
+
+fn of_outage((subject, Outage { since, error }): (Subject, Outage)) -> OutageReport {
+    OutageReport { what: subject.to_string(), since, error }
 }
 
 fn of_rollout(name: &str, deployment: &Deployment, waves: usize, snapshot: &Snapshot) -> RolloutReport {

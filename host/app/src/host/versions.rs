@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::deployments::Deployments;
 use crate::job::{Deployed, DeploymentStore, JobHandle, Refused};
 use crate::settings;
+use crate::tasks::blocking;
 
 /// The fewest digits of a module's hash that name it.
 const NAME_DIGITS_MIN: usize = 6;
@@ -314,8 +315,7 @@ impl Versions {
         work: impl FnOnce(&Deployments) -> std::io::Result<R> + Send + 'static,
     ) -> Result<R> {
         let Some(kept) = self.kept.clone() else { bail!("no versions are kept: there is no state directory") };
-        let done =
-            tokio::task::spawn_blocking(move || work(&kept)).await.context("a look at the state directory panicked")?;
+        let done = blocking("a look at the state directory", move || work(&kept)).await?;
         done.context("failed to use the state directory")
     }
 }

@@ -1,4 +1,4 @@
-//! The start of a job's parts: what connects, registers and spawns before the supervisor takes over. Decides nothing.
+//! The start of a job's parts: what connects, registers and starts before the supervisor takes over. Decides nothing.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use tracing::{Instrument, Span, info};
 use uuid::Uuid;
 
 use super::TaskFailed;
-use super::supervisor::InputState;
+use super::supervisor::{InputState, Part, Parts};
 use crate::clock::Clock;
 use crate::fanout_reader::FanOut;
 use crate::lease_worker::{LeaseWorker, Told};
@@ -22,46 +22,84 @@ use crate::own_files::check_grants;
 use crate::settings;
 use crate::status::Status;
 use crate::task_thread::{Control, Inbox, Ready, TaskThread, instantiate};
+use crate::tasks::blocking;
 
 /// Batches of all shards together that may wait for the task thread; each shard has its own bound in bytes and
 /// records besides.
 const BATCHES_WAITING_MAX: usize = 64;
 
-/// Connects an input, and starts its lease worker, which speaks to `told`. `run` is another one at each start.
-pub(super) async fn input(index: usize, input: &Input, run: Uuid, clock: Clock, told: &Told) -> Result<InputState> {
+/// An input whose clients are there; no call was made yet.
+pub(super) struct Connected {
+    config: Input,
+    kinesis: Kinesis,
+    table: LeaseTable,
+}
+
+/// Makes an input's clients.
+pub(super) async fn connect(input: &Input) -> Result<Connected> {
     let name = || format!("failed to connect input {}.{}", input.system, input.stream);
     let kinesis = Kinesis::new(&settings::kinesis_client(input)).await.with_context(name)?;
     let table = LeaseTable::new(&settings::dynamodb_client(input), &input.table_name).await.with_context(name)?;
     let table = table.with_consistent_reads(input.consistent_reads).of_stream(input.stream_identifier.clone());
-    let fan_out = fan_out(input);
-    let settings = settings::leases(input, run);
-    info!(stream = input.stream, table = input.table_name, worker = settings.worker, "starting the lease worker");
-    let worker = LeaseWorker {
-        settings,
-        table,
-        new_table: settings::new_table(input),
-        kinesis: kinesis.clone(),
-        stream: input.stream_id().to_owned(),
-        clock,
-        input: index,
-    };
-    let (commands, received) = mpsc::unbounded_channel();
-    tokio::spawn(worker.run(received, told.clone()).in_current_span());
-    Ok(InputState { config: input.clone(), kinesis, fan_out, commands, stopped: false })
+    Ok(Connected { config: input.clone(), kinesis, table })
+}
+
+impl Connected {
+    /// Starts the input's lease worker, which speaks to `told`. `run` is another one at each start.
+    pub(super) fn start(
+        self,
+        index: usize,
+        run: Uuid,
+        clock: Clock,
+        status: &Arc<Status>,
+        told: &Told,
+        parts: &mut Parts,
+    ) -> InputState {
+        let Self { config, kinesis, table } = self;
+        let fan_out = fan_out(&config, clock, status, parts);
+        let settings = settings::leases(&config, run);
+        info!(stream = config.stream, table = config.table_name, worker = settings.worker, "starting the lease worker");
+        let worker = LeaseWorker {
+            settings,
+            table,
+            new_table: settings::new_table(&config),
+            kinesis: kinesis.clone(),
+            stream: config.stream_id().to_owned(),
+            clock,
+            status: Arc::clone(status),
+            input: index,
+        };
+        let (commands, received) = mpsc::unbounded_channel();
+        let part = Part::LeaseWorker { input: index, name: name(&config) };
+        let run = worker.run(received, told.clone());
+        parts.spawn(part, async { Ok(run.await) }.in_current_span());
+        InputState { config, kinesis, fan_out, commands, stopped: false }
+    }
+}
+
+/// An input, for people.
+fn name(Input { system, stream, .. }: &Input) -> String {
+    format!("{system}.{stream}")
 }
 
 /// Begins to register the input's consumer, if it has one; its readers wait for that.
-fn fan_out(input: &Input) -> Option<Arc<FanOut>> {
+fn fan_out(input: &Input, clock: Clock, status: &Arc<Status>, parts: &mut Parts) -> Option<Arc<FanOut>> {
     let consumer = settings::consumer(input)?;
     let fan_out = Arc::new(FanOut::new(
         settings::kinesis_client(input),
         input.stream_id().to_owned(),
         consumer,
         settings::seed(),
+        Arc::clone(status),
+        clock,
     ));
     let registering = Arc::clone(&fan_out);
-    // A failure is told by the readers.
-    tokio::spawn(async move { drop(registering.arn().await) }.in_current_span());
+    let register = async move {
+        // A failure is told by the readers.
+        drop(registering.arn().await);
+        Ok(())
+    };
+    parts.spawn(Part::Registration(name(input)), register.in_current_span());
     Some(fan_out)
 }
 
@@ -82,6 +120,7 @@ pub(super) async fn task(
     clock: Clock,
     status: &Arc<Status>,
     records: Records,
+    parts: &mut Parts,
 ) -> Result<Task> {
     grants(job.clone()).await?;
     let instance = first_instance(module.clone(), spec.clone()).await?;
@@ -97,29 +136,31 @@ pub(super) async fn task(
     let (data, batches) = mpsc::channel(BATCHES_WAITING_MAX);
     let runtime = tokio::runtime::Handle::current();
     let span = Span::current();
-    std::thread::Builder::new()
-        .name(format!("task-{}", job.name))
-        .spawn(move || span.in_scope(|| task.run(&runtime, Inbox { control: controlled, data: batches })))
-        .context("failed to start the task thread")?;
+    let run = move || {
+        span.in_scope(|| task.run(&runtime, Inbox { control: controlled, data: batches }));
+        Ok(())
+    };
+    let started = parts.spawn_thread(format!("task-{}", job.name), Part::TaskThread, run);
+    started.context("failed to start the task thread")?;
     Ok(Task { control, data, requests: requested, interrupter })
 }
 
 /// Before the task's own `init` can put anything there.
 async fn grants(job: Job) -> Result<()> {
-    let checked = tokio::task::spawn_blocking(move || check_grants(&job)).await;
-    Ok(checked.context("checking the grants panicked")?.map_err(TaskFailed)?)
+    let checked = blocking("the check of the grants", move || check_grants(&job)).await;
+    Ok(checked?.map_err(TaskFailed)?)
 }
 
 /// A file system may take its time, and another writer of a file too.
 async fn outputs(job: Job, records: Records) -> Result<OutputSystems> {
-    let opened = tokio::task::spawn_blocking(move || OutputSystems::open(&job, &records)).await;
-    opened.context("opening the outputs panicked")?
+    blocking("the opening of the outputs", move || OutputSystems::open(&job, &records)).await?
 }
 
 /// `init` may take long, and a guest that reads a file blocks its thread, which an async one must not be.
 async fn first_instance(module: Module, spec: TaskSpec) -> Result<Instance> {
     let span = Span::current();
-    let built = tokio::task::spawn_blocking(move || {
+    let part = format!("the start of an instance of {}", module.id());
+    let built = blocking(&part, move || {
         let failed = |error: CallError| {
             let text = format!("task {} did not start: {error}", module.id());
             // What the host cannot do now it may do later: the job is restarted.
@@ -127,5 +168,5 @@ async fn first_instance(module: Module, spec: TaskSpec) -> Result<Instance> {
         };
         span.in_scope(|| instantiate(&module, &spec)).map_err(failed)
     });
-    built.await.context("building the task's instance panicked")?
+    built.await?
 }

@@ -6,6 +6,7 @@ mod failure;
 mod readings;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +20,10 @@ use shardmill_core::service::ServiceError;
 use shardmill_core::shard::{ChildShard, HashRange, ShardId};
 use shardmill_runtime::Source;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 use tracing::info;
 
-use super::versions::{Done, Versions};
+use super::versions::Versions;
 use super::{Command, TaskFailed};
 use crate::clock::{Clock, millis};
 use crate::fanout_reader::FanOut;
@@ -30,7 +31,38 @@ use crate::lease_worker::Telling;
 use crate::shard_reader::Progress;
 use crate::status::Status;
 use crate::task_thread::Control;
+use crate::tasks::{Panicked, Tasks};
 use cut::Stop;
+
+/// What a job is made of, beside its supervisor.
+#[derive(Clone, Debug)]
+pub(super) enum Part {
+    TaskThread,
+    LeaseWorker {
+        input: usize,
+        name: String,
+    },
+    /// Of the consumer of an input, by its name.
+    Registration(String),
+    Reader {
+        source: SourceId,
+        name: String,
+    },
+}
+
+/// The parts that run. Each ends with the job, and the supervisor hears of the end of each.
+pub(super) type Parts = Tasks<Part, Result<(), ServiceError>>;
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TaskThread => f.write_str("the task thread"),
+            Self::LeaseWorker { name, .. } => write!(f, "the lease worker of input {name}"),
+            Self::Registration(name) => write!(f, "the registration of the consumer of input {name}"),
+            Self::Reader { name, .. } => write!(f, "the reader of {name}"),
+        }
+    }
+}
 
 /// One input stream and its lease worker.
 pub(super) struct InputState {
@@ -72,7 +104,7 @@ pub(super) struct Supervisor {
     inputs: Vec<InputState>,
     sources: Vec<SourceState>,
     by_shard: HashMap<(usize, ShardId), SourceId>,
-    readers: JoinSet<(SourceId, Result<(), ServiceError>)>,
+    parts: Parts,
     control: mpsc::UnboundedSender<Control>,
     data: mpsc::Sender<Event>,
     versions: Versions,
@@ -88,7 +120,6 @@ pub(super) struct Supervisor {
 pub(super) struct Messages {
     pub(super) tellings: mpsc::UnboundedReceiver<(usize, Telling)>,
     pub(super) requests: mpsc::UnboundedReceiver<Action>,
-    pub(super) done: mpsc::UnboundedReceiver<Done>,
     /// From whoever runs the job.
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) stop: watch::Receiver<Stop>,
@@ -97,6 +128,7 @@ pub(super) struct Messages {
 impl Supervisor {
     pub(super) fn new(
         inputs: Vec<InputState>,
+        parts: Parts,
         control: mpsc::UnboundedSender<Control>,
         data: mpsc::Sender<Event>,
         versions: Versions,
@@ -107,7 +139,7 @@ impl Supervisor {
             inputs,
             sources: Vec::new(),
             by_shard: HashMap::new(),
-            readers: JoinSet::new(),
+            parts,
             control,
             data,
             versions,
@@ -122,17 +154,18 @@ impl Supervisor {
     pub(super) async fn run(mut self, mut messages: Messages, patience: Duration) -> Result<()> {
         loop {
             let is_running = self.phase == Phase::Running;
+            let wake = self.clock.until(self.versions.wake_at());
             // Every arm is cancel-safe: receives, joins, watches and timers lose nothing when dropped.
             tokio::select! {
                 Some((input, telling)) = messages.tellings.recv() => self.told(input, telling),
-                request = messages.requests.recv(), if self.phase != Phase::Releasing => match request {
-                    Some(request) => self.requested(request),
-                    None => self.task_gone(),
+                Some(request) = messages.requests.recv(), if self.phase != Phase::Releasing => self.requested(request),
+                Some((part, ended)) = self.parts.join_next() => self.ended(&part, ended),
+                Some((_, ended)) = self.versions.work.join_next() => match ended {
+                    Ok(done) => self.versions.done(done),
+                    Err(panicked) => self.finish(Some(panicked.into())),
                 },
-                Some(ended) = self.readers.join_next() => self.reader_ended(ended),
-                Some(done) = messages.done.recv() => self.versions.done(done),
                 Some(command) = messages.commands.recv(), if is_running => self.commanded(command),
-                () = tokio::time::sleep(self.clock.until(self.versions.wake_at())), if is_running => {
+                () = tokio::time::sleep(wake), if is_running => {
                     self.versions.tick();
                 }
                 Ok(()) = messages.stop.changed() => match *messages.stop.borrow_and_update() {
@@ -308,7 +341,7 @@ impl Supervisor {
         }
         if self.phase == Phase::Running {
             self.phase = Phase::Finishing;
-            self.readers.abort_all();
+            self.stop_readers();
             self.tell_task(Event::Stop);
         }
     }
@@ -317,18 +350,29 @@ impl Supervisor {
     fn release(&mut self) {
         if self.phase != Phase::Releasing {
             self.phase = Phase::Releasing;
-            self.readers.abort_all();
+            self.stop_readers();
             for input in &self.inputs {
                 drop(input.commands.send(leases::Event::Stop));
             }
         }
     }
 
-    /// The task thread ended without a word: it panicked.
-    fn task_gone(&mut self) {
-        if self.phase != Phase::Releasing {
-            self.failure.get_or_insert(anyhow!("the task thread panicked"));
-            self.release();
+    /// A part of the job ended: a reader that failed, or one that panicked, which ends the job. Whoever is left commits
+    /// what is done and gives the leases back; a lease worker that is gone cannot, so its leases run out.
+    fn ended(&mut self, part: &Part, ended: Result<Result<(), ServiceError>, Panicked>) {
+        match (part, ended) {
+            (Part::Reader { source, .. }, Ok(Err(error))) => self.finish(Some(self.describe_reading(*source, &error))),
+            (_, Ok(_)) => {}
+            (Part::TaskThread, Err(panicked)) => {
+                self.failure.get_or_insert(panicked.into());
+                self.release();
+            }
+            (part, Err(panicked)) => {
+                if let Part::LeaseWorker { input, .. } = part {
+                    self.inputs[*input].stopped = true;
+                }
+                self.finish(Some(panicked.into()));
+            }
         }
     }
 

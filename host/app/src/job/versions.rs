@@ -2,6 +2,7 @@
 //! routes to the task thread, answers who asked. Decides nothing.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use tracing::{Span, info, warn};
 use crate::clock::Clock;
 use crate::status::Status;
 use crate::task_thread::{Control, Ready, instantiate};
+use crate::tasks::Tasks;
 
 /// How often instances are judged while there is a version to go back to.
 const HEALTH_INTERVAL: Millis = 500;
@@ -110,10 +112,30 @@ impl Deployed {
     }
 }
 
-/// The end of something that was begun away from the supervisor.
+/// What is done away from the supervisor.
+#[derive(Clone, Debug)]
+pub(super) enum Work {
+    /// An instance of a version, by the version's name.
+    Build(String),
+    Write,
+    Drain,
+}
+
+/// What became of it.
 pub(super) enum Done {
     Built(InstanceId, Result<Box<Ready>, String>),
     Written(Result<(), WriteError>),
+    Drained,
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Build(module) => write!(f, "the start of an instance of {module}"),
+            Self::Write => f.write_str("the writing of the deployment"),
+            Self::Drain => f.write_str("the bound of the calls that hold up a swap"),
+        }
+    }
 }
 
 /// The answer to a request: it is done, or why not.
@@ -140,7 +162,8 @@ pub(super) struct Versions {
     placed: BTreeMap<SourceId, InstanceId>,
     answers: HashMap<RequestId, Answer>,
     next_request: RequestId,
-    done: mpsc::UnboundedSender<Done>,
+    /// Its ends are for [`Versions::done`]; a panic ends the job.
+    pub(super) work: Tasks<Work, Done>,
     control: mpsc::UnboundedSender<Control>,
     status: Arc<Status>,
     clock: Clock,
@@ -163,8 +186,8 @@ pub(super) struct Parts {
 }
 
 impl Versions {
-    /// The instance of the current version is in the task thread already; `done` takes what [`Versions::done`] wants back.
-    pub(super) fn new(parts: Parts, first: Interrupter, done: mpsc::UnboundedSender<Done>) -> Self {
+    /// The instance of the current version is in the task thread already.
+    pub(super) fn new(parts: Parts, first: Interrupter) -> Self {
         let Parts { settings, drain, deployed, spec, control, status, clock } = parts;
         let job = deployed.modules.first().map(|module| module.id().name().to_owned()).unwrap_or_default();
         let modules = deployed.modules.into_iter().map(|module| (module.id().hex(), module)).collect();
@@ -180,7 +203,7 @@ impl Versions {
             placed: BTreeMap::new(),
             answers: HashMap::new(),
             next_request: 0,
-            done,
+            work: Tasks::default(),
             control,
             status,
             clock,
@@ -286,6 +309,7 @@ impl Versions {
                 self.on(Event::Built { instance, result });
             }
             Done::Written(result) => self.on(Event::Written(result)),
+            Done::Drained => {}
         }
     }
 
@@ -327,11 +351,11 @@ impl Versions {
         drop(self.control.send(Control::Loop(event)));
     }
 
-    fn build(&self, instance: InstanceId, id: ModuleId) {
-        let (module, spec, done) = (self.modules.get(&id).cloned(), self.spec.clone(), self.done.clone());
+    fn build(&mut self, instance: InstanceId, id: ModuleId) {
+        let (module, spec) = (self.modules.get(&id).cloned(), self.spec.clone());
         let (store, status) = (Arc::clone(&self.store), Arc::clone(&self.status));
         let span = Span::current();
-        tokio::task::spawn_blocking(move || {
+        self.work.spawn_blocking(Work::Build(self.name(&id)), move || {
             let ready = |module: Module| {
                 let is_wanted = || !done.is_closed();
                 let built = span.in_scope(|| build(&module, &spec, is_wanted, |reason| status.waits(instance, reason)));
@@ -339,15 +363,13 @@ impl Versions {
                 let instance = built.map_err(|error| error.to_string())?;
                 Ok(Box::new(Ready { module, instance, interrupter: Interrupter::default() }))
             };
-            let built = module.map_or_else(|| store.module(&id), Ok).and_then(ready);
-            // The supervisor is gone when the job is.
-            drop(done.send(Done::Built(instance, built)));
+            Done::Built(instance, module.map_or_else(|| store.module(&id), Ok).and_then(ready))
         });
     }
 
-    fn write(&self, deployment: Deployment) {
-        let (store, done) = (Arc::clone(&self.store), self.done.clone());
-        tokio::task::spawn_blocking(move || drop(done.send(Done::Written(store.write(&deployment)))));
+    fn write(&mut self, deployment: Deployment) {
+        let store = Arc::clone(&self.store);
+        self.work.spawn_blocking(Work::Write, move || Done::Written(store.write(&deployment)));
     }
 
     /// Gives an instance to the task thread, unless it has it.
@@ -380,11 +402,12 @@ impl Versions {
     /// Ends the calls of instances that lose shards, if they take too long.
     fn drain(&mut self, interrupters: Vec<Interrupter>) {
         let patience = self.drain;
-        let draining = tokio::spawn(async move {
+        let draining = self.work.spawn(Work::Drain, async move {
             tokio::time::sleep(patience).await;
             interrupters.iter().for_each(Interrupter::interrupt);
+            Done::Drained
         });
-        self.draining.push(draining.abort_handle());
+        self.draining.push(draining);
     }
 
     fn told(&mut self, outcome: &Outcome) {

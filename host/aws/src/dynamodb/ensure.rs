@@ -1,7 +1,9 @@
 //! The making of a lease table. Owns its key and billing, and the wait until it can be used; knows no row but the key.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use aws_sdk_dynamodb::operation::describe_table::DescribeTableOutput;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, PointInTimeRecoverySpecification,
     ProvisionedThroughput, ScalarAttributeType, TableDescription, TableStatus,
@@ -53,31 +55,45 @@ pub enum Ensured {
 }
 
 impl LeaseTable {
+    /// Whether the table exists. If so, waits until it is active, and checks it.
+    ///
+    /// # Errors
+    /// As of [`LeaseTable::ensure`].
+    pub async fn find(&self) -> Result<bool, ServiceError> {
+        let found = match self.describe().await? {
+            Some(found) if is_active(&found) => found,
+            Some(_) => self.wait_active().await?,
+            None => return Ok(false),
+        };
+        self.check_key(&found)?;
+        Ok(true)
+    }
+
     /// Creates the table when it does not exist and waits until it is active. An existing one is only checked.
     ///
     /// # Errors
     /// `Invalid` when a table of this name has another key, `InUse` when it is not active in time or being deleted.
     pub async fn ensure(&self, new: impl Into<NewTable>) -> Result<Ensured, ServiceError> {
         let new = new.into();
-        let ensured = match self.describe().await? {
-            Some(found) if is_active(&found) => {
-                return self.check_key(&found).map(|()| Ensured::Existed);
-            }
-            Some(_) => Ensured::Existed,
-            None => self.create(new).await?,
-        };
+        if self.find().await? {
+            self.keep_backups_if_due().await?;
+            return Ok(Ensured::Existed);
+        }
+        let ensured = self.create(new).await?;
+        // Until it is done, also by a later call: the service may go away in between.
+        let wants_backups = ensured == Ensured::Created && new.point_in_time_recovery;
+        self.backups_due.fetch_or(wants_backups, Ordering::Relaxed);
         let found = self.wait_active().await?;
         self.check_key(&found)?;
-        if ensured == Ensured::Created && new.point_in_time_recovery {
-            self.keep_backups().await?;
-        }
+        self.keep_backups_if_due().await?;
         Ok(ensured)
     }
 
     async fn describe(&self) -> Result<Option<TableDescription>, ServiceError> {
         let answer = self.client.describe_table().table_name(&self.table).send().await;
-        match answer.map_err(|e| self.destination.failure("DescribeTable", &e)) {
-            Ok(answer) => Ok(answer.table),
+        match answer.map_err(|e| self.failure("DescribeTable", &e)) {
+            Ok(DescribeTableOutput { table: Some(table), .. }) => Ok(Some(table)),
+            Ok(_) => Err(self.unreadable("DescribeTable", "an answer without a table")),
             Err(ServiceError { kind: ErrorKind::NotFound, .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -101,12 +117,20 @@ impl LeaseTable {
                     .provisioned_throughput(units.expect("both units are set"))
             }
         };
-        match request.send().await.map_err(|e| self.destination.failure("CreateTable", &e)) {
+        match request.send().await.map_err(|e| self.failure("CreateTable", &e)) {
             Ok(_) => Ok(Ensured::Created),
             // Another worker was faster.
             Err(ServiceError { kind: ErrorKind::InUse, .. }) => Ok(Ensured::Existed),
             Err(error) => Err(error),
         }
+    }
+
+    async fn keep_backups_if_due(&self) -> Result<(), ServiceError> {
+        if self.backups_due.load(Ordering::Relaxed) {
+            self.keep_backups().await?;
+            self.backups_due.store(false, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// The service refuses for a moment after it has made a table.
@@ -124,7 +148,7 @@ impl LeaseTable {
             };
             let is_early = error.as_service_error().is_some_and(|it| it.is_continuous_backups_unavailable_exception());
             if !is_early || begin.elapsed() >= CREATE_LIMIT {
-                return Err(self.destination.failure(OPERATION, &error));
+                return Err(self.failure(OPERATION, &error));
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_POLL);
@@ -143,23 +167,35 @@ impl LeaseTable {
             if status == Some(TableStatus::Deleting) || begin.elapsed() >= CREATE_LIMIT {
                 let status = status.as_ref().map_or("absent", TableStatus::as_str);
                 let seconds = begin.elapsed().as_secs();
-                let message = format!("table `{}` is {status}, expected ACTIVE (waited {seconds} s)", self.table);
-                return Err(ServiceError { kind: ErrorKind::InUse, operation: "DescribeTable", message });
+                let message = format!("it is {status}, expected ACTIVE (waited {seconds} s)");
+                return Err(self.named(ServiceError { kind: ErrorKind::InUse, operation: "DescribeTable", message }));
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_POLL);
         }
     }
 
-    /// Another application's table, given by mistake, must not get lease rows.
+    /// Another application's table, given by mistake, must not get lease rows; and a table with another key takes none.
     fn check_key(&self, found: &TableDescription) -> Result<(), ServiceError> {
-        let keys: Vec<_> = found.key_schema().iter().map(KeySchemaElement::attribute_name).collect();
-        if keys == [attribute::KEY] {
+        let types = found.attribute_definitions();
+        let described = |key: &KeySchemaElement| {
+            let name = key.attribute_name();
+            let known = types.iter().find(|it| it.attribute_name() == name).map(AttributeDefinition::attribute_type);
+            let role = if *key.key_type() == KeyType::Range { " as sort key" } else { "" };
+            // The service always says the type.
+            format!("`{name}` of type {}{role}", known.unwrap_or(&ScalarAttributeType::S).as_str())
+        };
+        let key: Vec<String> = found.key_schema().iter().map(described).collect();
+        let expected = format!("`{}` of type {}", attribute::KEY, ScalarAttributeType::S.as_str());
+        if key == [expected.as_str()] {
             return Ok(());
         }
-        let message =
-            format!("table `{}` is not a lease table: its key is {keys:?}, expected [\"leaseKey\"]", self.table);
-        Err(ServiceError { kind: ErrorKind::Invalid, operation: "DescribeTable", message })
+        let key = key.join(" and ");
+        let message = format!(
+            "it is not a lease table: its key is {key}, expected {expected} alone; give another TableName, or delete this \
+             table if nothing else uses it, and a right one is made"
+        );
+        Err(self.invalid("DescribeTable", message))
     }
 }
 

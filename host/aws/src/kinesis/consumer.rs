@@ -8,12 +8,14 @@ use shardmill_core::service::{ErrorKind, ServiceError};
 
 use super::{Kinesis, StreamId, stream_id, unreadable};
 
-/// How long a consumer may take until it can subscribe, and throttled or failed calls on the way there. AWS needs some
-/// seconds; many workers that start at once share a few calls a second.
+/// How long a consumer may take until it can subscribe, and a stream to have a place for one more. AWS needs some seconds;
+/// many workers that start at once share a few calls a second.
 const REGISTER_LIMIT: Duration = Duration::from_secs(60);
 
 /// Between looks at a consumer: short at first, because a local backend's is active at once.
 const POLLS: Backoff = Backoff { first: 50, longest: 2_000 };
+
+const REGISTER: &str = "RegisterStreamConsumer";
 
 /// A consumer as configuration names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,18 +33,20 @@ struct Found {
 
 impl Kinesis {
     /// Makes sure that the consumer can subscribe, and returns its ARN. One of that name which exists is used. Callers
-    /// with different seeds do not ask at the same time.
+    /// with different seeds do not ask at the same time. A service that does not answer is waited for, and `on_failure`
+    /// hears of each call that failed.
     ///
     /// # Errors
-    /// `NotFound` for an ARN or a stream that does not exist, `InUse` when the consumer is not active in time; what a
-    /// call failed with, when it kept failing.
+    /// `NotFound` for an ARN or a stream that does not exist, `InUse` when the consumer is not active in time,
+    /// `Throttled` when the stream takes no more consumers for as long.
     pub async fn ensure_consumer(
         &self,
         stream: &str,
         consumer: &ConsumerId,
         seed: u64,
+        mut on_failure: impl FnMut(&ServiceError),
     ) -> Result<String, ServiceError> {
-        let begin = Instant::now();
+        let mut begin = Instant::now();
         let mut waits = Waits::new(POLLS, seed);
         loop {
             let waiting = match self.try_consumer(stream, consumer).await {
@@ -52,7 +56,14 @@ impl Kinesis {
                     let message = format!("consumer `{arn}` is {status}, expected ACTIVE (waited {seconds} s)");
                     ServiceError { kind: ErrorKind::InUse, operation: "DescribeStreamConsumer", message }
                 }
-                Err(error) if error.kind.is_transient() => error,
+                Err(error) if error.kind.is_transient() => {
+                    on_failure(&error);
+                    if !is_about_the_consumer(&error) {
+                        // The patience is with the consumer, not with the service.
+                        begin = Instant::now();
+                    }
+                    error
+                }
                 Err(error) => return Err(error),
             };
             if begin.elapsed() >= REGISTER_LIMIT {
@@ -120,11 +131,15 @@ impl Kinesis {
 
     /// `InUse` when another worker was faster.
     async fn register_consumer(&self, stream: &str, name: &str) -> Result<Found, ServiceError> {
-        const OPERATION: &str = "RegisterStreamConsumer";
         let answer = self.client.register_stream_consumer().stream_arn(stream).consumer_name(name).send().await;
-        let answer = answer.map_err(|e| self.destination.failure(OPERATION, &e))?;
+        let answer = answer.map_err(|e| self.destination.failure(REGISTER, &e))?;
         let made = answer.consumer;
-        let made = made.ok_or_else(|| unreadable(OPERATION, "an answer without a consumer".to_owned()))?;
+        let made = made.ok_or_else(|| unreadable(REGISTER, "an answer without a consumer".to_owned()))?;
         Ok(Found { arn: made.consumer_arn, status: made.consumer_status })
     }
+}
+
+/// A stream has so many consumers and no more, which the service calls a limit exceeded.
+fn is_about_the_consumer(error: &ServiceError) -> bool {
+    error.kind == ErrorKind::InUse || (error.kind == ErrorKind::Throttled && error.operation == REGISTER)
 }

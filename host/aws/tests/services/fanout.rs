@@ -22,7 +22,7 @@ fn named(name: &str) -> ConsumerId {
 async fn consumer(backend: &LocalBackend) -> (Kinesis, String) {
     backend.kinesis().create_stream(STREAM, 1).unwrap();
     let client = kinesis(backend, Wire::Cbor).await;
-    let arn = client.ensure_consumer(STREAM, &named("app"), 1).await.unwrap();
+    let arn = client.ensure_consumer(STREAM, &named("app"), 1, |_| {}).await.unwrap();
     (client, arn)
 }
 
@@ -58,11 +58,14 @@ async fn a_consumer_is_registered_once_whoever_asks() {
     let client = kinesis(&backend, Wire::Cbor).await;
     // At once, while the stream is still being created, and the consumer then.
     let (name, again) = (named("app"), named("app"));
-    let asked = tokio::join!(client.ensure_consumer(STREAM, &name, 1), client.ensure_consumer(STREAM, &again, 1));
+    let asked = tokio::join!(
+        client.ensure_consumer(STREAM, &name, 1, |_| {}),
+        client.ensure_consumer(STREAM, &again, 1, |_| {})
+    );
     let arn = asked.0.unwrap();
     assert_eq!(asked.1.unwrap(), arn);
-    assert_eq!(client.ensure_consumer(STREAM, &ConsumerId::Arn(arn.clone()), 1).await.unwrap(), arn);
-    assert_ne!(client.ensure_consumer(STREAM, &named("other"), 1).await.unwrap(), arn);
+    assert_eq!(client.ensure_consumer(STREAM, &ConsumerId::Arn(arn.clone()), 1, |_| {}).await.unwrap(), arn);
+    assert_ne!(client.ensure_consumer(STREAM, &named("other"), 1, |_| {}).await.unwrap(), arn);
     assert_eq!(consumers(&backend), ["app", "other"]);
     assert!(client.consumer_exists(&arn).await.unwrap());
 }
@@ -73,10 +76,10 @@ async fn a_consumer_that_is_not_there_is_told() {
     let (client, arn) = consumer(&backend).await;
     let gone = arn.replace("consumer/app", "consumer/other");
     assert!(!client.consumer_exists(&gone).await.unwrap());
-    let error = client.ensure_consumer(STREAM, &ConsumerId::Arn(gone.clone()), 1).await.unwrap_err();
+    let error = client.ensure_consumer(STREAM, &ConsumerId::Arn(gone.clone()), 1, |_| {}).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotFound);
     assert_eq!(error.to_string(), format!("DescribeStreamConsumer: there is no consumer `{gone}`"));
-    let error = client.ensure_consumer("missing", &named("app"), 1).await.unwrap_err();
+    let error = client.ensure_consumer("missing", &named("app"), 1, |_| {}).await.unwrap_err();
     assert_eq!((error.kind, error.operation), (ErrorKind::NotFound, "DescribeStreamSummary"));
 }
 
@@ -90,10 +93,10 @@ async fn throttled_registrations_are_made_again_and_refused_ones_are_not() {
         let busy = FaultAction::Error(Served::LimitExceeded);
         backend.faults().inject(Fault::new(busy).operation(operation).times(1))
     });
-    client.ensure_consumer(STREAM, &named("app"), 1).await.unwrap();
+    client.ensure_consumer(STREAM, &named("app"), 1, |_| {}).await.unwrap();
     assert!(faults.iter().all(|fault| fault.hits() == 1));
 
-    let error = client.ensure_consumer(STREAM, &named("not a name"), 1).await.unwrap_err();
+    let error = client.ensure_consumer(STREAM, &named("not a name"), 1, |_| {}).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
 }
 
@@ -108,7 +111,7 @@ async fn every_position_starts_where_it_says() {
     // A consumer each, or the service would make it wait.
     let mut subscribed = BTreeMap::new();
     for (name, position) in [("all", StartingPosition::TrimHorizon), ("tip", StartingPosition::Latest)] {
-        let arn = client.ensure_consumer(STREAM, &named(name), 1).await.unwrap();
+        let arn = client.ensure_consumer(STREAM, &named(name), 1, |_| {}).await.unwrap();
         subscribed.insert(name, client.subscribe(&arn, SHARD, &position).await.unwrap());
     }
     let all = next(subscribed.get_mut("all").unwrap()).await;
@@ -124,14 +127,14 @@ async fn every_position_starts_where_it_says() {
         ("after", StartingPosition::AfterSequenceNumber(second), &["3"]),
         ("since", StartingPosition::AtTimestamp(first.arrival_ms), &["1", "2", "3"]),
     ] {
-        let arn = client.ensure_consumer(STREAM, &named(name), 1).await.unwrap();
+        let arn = client.ensure_consumer(STREAM, &named(name), 1, |_| {}).await.unwrap();
         let mut subscription = client.subscribe(&arn, SHARD, &position).await.unwrap();
         assert_eq!(messages(&next(&mut subscription).await), expected, "{name}");
     }
 
     // Where the last event ended, the next subscription goes on.
     let continuation = all.continuation.unwrap();
-    let arn = client.ensure_consumer(STREAM, &named("more"), 1).await.unwrap();
+    let arn = client.ensure_consumer(STREAM, &named("more"), 1, |_| {}).await.unwrap();
     let mut more = client.subscribe(&arn, SHARD, &StartingPosition::AfterSequenceNumber(continuation)).await.unwrap();
     put(&backend, "4");
     assert_eq!(messages(&next(&mut more).await), ["4"]);
@@ -192,7 +195,7 @@ async fn a_second_subscription_is_refused_and_later_takes_the_place_of_the_first
     assert_eq!((error.kind, error.operation), (ErrorKind::InUse, "SubscribeToShard"));
 
     // One connection cannot be in the way of another consumer.
-    let other = client.ensure_consumer(STREAM, &named("other"), 1).await.unwrap();
+    let other = client.ensure_consumer(STREAM, &named("other"), 1, |_| {}).await.unwrap();
     client.subscribe(&other, SHARD, &from).await.unwrap();
     while first.next_event().await.unwrap().is_some() {}
     client.subscribe(&arn, SHARD, &from).await.unwrap();

@@ -497,14 +497,32 @@ async fn workers_that_start_together_share_one_table() {
 
 #[tokio::test]
 async fn a_table_with_another_key_is_no_lease_table() {
-    let backend = backend();
-    let key = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build().unwrap();
-    let id = AttributeDefinition::builder().attribute_name("id").attribute_type(ScalarAttributeType::S);
-    let create = raw_client(&backend).create_table().table_name(TABLE).billing_mode(BillingMode::PayPerRequest);
-    create.key_schema(key).attribute_definitions(id.build().unwrap()).send().await.unwrap();
-    let error = lease_table(&backend, TABLE).await.ensure(Billing::PayPerRequest).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Invalid);
-    assert!(error.message.contains(r#"its key is ["id"], expected ["leaseKey"]"#), "{error}");
+    use ScalarAttributeType::{N, S};
+    let cases = [
+        (vec![("id", S)], "`id` of type S"),
+        (vec![("leaseKey", N)], "`leaseKey` of type N"),
+        (vec![("leaseKey", S), ("at", N)], "`leaseKey` of type S and `at` of type N as sort key"),
+    ];
+    for (key, said) in cases {
+        let backend = backend();
+        let mut create = raw_client(&backend).create_table().table_name(TABLE).billing_mode(BillingMode::PayPerRequest);
+        for ((name, scalar), role) in key.into_iter().zip([KeyType::Hash, KeyType::Range]) {
+            let definition = AttributeDefinition::builder().attribute_name(name).attribute_type(scalar);
+            let element = KeySchemaElement::builder().attribute_name(name).key_type(role);
+            create = create.key_schema(element.build().unwrap()).attribute_definitions(definition.build().unwrap());
+        }
+        create.send().await.unwrap();
+        let table = lease_table(&backend, TABLE).await;
+        for error in [table.ensure(Billing::PayPerRequest).await.unwrap_err(), table.find().await.unwrap_err()] {
+            assert_eq!(error.kind, ErrorKind::Invalid);
+            let expected = format!(
+                "DescribeTable: lease table `{TABLE}`: it is not a lease table: its key is {said}, expected `leaseKey` of \
+                 type S alone; "
+            );
+            assert!(error.to_string().starts_with(&expected), "{error}");
+            assert!(error.message.contains("TableName"), "{error}");
+        }
+    }
 }
 
 /// Any write, against whatever the row holds by then.

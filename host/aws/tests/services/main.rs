@@ -9,6 +9,7 @@ mod fanout;
 mod harness;
 mod leases;
 mod new_table;
+mod outages;
 mod proxy;
 mod server;
 mod shared_table;

@@ -26,6 +26,11 @@ impl Answer {
     pub(crate) fn ok(body: &str) -> Self {
         Self { status: "200 OK", body: body.to_owned(), pause: Duration::ZERO }
     }
+
+    /// None: the connection ends.
+    pub(crate) fn cut() -> Self {
+        Self { status: "", ..Self::ok("") }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -125,6 +130,9 @@ async fn serve(mut connection: TcpStream, from: SocketAddr, seen: &Mutex<Seen>, 
         };
         let Answer { status, body, pause } = answers(number, &request);
         tokio::time::sleep(pause).await;
+        if status.is_empty() {
+            return;
+        }
         let reply = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         if connection.write_all(reply.as_bytes()).await.is_err() {
             return;

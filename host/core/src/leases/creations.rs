@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::message::Millis;
 use super::row::Lease;
-use super::worker::{BACKOFF, START_ATTEMPTS_MAX};
+use super::worker::BACKOFF;
 use crate::random::Random;
 use crate::shard::ShardId;
 
@@ -84,18 +84,16 @@ impl Creations {
         self.under_way.remove(key);
     }
 
-    /// A creation failed and may succeed later; `false` when that was tried often enough. Failures of calls that were
-    /// on their way together count as one.
-    pub(super) fn failed(&mut self, now: Millis, lease: Lease, random: &mut Random) -> bool {
+    /// A creation failed and may succeed later. Failures of calls that were on their way together count as one.
+    pub(super) fn failed(&mut self, now: Millis, lease: Lease, random: &mut Random) {
         if !self.under_way.remove(&lease.key) {
-            return true;
+            return;
         }
         self.waiting.push_front(lease);
         if now >= self.retry_at {
             self.failures += 1;
             self.retry_at = now + BACKOFF.pause(self.failures, random);
         }
-        self.failures < START_ATTEMPTS_MAX
     }
 
     /// When [`Creations::next`] has something, unless an answer comes first.

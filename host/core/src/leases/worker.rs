@@ -39,7 +39,8 @@ use holes::Holes;
 use looking::Look;
 use taking::{Pace, Taking};
 
-/// How often a start-up step is tried before the job fails (the Kinesis Client Library's `maxInitializationAttempts`).
+/// How often a start-up step that nobody but a person may mend is tried before the job fails (the Kinesis Client Library's
+/// `maxInitializationAttempts`). A service that does not answer is waited for.
 pub const START_ATTEMPTS_MAX: u32 = 20;
 /// Renewals start this long before a third of the failover time has passed (the Kinesis Client Library's epsilon).
 const EPSILON: Millis = 25;
@@ -101,6 +102,8 @@ pub struct Worker {
     seen_at: Millis,
     /// Scans and listings in a row that failed.
     failures: u32,
+    /// Listings that could not be true.
+    impossible_listings: u32,
     epochs: Epoch,
     scan_at: Millis,
     /// No lease is stolen before.
@@ -139,6 +142,7 @@ impl Worker {
             looked_at: 0,
             seen_at: Millis::MAX,
             failures: 0,
+            impossible_listings: 0,
             epochs: 0,
             scan_at: 0,
             steal_at: 0,

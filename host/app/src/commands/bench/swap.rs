@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 use shardmill::clock::Clock;
 use shardmill::job::RunningJob;
+use shardmill::tasks::Tasks;
 use shardmill_aws::Kinesis;
 use shardmill_core::config::{self, Job, Source};
 use shardmill_core::position::compare_sequence;
@@ -100,7 +101,8 @@ async fn run(args: &Swap, job: &Job, versions: &[Module], endpoints: &Endpoints)
     kinesis.wait_active(STREAM, CREATE_TIMEOUT).await?;
     let mut running = RunningJob::start(job, versions[0].clone(), Clock::start()).await?;
     let load = Arc::new(Load::default());
-    let producer = tokio::spawn(produce(kinesis, Arc::clone(&load)));
+    let mut producer = Tasks::default();
+    producer.spawn("the producer", produce(kinesis, Arc::clone(&load)));
     let (mut with, mut without) = (Rate::default(), Rate::default());
     for block in (0..args.swaps).step_by(usize::try_from(SWAPS_PER_BLOCK)?) {
         let (begun, since) = (running.status().processed(), Instant::now());
@@ -115,7 +117,9 @@ async fn run(args: &Swap, job: &Job, versions: &[Module], endpoints: &Endpoints)
         without.add(running.status().processed() - begun - records, now);
     }
     load.stop.store(true, Ordering::Relaxed);
-    producer.await.context("the producer panicked")??;
+    if let Some((_, produced)) = producer.join_next().await {
+        produced??;
+    }
     let records = load.produced.load(Ordering::Relaxed);
     load.processed(&running, u64::MAX).await?;
     let mut pauses: Vec<Duration> = running.status().snapshot().swaps.pauses.into();

@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use anyhow::anyhow;
 use shardmill_core::aggregate::Report;
 use shardmill_core::position::Checkpoint;
 use shardmill_core::run_loop::{Generation, SourceId};
-use shardmill_core::service::ServiceError;
 use shardmill_core::{fanout, reader};
 use tracing::Instrument;
 
-use super::{Phase, Reading, Supervisor};
-use crate::failures::Failures;
+use super::{Part, Phase, Reading, Supervisor};
+use crate::failures::{Calls, Subject};
 use crate::fanout_reader::FanOutReader;
 use crate::settings;
 use crate::shard_reader::{Progress, ShardReader};
@@ -21,13 +19,16 @@ impl Supervisor {
         if self.phase != Phase::Running {
             return;
         }
+        let part = Part::Reader { source, name: self.name(source) };
         let state = &mut self.sources[source as usize];
         let input = &self.inputs[state.input];
         self.status.begin_reading(source, generation);
         let progress = Arc::new(Progress::default());
+        let stream = input.config.stream_id().to_owned();
+        let subject = Subject::Shard { stream: stream.clone(), shard: state.shard.clone() };
         let shard = ShardReader {
             kinesis: input.kinesis.clone(),
-            stream: input.config.stream_id().to_owned(),
+            stream,
             shard: state.shard.clone(),
             source,
             generation,
@@ -36,19 +37,19 @@ impl Supervisor {
             status: Arc::clone(&self.status),
             run_loop: self.data.clone(),
             aggregation: Report::default(),
-            failures: Failures::default(),
+            calls: Calls::new(subject, Arc::clone(&self.status), self.clock),
         };
         let hash_range = state.hash_range.clone();
         let latest = state.latest.for_reading(self.clock.now());
         let task = match &input.fan_out {
             None => {
                 let run = shard.run(reader::Reader::new(settings::reader(&input.config, latest), from, hash_range));
-                self.readers.spawn(async move { (source, run.await) }.in_current_span())
+                self.parts.spawn(part, run.in_current_span())
             }
             Some(fan_out) => {
                 let reader = fanout::Reader::new(settings::fan_out(&input.config, latest), from, hash_range);
                 let run = FanOutReader { shard, fan_out: Arc::clone(fan_out) }.run(reader);
-                self.readers.spawn(async move { (source, run.await) }.in_current_span())
+                self.parts.spawn(part, run.in_current_span())
             }
         };
         if let Some(old) = state.reading.replace(Reading { generation, task, progress }) {
@@ -56,15 +57,10 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn reader_ended(&mut self, ended: Result<(SourceId, Result<(), ServiceError>), tokio::task::JoinError>) {
-        match ended {
-            Ok((_, Ok(()))) => {}
-            Ok((source, Err(error))) => {
-                let failure = anyhow!("{}: {error}", self.name(source));
-                self.finish(Some(failure));
-            }
-            Err(error) if error.is_cancelled() => {}
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+    /// Nothing is to be read any more.
+    pub(super) fn stop_readers(&mut self) {
+        for reading in self.sources.iter_mut().filter_map(|source| source.reading.take()) {
+            reading.task.abort();
         }
     }
 

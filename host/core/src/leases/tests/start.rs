@@ -4,7 +4,7 @@ use super::model::{Services, Stream};
 use super::solo::{Solo, failed, is_scan};
 use super::{at, settings};
 use crate::dice::{Dice, histories};
-use crate::leases::{Action, Event, START_ATTEMPTS_MAX, Scan, Settings, Write};
+use crate::leases::{Action, Event, Millis, START_ATTEMPTS_MAX, Scan, Settings, Write};
 use crate::position::{Checkpoint, InitialPosition};
 use crate::service::ErrorKind;
 use crate::shard::{ShardFilter, ShardId};
@@ -113,31 +113,55 @@ fn throttled_creations_back_off_and_succeed() {
     assert!(!solo.told.iter().any(|told| matches!(told, Action::Fail(_))));
 }
 
-/// Start-up that gets nowhere is told to the job after a bound, whatever it is that fails.
+/// What a start waits for, until it is there.
+fn start_without(what: &str, kind: ErrorKind, fault: fn(&Action) -> bool, until: Millis) -> (Solo, u32) {
+    let mut services = Services::new(Stream::of(1));
+    let mut solo = Solo::new(settings("me"), 0);
+    let mut failures = 0;
+    while solo.told.is_empty() && solo.now < until + 60_000 {
+        let Some(call) = solo.calls.pop_front() else {
+            assert!(solo.worker.wake_at() > solo.now, "{what}: a loop without a wait");
+            solo.now = solo.worker.wake_at();
+            solo.event(Event::Tick);
+            continue;
+        };
+        let fails = fault(&call) && solo.now < until;
+        failures += u32::from(fails);
+        solo.event(if fails { failed(call, kind) } else { services.serve(&call) });
+    }
+    (solo, failures)
+}
+
+const FAULTS: [(&str, fn(&Action) -> bool); 3] = [
+    ("scan", is_scan),
+    ("list", |call| matches!(call, Action::List(_))),
+    ("create", |call| matches!(call, Action::Write(Write::Create(_)))),
+];
+
+/// However long a service is away when the worker starts, it is waited for, with pauses; and then the start goes on.
 #[test]
-fn a_start_that_never_succeeds_fails() {
-    type Fault = fn(&Action) -> bool;
-    let faults: [(&str, Fault); 3] = [
-        ("scan", is_scan),
-        ("list", |call| matches!(call, Action::List(_))),
-        ("create", |call| matches!(call, Action::Write(Write::Create(_)))),
-    ];
-    for (what, fault) in faults {
-        let mut services = Services::new(Stream::of(1));
-        let mut solo = Solo::new(settings("me"), 0);
-        let mut failures = 0;
-        while solo.told.is_empty() {
-            let Some(call) = solo.calls.pop_front() else {
-                assert!(solo.worker.wake_at() > solo.now, "{what}: a loop without a wait");
-                solo.now = solo.worker.wake_at();
-                solo.event(Event::Tick);
-                continue;
-            };
-            failures += u32::from(fault(&call));
-            solo.event(if fault(&call) { failed(call, ErrorKind::Unavailable) } else { services.serve(&call) });
+fn a_start_waits_for_services_that_are_away() {
+    const HOUR: Millis = 3_600_000;
+    for kind in [ErrorKind::Unavailable, ErrorKind::Throttled, ErrorKind::InUse] {
+        for (what, fault) in FAULTS {
+            let (solo, failures) = start_without(what, kind, fault, HOUR);
+            assert!(matches!(solo.told[..], [Action::Start { .. }]), "{what} {kind}: {:?}", solo.told);
+            assert!(solo.now >= HOUR && solo.now < HOUR + 10_000, "{what} {kind}: it goes on at {}", solo.now);
+            assert!((500..2_500).contains(&failures), "{what} {kind}: {failures} calls in an hour");
         }
+    }
+}
+
+/// A host that nobody knows is a mistake in the configuration, most likely, and a person must hear of it; but a name
+/// server may know more after a while.
+#[test]
+fn a_start_does_not_wait_for_ever_for_a_host_that_nobody_knows() {
+    for (what, fault) in &FAULTS[..2] {
+        let (solo, failures) = start_without(what, ErrorKind::UnknownHost, *fault, Millis::MAX - 60_000);
         assert!(matches!(solo.told[..], [Action::Fail(_)]), "{what}: {:?}", solo.told);
         assert_eq!(failures, START_ATTEMPTS_MAX, "{what}");
+        let (solo, _) = start_without(what, ErrorKind::UnknownHost, *fault, 20_000);
+        assert!(matches!(solo.told[..], [Action::Start { .. }]), "{what}: {:?}", solo.told);
     }
 }
 

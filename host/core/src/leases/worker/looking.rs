@@ -106,13 +106,14 @@ impl Worker {
         missing.for_each(|(_, held)| held.renewal_due());
     }
 
-    /// A scan or a listing failed: try again later, give up when a person must act or start-up does not get anywhere.
+    /// A scan or a listing failed: try again later, however long it takes, but stop when a person must act. A service
+    /// that no name server knows when the worker starts is such a case: a wrong region, most likely.
     pub(super) fn call_failed(&mut self, now: Millis, kind: ErrorKind, reason: String) {
         self.failures += 1;
         let pause = BACKOFF.pause(self.failures, &mut self.random);
         self.scan_by(now + pause);
-        let give_up = self.phase == Phase::Starting && self.failures >= START_ATTEMPTS_MAX;
-        if give_up || !kind.is_transient() {
+        let is_mistaken = kind == ErrorKind::UnknownHost && self.failures >= START_ATTEMPTS_MAX;
+        if (self.phase == Phase::Starting && is_mistaken) || !kind.is_transient() {
             self.scan_at = now + BACKOFF.longest;
             self.fail(reason);
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{BACKOFF, Listing, Phase, VIEW_AGE_MAX, Worker};
+use super::{BACKOFF, Listing, Phase, START_ATTEMPTS_MAX, VIEW_AGE_MAX, Worker};
 use crate::leases::audit::first_hole;
 use crate::leases::creations::{Creations, Progress};
 use crate::leases::message::{Loss, Millis};
@@ -40,15 +40,11 @@ impl Worker {
         let initial = self.settings.initial_position;
         let unexpected = sync::unexpected_children(shards);
         if let (Some(child), false) = (unexpected.first(), self.settings.ignore_unexpected_children) {
-            let error = inconsistent(child);
-            return self.call_failed(now, error.kind, error.to_string());
+            return self.contradicted(now, &inconsistent(child));
         }
         let mut missing = match why {
             Listing::Bootstrap => match first_hole(shards.iter().map(|shard| &shard.hash_range).collect()) {
-                Some(hole) => {
-                    let error = incomplete(shards, hole.start, hole.end);
-                    return self.call_failed(now, error.kind, error.to_string());
-                }
+                Some(hole) => return self.contradicted(now, &incomplete(shards, hole.start, hole.end)),
                 None => sync::first_leases(shards, &unexpected, initial),
             },
             Listing::Complete | Listing::Running => {
@@ -74,6 +70,16 @@ impl Worker {
         let unseen = self.held.values().filter(|held| !self.table.has_row(&held.lease.key));
         known.extend(unseen.map(|held| held.lease.clone()));
         known
+    }
+
+    /// The stream was listed, and the listing cannot be true. Another one may be; after so many, a person must look.
+    fn contradicted(&mut self, now: Millis, error: &ServiceError) {
+        self.impossible_listings += 1;
+        self.call_failed(now, error.kind, error.to_string());
+        if self.phase == Phase::Starting && self.impossible_listings >= START_ATTEMPTS_MAX {
+            self.scan_at = now + BACKOFF.longest;
+            self.fail(error.to_string());
+        }
     }
 
     /// Every missing row is there: start-up is over. What this worker knows of the table by then is enough to take the
@@ -112,8 +118,8 @@ impl Worker {
                 if self.phase == Phase::Running {
                     // The next look at the table finds the hole again.
                     self.creations.give_up(&lease.key);
-                } else if !self.creations.failed(now, lease, &mut self.random) {
-                    self.fail_by_table(error);
+                } else {
+                    self.creations.failed(now, lease, &mut self.random);
                 }
             }
             Err(error) => {
