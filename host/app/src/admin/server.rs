@@ -96,9 +96,11 @@ async fn accept(listener: UnixListener, directory: std::path::PathBuf, requests:
                     tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
                 }
             },
-            // What it asked for may be half done.
-            Some((_, Err(panicked))) = clients.tasks.join_next() => {
-                std::panic::resume_unwind(Box::new(panicked.to_string()))
+            Some((_, ended)) = clients.tasks.join_next() => {
+                if let Err(panicked) = ended {
+                    // What it asked for may be half done.
+                    std::panic::resume_unwind(Box::new(panicked.to_string()));
+                }
             }
         }
     }
