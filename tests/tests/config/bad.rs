@@ -208,7 +208,7 @@ fn a_key_like_no_other() {
     assert_snapshot!(told("logging.level=debug"), @r"
     error[unknown-key]: `logging.level` is not a known key
       at:       more.properties:1
-      hint:     remove the line; --lenient ignores unknown keys
+      hint:     keys for the task are written task.config.NAME, as task.config.logging.level; --lenient ignores unknown keys
 
     1 problem found
     ");
@@ -344,6 +344,7 @@ fn a_word_that_is_none_of_the_list() {
       at:       more.properties:1
       value:    EARLIEST
       expected: one of LATEST, TRIM_HORIZON, AT_TIMESTAMP
+      hint:     write TRIM_HORIZON
 
     1 problem found
     ");
