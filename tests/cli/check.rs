@@ -208,7 +208,8 @@ fn each_kind_of_bad_module_is_refused_with_its_reason() {
 #[test]
 fn a_module_is_checked_as_a_job_of_a_host() {
     let wasm = std::fs::read(rust_guest("word-count")).unwrap();
-    let host = "task.inputs=kinesis.lines\nsystems.kinesis.samza.factory=kinesis\nhost.allow.task.grant.dir=/tmp\n";
+    let host = "task.inputs=kinesis.lines\nsystems.kinesis.samza.factory=kinesis\n\
+                systems.console.samza.factory=console\nhost.allow.task.grant.dir=/tmp\n";
     let dir = directory(&[
         ("orders.wasm", &wasm),
         ("host.properties", host.as_bytes()),

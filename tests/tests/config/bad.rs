@@ -918,3 +918,31 @@ fn settings_that_are_the_inputs_own() {
     2 problems found
     ");
 }
+
+#[test]
+fn a_java_class_is_no_module() {
+    let text = told("task.class=com.acme.clicks.EnricherTask\n");
+    let hint = "hint:     a task is a WebAssembly module, not a Java class: `task.class=enricher` runs `enricher.wasm` of the task directory";
+    assert!(text.contains("error[bad-value]: `task.class` cannot have this value") && text.contains(hint), "{text}");
+}
+
+#[test]
+fn a_key_of_the_tasks_own_has_its_place() {
+    let text = told("acme.flag=1\n");
+    assert!(
+        text.contains("hint:     keys for the task are written task.config.NAME, as task.config.acme.flag"),
+        "{text}"
+    );
+}
+
+/// What belongs to a system that cannot be used is not told key by key.
+#[test]
+fn a_system_of_another_kind_is_one_problem() {
+    let text = told(
+        "systems.kafka.samza.factory=org.apache.samza.system.kafka.KafkaSystemFactory\n\
+         systems.kafka.consumer.zookeeper.connect=z:2181\n\
+         systems.kafka.producer.bootstrap.servers=b:9092\n\
+         systems.kafka.samza.msg.serde=json\n",
+    );
+    assert_snapshot!(text, @r"");
+}

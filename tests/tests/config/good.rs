@@ -443,5 +443,25 @@ fn what_only_the_other_way_of_reading_knows_is_told() {
     notice[no-effect]: `systems.kinesis.aws.kcl.MaxRecords` has an effect with RetrievalMode=POLLING only (more.properties:2)
     notice[no-effect]: `systems.kinesis.aws.kcl.ConsumerName` has no effect: ConsumerArn names the consumer (more.properties:3)
     ok: job orders-1 runs word-count on kinesis.input0, without outputs
+    keys: 8 set, 2 without an effect: see the notices
     ");
+}
+
+/// Each key that does nothing is in a notice or counted in one.
+#[test]
+fn of_every_key_it_is_said_whether_it_does_something() {
+    let loaded = job_with(
+        "yarn.queue=a\n\
+         yarn.package.path=b\n\
+         yarn.am.opts=c\n\
+         yarn.container.count=d\n\
+         yarn.kerberos.view.acls=e\n\
+         metrics.reporters=x\n\
+         task.checkpoint.system=kafka\n\
+         task.checkpoint.factory=f\n\
+         job.coordinator.system=kafka\n\
+         job.coordinator.zk.connect=z:2181\n",
+    );
+    assert_snapshot!(render_check(&loaded), @r"");
+    assert_eq!((loaded.keys.set, loaded.keys.without_effect), (14, 10));
 }
