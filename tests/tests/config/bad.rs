@@ -944,5 +944,16 @@ fn a_system_of_another_kind_is_one_problem() {
          systems.kafka.producer.bootstrap.servers=b:9092\n\
          systems.kafka.samza.msg.serde=json\n",
     );
-    assert_snapshot!(text, @r"");
+    assert_snapshot!(text, @r"
+    error[not-supported]: `systems.kafka.samza.factory` names no system that is known here
+      at:       more.properties:1
+      value:    org.apache.samza.system.kafka.KafkaSystemFactory
+      expected: `kinesis` for inputs, `console` or `file` for outputs, or Samza's class names of these
+      hint:     only Kinesis streams can be read so far, and outputs written to the console or a file
+
+    notice[no-effect]: 2 more keys are set for the system `kafka`, and not looked at without a factory that is known (more.properties:1)
+    notice[no-meaning]: `systems.kafka.samza.msg.serde` has no meaning here: keys are text and messages are bytes; the task decodes them (more.properties:4)
+
+    1 problem found
+    ");
 }

@@ -462,6 +462,13 @@ fn of_every_key_it_is_said_whether_it_does_something() {
          job.coordinator.system=kafka\n\
          job.coordinator.zk.connect=z:2181\n",
     );
-    assert_snapshot!(render_check(&loaded), @r"");
+    assert_snapshot!(render_check(&loaded), @r"
+    notice[no-meaning]: `yarn.queue` and 4 more have no meaning here: processes are started by your platform, and share the shards through the lease table (more.properties:1)
+    notice[no-meaning]: `metrics.reporters` has no meaning here: there are no metrics reporters yet (more.properties:6)
+    notice[no-meaning]: `task.checkpoint.system` and 1 more have no meaning here: positions are kept in the lease table, as the KCL does (more.properties:7)
+    notice[no-meaning]: `job.coordinator.system` and 1 more have no meaning here: processes are started by your platform, and share the shards through the lease table (more.properties:9)
+    ok: job orders-1 runs word-count on kinesis.input0, without outputs
+    keys: 14 set, 10 without an effect: see the notices
+    ");
     assert_eq!((loaded.keys.set, loaded.keys.without_effect), (14, 10));
 }
