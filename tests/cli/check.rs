@@ -209,12 +209,12 @@ fn each_kind_of_bad_module_is_refused_with_its_reason() {
 fn a_module_is_checked_as_a_job_of_a_host() {
     let wasm = std::fs::read(rust_guest("word-count")).unwrap();
     let host = "task.inputs=kinesis.lines\nsystems.kinesis.samza.factory=kinesis\n\
-                systems.console.samza.factory=console\nhost.allow.task.grant.dir=/tmp\n";
+                systems.console.samza.factory=console\nhost.allow.task.grant.env=HOME\n";
     let dir = directory(&[
         ("orders.wasm", &wasm),
         ("host.properties", host.as_bytes()),
-        ("orders.properties", b"task.grant.dir=/tmp::/in\n"),
-        ("greedy.properties", b"task.grant.dir=/tmp::/in:rw\n"),
+        ("orders.properties", b"task.grant.env=HOME\n"),
+        ("greedy.properties", b"task.grant.env=HOME,PATH\n"),
     ]);
     let check =
         |more: &[&str]| shardmill_in(&dir, &[&["check", "orders.wasm", "--host", "host.properties"], more].concat());
@@ -222,9 +222,11 @@ fn a_module_is_checked_as_a_job_of_a_host() {
     let good = check(&["--json"]);
     assert_eq!(good.code, Some(0), "{good:?}");
     let found: Value = serde_json::from_str(&good.stdout).unwrap();
-    let files = found["grants"].as_array().unwrap().iter().find(|grant| grant["key"] == "task.grant.dir").unwrap();
-    assert_eq!(files["given"][0], "/tmp at /in (read-only)");
+    assert_eq!(
+        (&found["grants"][0]["key"], &found["grants"][0]["given"][0]),
+        (&"task.grant.env".into(), &"HOME".into())
+    );
     let greedy = check(&["--config-path", "greedy.properties"]);
     assert_eq!(greedy.code, Some(64), "{greedy:?}");
-    assert!(greedy.stderr.contains("host.jobs.orders.allow.task.grant.dir=/tmp:ro,/tmp:rw"), "{greedy:?}");
+    assert!(greedy.stderr.contains("host.jobs.orders.allow.task.grant.env=HOME,PATH"), "{greedy:?}");
 }

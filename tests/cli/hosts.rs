@@ -273,7 +273,7 @@ fn a_removed_module_keeps_its_job_unless_the_configuration_says_stop() {
     host.until_running("gone", &version(2));
     for job in ["kept", "gone"] {
         let line = format!("job{{name=\"{job}\"}}: shardmill::job::supervisor: reading shard");
-        assert!(host.process.log().contains(&line), "the log says which job:\n{}", host.process.log());
+        host.wait("the log says which job", || host.process.log().contains(&line));
     }
     // Their properties go with them, and that must not make other jobs of them.
     for file in ["kept.properties", "gone.properties", "kept.wasm", "gone.wasm"] {
