@@ -203,3 +203,30 @@ fn each_kind_of_bad_module_is_refused_with_its_reason() {
     told += &format!("== a granted directory that is not there\n{}\n", said.stderr.trim_end());
     insta::assert_snapshot!("check_bad_modules", told);
 }
+
+/// As a job of a host a module is given what the operator allows, and no more.
+#[test]
+fn a_module_is_checked_as_a_job_of_a_host() {
+    let wasm = std::fs::read(rust_guest("word-count")).unwrap();
+    let host = "task.inputs=kinesis.lines\nsystems.kinesis.samza.factory=kinesis\n\
+                systems.console.samza.factory=console\nhost.allow.task.grant.env=HOME\n";
+    let dir = directory(&[
+        ("orders.wasm", &wasm),
+        ("host.properties", host.as_bytes()),
+        ("orders.properties", b"task.grant.env=HOME\n"),
+        ("greedy.properties", b"task.grant.env=HOME,PATH\n"),
+    ]);
+    let check =
+        |more: &[&str]| shardmill_in(&dir, &[&["check", "orders.wasm", "--host", "host.properties"], more].concat());
+    // The properties beside the module are the job's.
+    let good = check(&["--json"]);
+    assert_eq!(good.code, Some(0), "{good:?}");
+    let found: Value = serde_json::from_str(&good.stdout).unwrap();
+    assert_eq!(
+        (&found["grants"][0]["key"], &found["grants"][0]["given"][0]),
+        (&"task.grant.env".into(), &"HOME".into())
+    );
+    let greedy = check(&["--config-path", "greedy.properties"]);
+    assert_eq!(greedy.code, Some(64), "{greedy:?}");
+    assert!(greedy.stderr.contains("host.jobs.orders.allow.task.grant.env=HOME,PATH"), "{greedy:?}");
+}

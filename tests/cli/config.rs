@@ -105,3 +105,82 @@ fn show_tells_every_setting_with_its_origin_and_no_secret() {
         assert!(!format!("{said:?}").contains("wJalrXUtnFEMI"), "the secret key is shown");
     }
 }
+
+const HOST: &[u8] = b"\
+systems.kinesis.samza.factory=kinesis
+systems.kinesis.aws.region=eu-central-1
+systems.console.samza.factory=console
+task.memory.max.mb=128
+host.memory.max.mb=2048
+host.allow.task.grant.dir=/data/in:ro
+";
+
+/// A file without `job.name` and `task.class` is a host's, as it is to `run`.
+#[test]
+fn a_hosts_configuration_is_checked_as_one() {
+    let dir = directory(&[("host.properties", HOST), ("bad.properties", b"host.memory.max.mb=x\ntask.comit.ms=1\n")]);
+    for args in [&["config", "check", "host.properties"] as &[&str], &["config", "check", "--host", "host.properties"]]
+    {
+        let said = shardmill_in(&dir, args);
+        assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{args:?}");
+        assert!(said.stdout.starts_with("ok: a host; each NAME.wasm"), "{said:?}");
+        assert!(said.stdout.ends_with("\nkeys: 6 set, all with an effect\n"), "{said:?}");
+    }
+    let bad = shardmill_in(&dir, &["config", "check", "bad.properties"]);
+    assert_eq!(bad.code, Some(64));
+    assert!(bad.stderr.contains("2 problems found"), "{bad:?}");
+    let shown = shardmill_in(&dir, &["config", "show", "--host", "host.properties"]);
+    for line in ["host.properties:5      host.memory.max.mb=2048\n", "the name of NAME.wasm  job.name=NAME\n"] {
+        assert!(shown.stdout.contains(line), "{shown:?}");
+    }
+    // What `run` would not start with is told by it, too.
+    std::fs::create_dir(dir.path().join("tasks")).unwrap();
+    let run = shardmill_in(&dir, &["run", "--config-path", "bad.properties"]);
+    assert_eq!((run.code, run.stderr.contains("2 problems found")), (Some(64), true), "{run:?}");
+}
+
+/// What a deploy would be refused for is known before it.
+#[test]
+fn a_jobs_properties_are_checked_against_what_the_host_allows() {
+    let dir = directory(&[
+        ("host.properties", HOST),
+        ("good.properties", b"task.inputs=kinesis.lines\ntask.grant.dir=/data/in\ntask.memory.max.mb=64\n"),
+        (
+            "greedy.properties",
+            b"task.inputs=kinesis.lines\ntask.grant.dir=/etc\ntask.memory.max.mb=256\njob.name=other\n",
+        ),
+        ("single.properties", GOOD),
+    ]);
+    let checked =
+        |files: &[&str]| shardmill_in(&dir, &[&["config", "check", "--host", "host.properties"], files].concat());
+    let good = checked(&["good.properties"]);
+    assert_eq!(good.code, Some(0), "{good:?}");
+    assert!(good.stdout.starts_with("ok: job good-1 runs good on kinesis.lines, output to console\n"), "{good:?}");
+
+    let both = checked(&["good.properties", "greedy.properties"]);
+    assert_eq!(both.code, Some(64));
+    insta::assert_snapshot!("check_against_host", both.text(dir.path()));
+    let json = checked(&["greedy.properties", "--json"]);
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    let codes: Vec<_> = json["problems"].as_array().unwrap().iter().map(|problem| &problem["code"]).collect();
+    assert_eq!(codes, ["not-allowed", "not-allowed", "not-allowed"]);
+
+    // The operator's `--config` wins.
+    let pinned = checked(&[
+        "greedy.properties",
+        "--config",
+        "task.grant.dir=",
+        "--config",
+        "task.memory.max.mb=64",
+        "--config",
+        "job.name=x",
+    ]);
+    assert_eq!(pinned.code, Some(0), "{pinned:?}");
+    let show = ["config", "show", "--host", "host.properties", "good.properties"];
+    let shown = shardmill_in(&dir, &show);
+    let has = |words: &[&str]| shown.stdout.lines().any(|line| line.split_whitespace().eq(words.iter().copied()));
+    assert!(has(&["good.properties:2", "task.grant.dir=/data/in"]), "{shown:?}");
+
+    let single = shardmill_in(&dir, &["config", "check", "--host", "single.properties", "good.properties"]);
+    assert_eq!((single.code, single.stderr.contains("remove task.class")), (Some(64), true), "{single:?}");
+}

@@ -167,19 +167,21 @@ pub(crate) fn digits(wasm: &[u8]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_module_of_the_directory_is_a_job_of_its_own() {
-    let mut host = Host::start(&[
-        ("first.wasm", &version(1)),
-        ("second.wasm", &version(2)),
-        ("second.properties", b"systems.out.file.path=second.jsonl\n"),
-    ]);
+    let outputs = tempfile::tempdir().unwrap();
+    let second = outputs.path().join("second.jsonl");
+    let properties = format!("{HOST}host.allow.file.path={}\n", outputs.path().display());
+    let of_second = format!("systems.out.file.path={}\n", second.display());
+    let files: [(&str, &[u8]); 3] =
+        [("first.wasm", &version(1)), ("second.wasm", &version(2)), ("second.properties", of_second.as_bytes())];
+    let mut host = Host::start_with(&properties, &files);
     host.put(20).await;
     for name in ["first", "second"] {
         host.until(name, "all is processed", |job| job["processed"] == 20);
     }
     host.stop();
-    for output in ["out.jsonl", "second.jsonl"] {
-        let lines = fs::read_to_string(host.directory.path().join(output)).unwrap();
-        assert_eq!(lines.lines().count(), 20, "{output}");
+    for output in [host.directory.path().join("out.jsonl"), second] {
+        let lines = fs::read_to_string(&output).unwrap();
+        assert_eq!(lines.lines().count(), 20, "{}", output.display());
     }
 }
 
@@ -210,6 +212,32 @@ fn a_module_that_comes_later_starts_and_a_bad_one_stops_nobody() {
     host.stop();
 }
 
+/// The properties beside a module are its author's word, and the operator's stands above it.
+#[test]
+fn what_is_the_operators_is_not_set_by_a_jobs_properties() {
+    let mut host = Host::start(&[
+        ("orders.wasm", &version(1)),
+        ("mine.properties", b"task.grant.dir=/\n"),
+        ("mine.wasm", &version(2)),
+    ]);
+    host.until_running("orders", &version(1));
+    host.until("mine", "it is refused", |job| {
+        let problem = job["problems"][0].as_str().unwrap_or_default();
+        job["state"] == "waiting"
+            && problem.contains("mine.properties:1")
+            && problem.contains("host.jobs.mine.allow.task.grant.dir=/:ro")
+    });
+    // What runs goes on as it was configured.
+    fs::write(host.task("orders.properties"), "task.memory.max.mb=4096\n").unwrap();
+    host.until("orders", "it is refused", |job| {
+        let problem = job["problems"][0].as_str().unwrap_or_default();
+        job["state"] == "running" && job["starts"] == 1 && problem.contains("orders.properties:1")
+    });
+    fs::remove_file(host.task("mine.properties")).unwrap();
+    host.until_running("mine", &version(2));
+    host.stop();
+}
+
 #[test]
 fn new_properties_restart_the_job_and_bad_ones_do_not() {
     let mut host = Host::start(&[("orders.wasm", &echo())]);
@@ -233,17 +261,18 @@ fn new_properties_restart_the_job_and_bad_ones_do_not() {
 
 #[test]
 fn a_removed_module_keeps_its_job_unless_the_configuration_says_stop() {
-    let mut host = Host::start(&[
+    let files: [(&str, &[u8]); 4] = [
         ("kept.wasm", &version(1)),
         ("kept.properties", b"job.name=staying\n"),
         ("gone.wasm", &version(2)),
         ("gone.properties", b"job.name=leaving\ntask.on.delete=stop\n"),
-    ]);
+    ];
+    let mut host = Host::start_with(&format!("{HOST}host.allow.keys=job.name\n"), &files);
     host.until_running("kept", &version(1));
     host.until_running("gone", &version(2));
     for job in ["kept", "gone"] {
         let line = format!("job{{name=\"{job}\"}}: shardmill::job::supervisor: reading shard");
-        assert!(host.process.log().contains(&line), "the log says which job:\n{}", host.process.log());
+        host.wait("the log says which job", || host.process.log().contains(&line));
     }
     // Their properties go with them, and that must not make other jobs of them.
     for file in ["kept.properties", "gone.properties", "kept.wasm", "gone.wasm"] {
@@ -307,7 +336,8 @@ fn append(path: &Path, bytes: &[u8]) {
 
 #[test]
 fn two_jobs_with_one_lease_table_are_not_run() {
-    let mut host = Host::start(&[("first.wasm", &version(1))]);
+    let properties = format!("{HOST}host.jobs.second.allow.keys=job.name\n");
+    let mut host = Host::start_with(&properties, &[("first.wasm", &version(1))]);
     host.until_running("first", &version(1));
     fs::write(host.task("second.properties"), "job.name=first\n").unwrap();
     fs::write(host.task("second.wasm"), version(2)).unwrap();

@@ -294,7 +294,7 @@ fn a_job_goes_on_while_nothing_can_be_kept() {
 /// Whoever was in its way goes another way.
 #[test]
 fn a_job_that_waits_for_a_lease_table_gets_it() {
-    let mut host = host("");
+    let mut host = host("host.allow.keys=job.name\n");
     fs::write(host.task("second.properties"), "job.name=orders\n").unwrap();
     fs::write(host.task("second.wasm"), echo()).unwrap();
     host.until("second", "it waits", |job| job["state"] == "waiting" && job["problems"][0].is_string());

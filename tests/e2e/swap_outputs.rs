@@ -59,8 +59,8 @@ async fn a_swap_on_a_full_disk_stops_the_job_and_goes_on_after_a_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_failed_in_a_swap_goes_on_with_it_when_there_is_room_again() {
     blocking(|| {
-        let mut swaps =
-            SwapFleet::new("a disk that is full for a while", |properties| settings(properties).unset("task.class"));
+        let of_host = |properties| settings(properties).unset("task.class").set("host.allow.keys", "job.name");
+        let mut swaps = SwapFleet::new("a disk that is full for a while", of_host);
         fs::write(swaps.fleet.account.tasks(&[]).join("echo.properties"), "job.name=test\n").unwrap();
         let run = swap_on_full_disk(&mut swaps);
         let failures = || swaps.fleet.log(&run).matches("File too large").count();

@@ -104,7 +104,9 @@ fn load_as(scene: Scene, sources: &[Source], env: &BTreeMap<String, String>, len
     resolved.extend(of_job);
     let notices = report.finish()?;
     let unused = notices.iter().filter(|notice| notice.code == Code::NoEffect).map(|notice| notice.count);
-    let keys = Keys { set: merged.entries.len(), without_effect: idle + unused.sum::<usize>() };
+    // The name of a module is nothing that was written.
+    let set = merged.entries.values().filter(|entry| !matches!(entry.origin, Origin::Module(_))).count();
+    let keys = Keys { set, without_effect: idle + unused.sum::<usize>() };
     Ok(Loaded { job, host, notices, resolved, keys })
 }
 

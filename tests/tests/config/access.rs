@@ -252,5 +252,6 @@ fn what_a_region_and_a_system_probably_do_not_mean() {
     notice[no-effect]: `systems.kinesis.aws.externalId` has no effect: nothing the job does with the system `kinesis` asks for it (more.properties:2)
     notice[no-effect]: `systems.kinesis.aws.roleArn` has no effect: nothing the job does with the system `kinesis` asks for it (more.properties:3)
     ok: job orders-1 runs word-count on kinesis.input0, without outputs
+    keys: 9 set, 2 without an effect: see the notices
     ");
 }

@@ -65,7 +65,66 @@ fn everything_that_is_not_allowed_is_told_at_once_with_its_line_and_the_operator
         systems.kinesis.aws.kcl.IdleTimeBetweenReadsInMillis=1\n\
         host.memory.max.mb=1\n";
     let host = "host.allow.task.grant.dir=/data/in:ro\nhost.allow.task.grant.http=https://*.example.com\n";
-    assert_snapshot!(render_problems(&refused(host, author)), @r"");
+    assert_snapshot!(render_problems(&refused(host, author)), @r"
+    error[not-allowed]: `task.grant.env` grants what the operator does not allow the job `orders`: HOME, TOKEN
+      at:       orders.properties:1
+      value:    HOME,TOKEN
+      expected: nothing: none is allowed
+      hint:     remove the line, or have the operator add to the configuration of the host: host.jobs.orders.allow.task.grant.env=HOME,TOKEN
+
+    error[not-allowed]: `task.grant.dir` grants what the operator does not allow the job `orders`: /:rw
+      at:       orders.properties:2
+      value:    /data/in,/::/host:rw
+      expected: /data/in:ro
+      hint:     remove the line, or have the operator add to the configuration of the host: host.jobs.orders.allow.task.grant.dir=/data/in:ro,/:rw
+
+    error[not-allowed]: `task.grant.http` grants what the operator does not allow the job `orders`: http://169.254.169.254
+      at:       orders.properties:3
+      value:    http://169.254.169.254,https://api.example.com
+      expected: https://*.example.com
+      hint:     remove the line, or have the operator add to the configuration of the host: host.jobs.orders.allow.task.grant.http=https://*.example.com,http://169.254.169.254
+
+    error[not-allowed]: `task.memory.max.mb` is higher than the operator allows the job `orders`
+      at:       orders.properties:4
+      value:    4096
+      expected: at most 128
+      hint:     remove the line, or have the operator add to the configuration of the host: host.jobs.orders.allow.task.memory.max.mb=4096
+
+    error[not-allowed]: `task.call.timeout.ms` is higher than the operator allows the job `orders`
+      at:       orders.properties:5
+      value:    86400000
+      expected: at most 10000
+      hint:     remove the line, or have the operator add to the configuration of the host: host.jobs.orders.allow.task.call.timeout.ms=86400000
+
+    error[not-allowed]: `job.name` is the operator's to set, and not opened to the job `orders`
+      at:       orders.properties:6
+      value:    payments
+      hint:     remove the line, or have the operator add to the configuration of the host: host.jobs.orders.allow.keys=job.name,systems.kinesis.aws.kcl.IdleTimeBetweenReadsInMillis,systems.kinesis.aws.kcl.KinesisEndpoint
+
+    error[not-allowed]: `systems.kinesis.aws.kcl.KinesisEndpoint` is the operator's to set, and not opened to the job `orders`
+      at:       orders.properties:7
+      value:    http://theirs.example
+      hint:     remove the line, or have the operator add to the configuration of the host: host.jobs.orders.allow.keys=job.name,systems.kinesis.aws.kcl.IdleTimeBetweenReadsInMillis,systems.kinesis.aws.kcl.KinesisEndpoint
+
+    error[not-allowed]: `systems.x.file.path` is not in a directory that the operator allows the job `orders` to write to
+      at:       orders.properties:9
+      value:    /etc/cron.d/x
+      expected: nothing: none is allowed
+      hint:     remove the line, or have the operator add to the configuration of the host: host.jobs.orders.allow.file.path=/etc/cron.d
+
+    error[not-allowed]: `systems.kinesis.aws.kcl.IdleTimeBetweenReadsInMillis` is lower than the operator allows the job `orders`
+      at:       orders.properties:10
+      value:    1
+      expected: at least 500
+      hint:     remove the line, or have the operator add to the configuration of the host: host.jobs.orders.allow.keys=job.name,systems.kinesis.aws.kcl.IdleTimeBetweenReadsInMillis,systems.kinesis.aws.kcl.KinesisEndpoint
+
+    error[not-allowed]: `host.memory.max.mb` belongs into the configuration of the host, not of the job `orders`
+      at:       orders.properties:11
+      value:    1
+      hint:     remove the line; the operator writes `host.` keys into what `run --config-path` names
+
+    10 problems found
+    ");
 }
 
 /// The other side of it: with the lines that were printed, it is allowed.
@@ -231,14 +290,74 @@ fn a_hosts_configuration_is_checked_without_a_job() {
         host.allow.task.grant.dir=/data::/in\n\
         host.alow.keys=job.name\n\
         task.comit.ms=1\n";
-    assert_snapshot!(host_of(bad).expect_err("a bad one"), @r"");
+    assert_snapshot!(host_of(bad).expect_err("a bad one"), @r"
+    error[bad-value]: `host.memory.max.mb` cannot have this value
+      at:       host.properties:1
+      value:    lots
+      expected: a whole number from 1 to 2147483647
+
+    error[bad-value]: `host.allow.http.networks` cannot have this value
+      at:       host.properties:2
+      value:    10.0.0.0/8,10.0.0.1/8
+      expected: networks in CIDR notation such as 10.0.0.0/8 or fd00::/8, several with commas between
+      hint:     number 2 of the list: bits behind the prefix are set; write 10.0.0.0/8
+
+    error[bad-value]: `job.nmae` in `host.allow.keys` opens nothing
+      at:       host.properties:3
+      value:    job.nmae,task.grant.dir,task.commit.ms,host.memory.max.mb,systems.*.TableName
+      expected: keys that are the operator's, as host/CONFIGURATION.md has them
+      hint:     correct the key; `*` stands for any characters
+
+    error[bad-value]: `task.grant.dir` in `host.allow.keys` opens nothing
+      at:       host.properties:3
+      value:    job.nmae,task.grant.dir,task.commit.ms,host.memory.max.mb,systems.*.TableName
+      expected: keys that are the operator's, as host/CONFIGURATION.md has them
+      hint:     host.allow.task.grant.dir opens it, up to a value
+
+    error[bad-value]: `task.commit.ms` in `host.allow.keys` opens nothing
+      at:       host.properties:3
+      value:    job.nmae,task.grant.dir,task.commit.ms,host.memory.max.mb,systems.*.TableName
+      expected: keys that are the operator's, as host/CONFIGURATION.md has them
+      hint:     remove it: jobs may set it anyway
+
+    error[bad-value]: `host.memory.max.mb` in `host.allow.keys` opens nothing
+      at:       host.properties:3
+      value:    job.nmae,task.grant.dir,task.commit.ms,host.memory.max.mb,systems.*.TableName
+      expected: keys that are the operator's, as host/CONFIGURATION.md has them
+      hint:     remove it: a job never sets a key of the host
+
+    error[bad-value]: `host.allow.task.grant.dir` cannot have this value
+      at:       host.properties:4
+      value:    /data::/in
+      expected: /path[:ro|:rw], several with commas between
+
+    error[unknown-key]: `host.alow.keys` is not a known key
+      at:       host.properties:5
+      nearest:  host.allow.keys
+      hint:     write host.allow.keys, or remove the line; --lenient ignores unknown keys
+
+    error[unknown-key]: `task.comit.ms` is not a known key
+      at:       host.properties:6
+      nearest:  task.commit.ms
+      hint:     write task.commit.ms, or remove the line; --lenient ignores unknown keys
+
+    9 problems found
+    ");
 }
 
 #[test]
 fn a_modules_name_that_is_no_jobs_is_blamed_on_the_file() {
     let sources = [file("host.properties", HOST), Source::Module("Big Orders".to_owned())];
     let errors = config::load(&sources, &BTreeMap::new(), false).expect_err("no name for a job");
-    assert_snapshot!(render_problems(&errors), @r"");
+    assert_snapshot!(render_problems(&errors), @r"
+    error[bad-value]: `job.name` cannot have this value
+      at:       the name of Big Orders.wasm
+      value:    Big Orders
+      expected: letters, digits, `.`, `-` and `_` only
+      hint:     rename Big Orders.wasm: a job is called as its module
+
+    1 problem found
+    ");
 }
 
 /// Lines of keys and values that reach for what is not the job's, and some that do not.

@@ -208,7 +208,7 @@ fn a_key_like_no_other() {
     assert_snapshot!(told("logging.level=debug"), @r"
     error[unknown-key]: `logging.level` is not a known key
       at:       more.properties:1
-      hint:     remove the line; --lenient ignores unknown keys
+      hint:     keys for the task are written task.config.NAME, as task.config.logging.level; --lenient ignores unknown keys
 
     1 problem found
     ");
@@ -344,6 +344,7 @@ fn a_word_that_is_none_of_the_list() {
       at:       more.properties:1
       value:    EARLIEST
       expected: one of LATEST, TRIM_HORIZON, AT_TIMESTAMP
+      hint:     write TRIM_HORIZON
 
     1 problem found
     ");
@@ -915,5 +916,44 @@ fn settings_that_are_the_inputs_own() {
       hint:     as in Samza it is always `<job.name>-<job.id>-<stream>`; set TableName to use the lease table of another application
 
     2 problems found
+    ");
+}
+
+#[test]
+fn a_java_class_is_no_module() {
+    let text = told("task.class=com.acme.clicks.EnricherTask\n");
+    let hint = "hint:     a task is a WebAssembly module, not a Java class: `task.class=enricher` runs `enricher.wasm` of the task directory";
+    assert!(text.contains("error[bad-value]: `task.class` cannot have this value") && text.contains(hint), "{text}");
+}
+
+#[test]
+fn a_key_of_the_tasks_own_has_its_place() {
+    let text = told("acme.flag=1\n");
+    assert!(
+        text.contains("hint:     keys for the task are written task.config.NAME, as task.config.acme.flag"),
+        "{text}"
+    );
+}
+
+/// What belongs to a system that cannot be used is not told key by key.
+#[test]
+fn a_system_of_another_kind_is_one_problem() {
+    let text = told(
+        "systems.kafka.samza.factory=org.apache.samza.system.kafka.KafkaSystemFactory\n\
+         systems.kafka.consumer.zookeeper.connect=z:2181\n\
+         systems.kafka.producer.bootstrap.servers=b:9092\n\
+         systems.kafka.samza.msg.serde=json\n",
+    );
+    assert_snapshot!(text, @r"
+    error[not-supported]: `systems.kafka.samza.factory` names no system that is known here
+      at:       more.properties:1
+      value:    org.apache.samza.system.kafka.KafkaSystemFactory
+      expected: `kinesis` for inputs, `console` or `file` for outputs, or Samza's class names of these
+      hint:     only Kinesis streams can be read so far, and outputs written to the console or a file
+
+    notice[no-effect]: 2 more keys are set for the system `kafka`, and not looked at without a factory that is known (more.properties:1)
+    notice[no-meaning]: `systems.kafka.samza.msg.serde` has no meaning here: keys are text and messages are bytes; the task decodes them (more.properties:4)
+
+    1 problem found
     ");
 }

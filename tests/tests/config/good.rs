@@ -49,6 +49,7 @@ fn the_page_of_samza_works_as_printed() {
     notice[placeholder]: the value of `sensitive.systems.kinesis-system.streams.input0.aws.secretKey` still is the placeholder of the documentation (page.properties:13)
     notice[prose-line]: a line without `=` or `:` is taken for prose and ignored; start it with `#` (page.properties:15)
     ok: job orders-1 runs word-count on kinesis-system.input0, without outputs
+    keys: 8 set, all with an effect
     ");
 }
 
@@ -335,6 +336,7 @@ fn a_local_endpoint_behind_a_proxy_is_told() {
     notice[suspicious]: http://localhost:4567 is called through `systems.kinesis.aws.clientConfig.ProxyHost` too: set NonProxyHosts=localhost|127.*|[::1] if not meant (more.properties:1)
     notice[no-meaning]: `systems.kinesis.aws.clientConfig.PreemptiveBasicProxyAuth` has no meaning here: the proxy is always given user and password at once (more.properties:3)
     ok: job orders-1 runs word-count on kinesis.input0, without outputs
+    keys: 9 set, 1 without an effect: see the notices
     ");
     let lines = format!("{lines}systems.kinesis.aws.clientConfig.NonProxyHosts=localhost\n");
     assert!(!render_check(&job_with(&lines)).contains("suspicious"));
@@ -354,10 +356,11 @@ fn keys_of_a_cluster_are_told_and_ignored() {
     );
     assert_snapshot!(render_check(&loaded), @r"
     notice[no-meaning]: `job.factory.class` has no meaning here: processes are started by your platform, and share the shards through the lease table (more.properties:1)
-    notice[no-meaning]: `yarn.container.memory.mb` has no meaning here: processes are started by your platform, and share the shards through the lease table (more.properties:3)
+    notice[no-meaning]: `yarn.package.path` and 1 more have no meaning here: processes are started by your platform, and share the shards through the lease table (more.properties:2)
     notice[no-meaning]: `systems.kinesis.aws.kcl.MetricsLevel` has no meaning here: no CloudWatch metrics are written (more.properties:4)
     notice[no-meaning]: `metrics.reporters` has no meaning here: there are no metrics reporters yet (more.properties:7)
     ok: job orders-1 runs word-count on kinesis.input0, without outputs
+    keys: 11 set, 5 without an effect: see the notices
     ");
 }
 
@@ -380,6 +383,7 @@ fn what_is_probably_not_meant_is_told() {
     notice[duplicate-key]: `task.commit.ms` stands on line 5 as well; the later line wins, as in Java (more.properties:6)
     notice[prose-line]: a line without `=` or `:` is taken for prose and ignored; start it with `#` (more.properties:7)
     ok: job orders-1 runs word-count on kinesis.input0, without outputs
+    keys: 9 set, 3 without an effect: see the notices
     ");
 }
 
@@ -389,6 +393,7 @@ fn a_local_kinesis_with_its_leases_at_aws_is_told() {
     assert_snapshot!(render_check(&loaded), @r"
     notice[suspicious]: `systems.kinesis.aws.kcl.KinesisEndpoint` is on this machine, and the lease table is at AWS: DynamoDBEndpoint is not set (more.properties:1)
     ok: job orders-1 runs word-count on kinesis.input0, without outputs
+    keys: 5 set, all with an effect
     ");
 }
 
@@ -401,6 +406,7 @@ fn lenient_ignores_unknown_keys_with_a_notice() {
     notice[unknown-key]: `task.comit.ms` is not a known key and is ignored; the nearest known key is `task.commit.ms` (more.properties:1)
     notice[unknown-key]: `log.level` is not a known key and is ignored (more.properties:2)
     ok: job orders-1 runs word-count on kinesis.input0, without outputs
+    keys: 6 set, 2 without an effect: see the notices
     ");
 }
 
@@ -427,6 +433,7 @@ fn what_only_the_other_way_of_reading_knows_is_told() {
     notice[no-effect]: `systems.kinesis.aws.kcl.ConsumerName` has an effect with RetrievalMode=FANOUT only (more.properties:1)
     notice[no-meaning]: `systems.kinesis.streams.input0.aws.kcl.RegisterStreamConsumerRetries` has no meaning here: every call has its own bounded back-off here (more.properties:2)
     ok: job orders-1 runs word-count on kinesis.input0, without outputs
+    keys: 6 set, 2 without an effect: see the notices
     ");
     let loaded = job_with(
         "systems.kinesis.aws.kcl.RetrievalMode=FANOUT\n\
@@ -438,5 +445,32 @@ fn what_only_the_other_way_of_reading_knows_is_told() {
     notice[no-effect]: `systems.kinesis.aws.kcl.MaxRecords` has an effect with RetrievalMode=POLLING only (more.properties:2)
     notice[no-effect]: `systems.kinesis.aws.kcl.ConsumerName` has no effect: ConsumerArn names the consumer (more.properties:3)
     ok: job orders-1 runs word-count on kinesis.input0, without outputs
+    keys: 8 set, 2 without an effect: see the notices
     ");
+}
+
+/// Each key that does nothing is in a notice or counted in one.
+#[test]
+fn of_every_key_it_is_said_whether_it_does_something() {
+    let loaded = job_with(
+        "yarn.queue=a\n\
+         yarn.package.path=b\n\
+         yarn.am.opts=c\n\
+         yarn.container.count=d\n\
+         yarn.kerberos.view.acls=e\n\
+         metrics.reporters=x\n\
+         task.checkpoint.system=kafka\n\
+         task.checkpoint.factory=f\n\
+         job.coordinator.system=kafka\n\
+         job.coordinator.zk.connect=z:2181\n",
+    );
+    assert_snapshot!(render_check(&loaded), @r"
+    notice[no-meaning]: `yarn.queue` and 4 more have no meaning here: processes are started by your platform, and share the shards through the lease table (more.properties:1)
+    notice[no-meaning]: `metrics.reporters` has no meaning here: there are no metrics reporters yet (more.properties:6)
+    notice[no-meaning]: `task.checkpoint.system` and 1 more have no meaning here: positions are kept in the lease table, as the KCL does (more.properties:7)
+    notice[no-meaning]: `job.coordinator.system` and 1 more have no meaning here: processes are started by your platform, and share the shards through the lease table (more.properties:9)
+    ok: job orders-1 runs word-count on kinesis.input0, without outputs
+    keys: 14 set, 10 without an effect: see the notices
+    ");
+    assert_eq!((loaded.keys.set, loaded.keys.without_effect), (14, 10));
 }

@@ -1,6 +1,9 @@
 //! Keys that may have a secret in them: where `=` or `:` was mistyped, what should be the value is a part of the key. Such
 //! a key is put aside before anything can quote it; what is shown of it ends where the secret may begin.
 
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
 use super::keys::{self, Hit, Masking};
 use super::problem::Origin;
 use super::secret::{self, REDACTED, SENSITIVE};
@@ -67,9 +70,18 @@ fn is_nothing(value: &str) -> bool {
 }
 
 /// The last names of the keys that hold secrets.
-fn leaves() -> impl Iterator<Item = &'static str> {
+static LEAVES: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
     let secrets = keys::all().filter(|key| key.masking != Masking::None && !key.name.ends_with('}'));
-    secrets.map(|key| key.name.rsplit('.').next().unwrap_or(key.name))
+    secrets.map(|key| key.name.rsplit('.').next().unwrap_or(key.name)).collect()
+});
+
+fn leaves() -> impl Iterator<Item = &'static str> {
+    LEAVES.iter().copied()
+}
+
+/// Whether the key of a secret, or the end of one, is in the text.
+pub(super) fn names_a_secret(text: &str) -> bool {
+    text.contains(".Headers.") || leaves().any(|leaf| text.contains(&format!(".{leaf}")))
 }
 
 /// Whether there is more behind the name of a secret, or behind what is nearly one.

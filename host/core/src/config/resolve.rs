@@ -12,6 +12,7 @@ mod position;
 mod retrieval;
 mod stream;
 mod systems;
+mod unused;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use super::check::nearest_name;
 use super::host::{Allow, Host};
 use super::job::{BatchLimits, Job, Limits, Retry, Rollout};
-use super::keys::{self, Disposition, Key};
+use super::keys::{self, Key};
 use super::problem::{Code, Origin, Problem, Report};
 use super::secret::{self, SENSITIVE};
 use super::source::Entry;
@@ -357,41 +358,6 @@ impl<'a> Settings<'a> {
 
     fn conflict(&mut self, message: String, key: &str, hint: &str) {
         self.blame(Problem::new(Code::Conflict, message).hint(hint), key);
-    }
-
-    /// Known keys of systems and streams that nothing asked for are probably misspelt there.
-    fn tell_unused(&mut self, job: &Job) {
-        let mut read: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for input in &job.inputs {
-            read.entry(&input.system).or_default().insert(&input.stream);
-        }
-        let nothing = BTreeSet::new();
-        for (key, entry) in self.entries {
-            let Some(hit) = keys::find(key) else { continue };
-            let Some(system) = hit.system else { continue };
-            if self.used.contains(key) || hit.key.disposition != Disposition::Works {
-                continue;
-            }
-            let streams = read.get(system.as_str()).unwrap_or(&nothing);
-            let (why, nearest) = match hit.stream {
-                Some(stream) if streams.contains(stream.as_str()) => {
-                    (format!("nothing else that is set for `{system}.{stream}` asks for it"), None)
-                }
-                Some(stream) => {
-                    let nearest =
-                        self.guess(&stream, streams.iter().copied()).map(|nearest| format!("{system}.{nearest}"));
-                    (format!("`{system}.{stream}` is not read by the job"), nearest)
-                }
-                None => {
-                    let nearest = self.guess(&system, read.keys().copied());
-                    let nearest = nearest.filter(|nearest| *nearest != system);
-                    (format!("nothing the job does with the system `{system}` asks for it"), nearest)
-                }
-            };
-            let guess = nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
-            let message = format!("`{key}` has no effect: {why}{guess}");
-            self.report.notice(Code::NoEffect, message, Some(key), &entry.origin);
-        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::garbled;
+
 /// What is shown in place of a secret, as in Samza's sanitised configurations.
 pub(super) const REDACTED: &str = "********";
 
@@ -47,7 +49,7 @@ pub(super) fn is_secret(key: &str) -> bool {
 /// line of a secret has got into it, by a backslash at the end of the line before.
 pub(super) fn shown(key: &str, value: &str) -> String {
     let login_in_address = value.contains("://") && value.contains('@');
-    let has_line_of_secret = value.contains(SENSITIVE);
+    let has_line_of_secret = value.contains(SENSITIVE) || garbled::names_a_secret(value);
     match value {
         "" => "(empty)".to_owned(),
         _ if is_secret(key) || login_in_address || has_line_of_secret => REDACTED.to_owned(),
