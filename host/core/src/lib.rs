@@ -3,11 +3,13 @@
 //! go out as values. It must not know tokio, AWS, Wasmtime or the environment.
 
 pub mod aggregate;
+pub mod appending;
 mod backlog;
 pub mod backoff;
 pub mod config;
 pub mod envelope;
 pub mod fanout;
+pub mod http_address;
 pub mod http_origin;
 mod intake;
 pub mod jobs;
@@ -15,6 +17,7 @@ pub mod leases;
 pub mod module;
 pub mod network;
 mod origin;
+pub mod own_files;
 pub mod position;
 mod random;
 pub mod reader;
