@@ -1,6 +1,9 @@
-//! Sends the HTTP requests of tasks: HTTP/1.1, over TLS with the certificates of this machine. Owns connections and what
-//! an error of one is called for a task; which requests may be sent is decided before. No proxy, no redirects, no cookies,
-//! and nothing of a request in a log: what it holds is the task's secret.
+//! Sends the HTTP requests of a job's tasks: HTTP/1.1, over TLS with the certificates of this machine. Owns connections,
+//! which no other job has a part in, and what an error of one is called for a task; which requests may be sent is decided
+//! before, and which addresses they may go to is decided where they are connected. No proxy, no redirects, no cookies,
+//! and nothing of a request in a log but the host's name: what else it holds is the task's secret.
+
+mod connector;
 
 use std::error::Error;
 use std::io;
@@ -14,15 +17,19 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::client::Resumption;
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
+use shardmill_core::network::Network;
 use shardmill_runtime::{HttpBody, HttpClient, HttpError, HttpSending, HttpTimes};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::warn;
+
+use connector::{Guarded, Prohibited};
 
 /// Idle connections that are kept for each origin, and for how long.
 const MAX_IDLE: usize = 8;
@@ -30,37 +37,45 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Where a task says nothing, which no task of this host's gets to: its call's time is over before.
 const FOR_EVER: Duration = Duration::from_hours(24);
 
-/// The client of the whole process, so that instances and jobs share connections.
-pub(crate) fn shared() -> Arc<dyn HttpClient> {
-    static SHARED: OnceLock<Arc<Connections>> = OnceLock::new();
-    let client = SHARED.get_or_init(|| Arc::new(Connections::new()));
-    Arc::<Connections>::clone(client)
+/// TLS sessions that are remembered, to be gone on with.
+const TLS_SESSIONS: usize = 256;
+
+/// The client of one job. `networks` are those that names may resolve to though they are not of the public Internet.
+pub(crate) fn of_job(networks: &[Network]) -> Arc<dyn HttpClient> {
+    Arc::new(Connections::new(networks))
 }
 
-struct Connections(Client<HttpsConnector<HttpConnector>, HttpBody>);
+type Connector = HttpsConnector<Guarded>;
+
+struct Connections(Client<Connector, HttpBody>);
 
 impl Connections {
-    fn new() -> Self {
-        let builder = HttpsConnectorBuilder::new();
-        let connector = match builder.with_provider_and_native_roots(ring::default_provider()) {
-            Ok(builder) => builder.https_or_http().enable_http1().build(),
-            Err(error) => {
-                warn!(%error, "this machine has no certificates of authorities; tasks cannot reach https origins");
-                HttpsConnectorBuilder::new().with_tls_config(trusting_nobody()).https_or_http().enable_http1().build()
-            }
-        };
+    fn new(networks: &[Network]) -> Self {
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls()).https_or_http().enable_http1();
+        let connector = connector.wrap_connector(Guarded::new(networks));
         let mut client = Client::builder(TokioExecutor::new());
         client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).pool_max_idle_per_host(MAX_IDLE);
         Self(client.build(connector))
     }
 }
 
-fn trusting_nobody() -> ClientConfig {
-    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("ring has the default versions of TLS")
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth()
+/// The certificates are read once; sessions are each client's own.
+fn tls() -> ClientConfig {
+    static SHARED: OnceLock<ClientConfig> = OnceLock::new();
+    let shared = SHARED.get_or_init(|| {
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().expect("ring has the default versions of TLS");
+        match builder.clone().with_native_roots() {
+            Ok(builder) => builder.with_no_client_auth(),
+            Err(error) => {
+                warn!(%error, "this machine has no certificates of authorities; tasks cannot reach https origins");
+                builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
+            }
+        }
+    });
+    let mut own = shared.clone();
+    own.resumption = Resumption::in_memory_sessions(TLS_SESSIONS);
+    own
 }
 
 impl HttpClient for Connections {
@@ -78,7 +93,7 @@ impl HttpClient for Connections {
 
 /// The head of the answer: first there must be a connection, a new one or a kept one, then the first byte.
 async fn answer(
-    client: &Client<HttpsConnector<HttpConnector>, HttpBody>,
+    client: &Client<Connector, HttpBody>,
     mut request: Request<HttpBody>,
     times: HttpTimes,
 ) -> Result<Response<Incoming>, HttpError> {
@@ -104,14 +119,22 @@ async fn answer(
 
 /// What a task is told of a failure: its kind, and nothing of what was sent.
 fn named(error: &legacy::Error) -> HttpError {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(known) = known(error) {
-            return known;
-        }
-        cause = error.source();
+    let first: &(dyn Error + 'static) = error;
+    let causes = || std::iter::successors(Some(first), |&error| error.source());
+    // It comes as an error of resolving a name, which it is not.
+    if causes().any(is_prohibited) {
+        return HttpError::DestinationIpProhibited;
+    }
+    if let Some(known) = causes().find_map(known) {
+        return known;
     }
     if error.is_connect() { HttpError::DestinationUnavailable } else { HttpError::HttpProtocolError }
+}
+
+fn is_prohibited(error: &(dyn Error + 'static)) -> bool {
+    // What wraps another error is not in its chain of sources.
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<Prohibited>() || inner.is_some_and(|inner| is_prohibited(inner))
 }
 
 fn known(error: &(dyn Error + 'static)) -> Option<HttpError> {

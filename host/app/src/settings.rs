@@ -10,7 +10,7 @@ use shardmill_aws::{
 use shardmill_core::config::{self, Access, BillingMode, Consumer, Input, Job, Retrieval};
 use shardmill_core::position::Latest;
 use shardmill_core::{fanout, leases, reader, rollout, run_loop};
-use shardmill_runtime::{Directory, Grants, HttpGrant, Limits, OutputStreams, TaskSpec, TracingLog};
+use shardmill_runtime::{Directory, FileUsage, Grants, HttpGrant, Limits, OutputStreams, TaskSpec, TracingLog};
 use uuid::Uuid;
 
 use crate::clock::millis;
@@ -237,22 +237,27 @@ pub(crate) fn limits(job: &Job) -> Limits {
         log_max_bytes: job.limits.log_max_bytes,
         log_max_lines: job.limits.log_max_lines,
         files_max_bytes: job.limits.files_max_bytes,
+        files_total_max_bytes: job.limits.files_total_max_bytes,
+        files_max_count: job.limits.files_max_count,
         http_max_requests: job.limits.http_max_requests,
     }
 }
 
 /// What the job's task instance is given.
 fn grants(job: &Job) -> Grants {
-    let config::Grants { env, directories, http } = &job.grants;
+    let config::Grants { env, directories, http, http_networks } = &job.grants;
     let directory = |given: &config::Directory| Directory {
         host: given.host.clone(),
+        operators: given.operators.clone(),
         guest: given.guest.clone(),
         writable: given.writable,
     };
     Grants {
         env: env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
         directories: directories.iter().map(directory).collect(),
-        http: (!http.is_empty()).then(|| HttpGrant { origins: http.clone(), client: http_client::shared() }),
+        usage: FileUsage::default(),
+        http: (!http.is_empty())
+            .then(|| HttpGrant { origins: http.clone(), client: http_client::of_job(http_networks) }),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::capabilities::FileUsage;
 use crate::http::HttpGrant;
 
 /// The parts of this machine that a task may see.
@@ -12,6 +13,9 @@ pub struct Grants {
     /// Environment variables, with their values.
     pub env: BTreeMap<String, String>,
     pub directories: Vec<Directory>,
+    /// What is in the directories that may be written to; clones share it, as the instances of a job share the
+    /// directories.
+    pub usage: FileUsage,
     /// Where it may send HTTP requests; nowhere without it.
     pub http: Option<HttpGrant>,
 }
@@ -20,6 +24,9 @@ pub struct Grants {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
     pub host: PathBuf,
+    /// The leading part of `host` that the operator named: a link in it is followed, and none in the rest, which the
+    /// author of the job may have named.
+    pub operators: PathBuf,
     /// Where the task finds it.
     pub guest: String,
     pub writable: bool,
@@ -29,7 +36,8 @@ impl Grants {
     /// The same with nothing to write to and nobody to send to.
     pub(crate) fn read_only(&self) -> Self {
         let read_only = |directory: &Directory| Directory { writable: false, ..directory.clone() };
-        Self { env: self.env.clone(), directories: self.directories.iter().map(read_only).collect(), http: None }
+        let directories = self.directories.iter().map(read_only).collect();
+        Self { env: self.env.clone(), directories, usage: self.usage.clone(), http: None }
     }
 }
 

@@ -19,6 +19,7 @@ mod journal;
 mod limits;
 mod module;
 mod outputs;
+pub mod own_files;
 mod said;
 mod signature;
 mod state;
@@ -26,6 +27,7 @@ pub mod trial;
 
 pub use admission::Error as AdmissionError;
 pub use artifacts::{ArtifactStore, Error as ArtifactError};
+pub use capabilities::FileUsage;
 pub use engine::{Engine, EngineError};
 pub use error::{CallError, TaskError, TrapReason};
 pub use grants::{Directory, Grants};

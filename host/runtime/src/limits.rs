@@ -35,6 +35,10 @@ pub struct Limits {
     pub log_max_lines: usize,
     /// Bytes that one call may write to files.
     pub files_max_bytes: usize,
+    /// Bytes that all files of the directories granted for writing may have together, by their lengths.
+    pub files_total_max_bytes: u64,
+    /// Files, directories and links that there may be in them.
+    pub files_max_count: u64,
     /// HTTP requests that one call may send.
     pub http_max_requests: usize,
 }
@@ -53,12 +57,15 @@ pub enum Limit {
     LogBytes,
     LogLines,
     FileBytes,
+    /// Of all files in the directories granted for writing.
+    FileTotal,
+    FileCount,
     /// Sent by one call, or under way at a time.
     HttpRequests,
 }
 
 impl Limit {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::CallTime,
         Self::InitTime,
         Self::Memory,
@@ -70,6 +77,8 @@ impl Limit {
         Self::LogBytes,
         Self::LogLines,
         Self::FileBytes,
+        Self::FileTotal,
+        Self::FileCount,
         Self::HttpRequests,
     ];
 
@@ -88,6 +97,8 @@ impl Limit {
             Self::LogBytes => "log-bytes",
             Self::LogLines => "log-lines",
             Self::FileBytes => "file-bytes",
+            Self::FileTotal => "file-total",
+            Self::FileCount => "file-count",
             Self::HttpRequests => "http-requests",
         }
     }
@@ -129,6 +140,8 @@ impl Default for Limits {
             log_max_bytes: 64 << 10,
             log_max_lines: 1000,
             files_max_bytes: 256 << 20,
+            files_total_max_bytes: 1 << 30,
+            files_max_count: 10_000,
             http_max_requests: 100,
         }
     }

@@ -16,6 +16,7 @@ use crate::interrupt::{CallTime, Ticker};
 use crate::journal::{Journal, LogSink};
 use crate::limits::{LimitHits, Limits, MemoryLimiter};
 use crate::outputs::{Mark, OutputStreams, Outputs};
+use crate::own_files::Claim;
 
 /// Host resources (streams, pollables) that a guest may hold at a time.
 const MAX_RESOURCES: usize = 10_000;
@@ -63,6 +64,8 @@ pub(crate) struct State {
     http: WasiHttpCtx,
     wasi: WasiCtx,
     table: ResourceTable,
+    /// The directories that are granted while this lives.
+    _granted: Vec<Claim>,
 }
 
 /// The call that is going on, or the last one.
@@ -89,6 +92,7 @@ impl State {
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_HEADER_BYTES);
         let Limits { http_max_requests, .. } = spec.limits;
+        let (wasi, claims) = capabilities::wasi(&journal, &spec.grants).map_err(CallError::Grant)?;
         let (granted, hits) = (spec.grants.http.clone(), Arc::clone(&spec.hits));
         Ok(Self {
             requests: Requests::new(granted, http_max_requests, journal.clone(), hits),
@@ -97,11 +101,12 @@ impl State {
             sources: spec.sources.iter().cloned().map(Arc::new).collect(),
             call: Call {
                 time: CallTime::new(ticker),
-                files: FileBudget::new(&spec.limits, &spec.hits),
+                files: FileBudget::new(&spec.limits, &spec.grants, &spec.hits),
                 ..Call::default()
             },
             memory: MemoryLimiter::new(spec.limits.memory_max_bytes),
-            wasi: capabilities::wasi(&journal, &spec.grants).map_err(CallError::Grant)?,
+            wasi,
+            _granted: claims,
             table,
             journal,
             spec: spec.clone(),

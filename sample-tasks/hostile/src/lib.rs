@@ -3,7 +3,7 @@
 //!
 //! Whatever it finds out it sends as a message to `out.log`, or puts into an error.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::hint::black_box;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -13,6 +13,8 @@ use exports::shardmill::task::{lifecycle, processor, windowing};
 use shardmill::task::log::Level;
 use shardmill::task::{collector, config, context, coordinator, log};
 use wasip2::clocks::monotonic_clock;
+use wasip2::filesystem::preopens;
+use wasip2::filesystem::types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
 use wasip2::io::poll::poll;
 
 wit_bindgen::generate!({
@@ -44,6 +46,7 @@ export!(Hostile);
 
 thread_local! {
     static CALLS: Cell<u32> = const { Cell::new(0) };
+    static HOARD: RefCell<Vec<Descriptor>> = const { RefCell::new(Vec::new()) };
 }
 
 impl lifecycle::Guest for Hostile {
@@ -204,10 +207,8 @@ fn probe(what: &str, argument: &str) -> Result<(), TaskError> {
             };
             format!("{written} {error}")
         }
-        "link" => {
-            let (old, new) = argument.split_once(' ').unwrap_or_default();
-            format!("{:?}", std::fs::hard_link(old, new).map_err(|error| error.kind()))
-        }
+        "raw" => raw(argument),
+        "make-files" => make_files(argument),
         "write" => format!("{:?}", std::fs::write(argument, "written").map_err(|error| error.kind())),
         "variable" => format!("{:?}", std::env::var(argument).ok()),
         "stdin" => format!("{:?}", std::io::read_to_string(std::io::stdin())),
@@ -215,6 +216,66 @@ fn probe(what: &str, argument: &str) -> Result<(), TaskError> {
         "send-to" => format!("{:?}", collector::send(argument.parse().unwrap_or(0), None, b"")),
         unknown => return Err(TaskError::Fatal(format!("no behaviour {unknown}"))),
     })
+}
+
+/// A call of `wasi:filesystem` in the directory `/in`, past the C library: what was asked for is what the host is asked.
+fn raw(order: &str) -> String {
+    let directories = preopens::get_directories();
+    let Some((at, _)) = directories.iter().find(|(_, path)| path == "/in") else { return "no /in".to_owned() };
+    let words: Vec<&str> = order.split(' ').collect();
+    let number = |word: &str| word.parse().unwrap_or(0);
+    let open = |path: &str, how: OpenFlags| at.open_at(PathFlags::empty(), path, how, DescriptorFlags::WRITE);
+    let done = match words[..] {
+        ["symlink", to, path] => at.symlink_at(to, path),
+        ["link", old, new] => at.link_at(PathFlags::empty(), old, at, new),
+        ["rename", old, new] => at.rename_at(old, at, new),
+        ["rename-to", old, directory, new] => at
+            .open_at(PathFlags::empty(), directory, OpenFlags::DIRECTORY, DescriptorFlags::READ)
+            .and_then(|to| at.rename_at(old, &to, new)),
+        ["mkdir", path] => at.create_directory_at(path),
+        ["rmdir", path] => at.remove_directory_at(path),
+        ["unlink", path] => at.unlink_file_at(path),
+        ["set-size", path, size] => open(path, OpenFlags::CREATE).and_then(|file| file.set_size(number(size))),
+        ["truncate", path] => open(path, OpenFlags::TRUNCATE).map(drop),
+        ["write-at", path, offset] => {
+            open(path, OpenFlags::CREATE).and_then(|file| file.write(b"x", number(offset)).map(drop))
+        }
+        ["stream-at", path, offset] => open(path, OpenFlags::CREATE).and_then(|file| {
+            let stream = file.write_via_stream(number(offset))?;
+            stream.blocking_write_and_flush(b"x").map_err(|_| ErrorCode::Io)
+        }),
+        // Writes without waiting for the host in between.
+        ["stream-on", path, count] => open(path, OpenFlags::CREATE).and_then(|file| {
+            let stream = file.append_via_stream()?;
+            for _ in 0..number(count) {
+                while stream.check_write().map_err(|_| ErrorCode::Io)? < 1000 {
+                    stream.subscribe().block();
+                }
+                stream.write(&[b'x'; 1000]).map_err(|_| ErrorCode::Io)?;
+            }
+            stream.blocking_flush().map_err(|_| ErrorCode::Io)
+        }),
+        // Removes the file while it is open, and goes on with the next.
+        ["hoard", count, size] => (0..number(count)).try_for_each(|_| {
+            let file = open("hoarded", OpenFlags::CREATE)?;
+            let kept = file.set_size(number(size)).and_then(|()| at.unlink_file_at("hoarded"));
+            HOARD.with_borrow_mut(|hoard| hoard.push(file));
+            kept
+        }),
+        ["let-go"] => {
+            HOARD.take();
+            Ok(())
+        }
+        _ => return format!("no call {order}"),
+    };
+    done.map_or_else(|error| error.name().to_owned(), |()| "ok".to_owned())
+}
+
+/// Makes as many files as it may.
+fn make_files(directory: &str) -> String {
+    let make = |index: &u32| std::fs::write(format!("{directory}/{index}"), "").is_ok();
+    let made = (0..100_000).take_while(make).count();
+    format!("{made} files")
 }
 
 fn output() -> Result<u32, TaskError> {

@@ -109,6 +109,8 @@ fn what_holds_is_shown_with_its_origin() {
     default                                  task.log.max.bytes=65536
     default                                  task.log.max.lines=1000
     default                                  task.files.max.bytes=268435456
+    default                                  task.files.total.max.mb=1024
+    default                                  task.files.max.count=10000
     default                                  task.http.max.requests=100
     default                                  task.batch.max.records=1000
     default                                  task.batch.max.bytes=1048576

@@ -50,7 +50,8 @@ fn a_directory_is_given_with_what_is_below_it_and_nothing_else() {
     std::fs::write(given.path().join("secret"), "beside it").unwrap();
     std::os::unix::fs::symlink("../secret", given_path.join("link")).unwrap();
     let answers = |writable| {
-        let directory = Directory { host: given_path.clone(), guest: "/in".into(), writable };
+        let directory =
+            Directory { host: given_path.clone(), operators: given_path.clone(), guest: "/in".into(), writable };
         let orders =
             ["read /in/a", "write /in/b", "read /in/../secret", "read /in/link", "read /etc/passwd", "write /in/a"];
         granted(Grants { directories: vec![directory], ..Grants::default() }, &orders.map(str::to_owned))
@@ -69,7 +70,8 @@ fn a_directory_is_given_with_what_is_below_it_and_nothing_else() {
 
 #[test]
 fn a_directory_that_is_not_there_keeps_the_task_from_starting() {
-    let directory = Directory { host: "/nowhere".into(), guest: "/in".into(), writable: false };
+    let directory =
+        Directory { host: "/nowhere".into(), operators: "/nowhere".into(), guest: "/in".into(), writable: false };
     let grants = Grants { directories: vec![directory], ..Grants::default() };
     let Err(error) = Instance::new(&module(), &TaskSpec { grants, ..spec(&Arc::default(), &[]) }) else {
         panic!("it cannot start")

@@ -7,6 +7,7 @@ mod admission;
 mod atomic;
 mod closed;
 mod damaged;
+mod files;
 mod hostile;
 mod http;
 mod limits;

@@ -29,7 +29,7 @@ fn server(answer: &'static str, stays: bool) -> SocketAddr {
 
 async fn get(url: &str, times: HttpTimes) -> Result<(u16, String), HttpError> {
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    let answer = Connections::new().send(Request::get(url).body(body).unwrap(), times).await?;
+    let answer = Connections::new(&[]).send(Request::get(url).body(body).unwrap(), times).await?;
     let status = answer.status().as_u16();
     let body = answer.into_body().collect().await?.to_bytes();
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
@@ -57,6 +57,41 @@ async fn a_failure_has_the_name_that_wasi_has_for_it() {
     let cut = server("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf", false);
     let cut = get(&format!("http://{cut}/"), HttpTimes::default()).await.unwrap_err();
     assert!(matches!(cut, HttpError::HttpResponseIncomplete), "{cut:?}");
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_granted_has_the_name_that_wasi_has_for_it() {
+    let server = server("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", true);
+    for url in [format!("http://localhost:{}/", server.port()), "http://169.254.169.254/".to_owned()] {
+        let refused = get(&url, HttpTimes::default()).await.unwrap_err();
+        assert!(matches!(refused, HttpError::DestinationIpProhibited), "{url}: {refused:?}");
+    }
+}
+
+/// A kept connection of one job would carry the request of another, whatever its own grants are.
+#[tokio::test]
+async fn each_job_has_connections_of_its_own() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (connected, connections) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            connected.send(()).unwrap();
+            thread::spawn(move || {
+                let mut asked = [0; 4096];
+                while connection.read(&mut asked).is_ok_and(|read| read > 0) {
+                    connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+                }
+            });
+        }
+    });
+    let jobs = [of_job(&[]), of_job(&[])];
+    for job in [&jobs[0], &jobs[0], &jobs[1]] {
+        let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+        let answer = job.send(Request::get(&url).body(body).unwrap(), HttpTimes::default()).await.unwrap();
+        answer.into_body().collect().await.unwrap();
+    }
+    assert_eq!(connections.try_iter().count(), 2, "the first job's second request goes by its first connection");
 }
 
 #[tokio::test]

@@ -305,6 +305,10 @@ pub struct Limits {
     pub log_max_lines: usize,
     /// Bytes that one call may write to files.
     pub files_max_bytes: usize,
+    /// Bytes of all files in directories granted for writing, by their lengths.
+    pub files_total_max_bytes: u64,
+    /// Names in directories granted for writing.
+    pub files_max_count: u64,
     /// HTTP requests sent by one call.
     pub http_max_requests: usize,
 }

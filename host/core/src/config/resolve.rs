@@ -110,6 +110,8 @@ fn limits(settings: &mut Settings<'_>) -> Limits {
         log_max_bytes: settings.size("task.log.max.bytes"),
         log_max_lines: settings.size("task.log.max.lines"),
         files_max_bytes: settings.size("task.files.max.bytes"),
+        files_total_max_bytes: (settings.size("task.files.total.max.mb") as u64).saturating_mul(MIB as u64),
+        files_max_count: settings.size("task.files.max.count") as u64,
         http_max_requests: settings.size("task.http.max.requests"),
     }
 }

@@ -1,33 +1,60 @@
-//! How many bytes a call may write to files, and the streams that keep to it.
+//! How many bytes a call may write to files, and how much there may be in the directories that a task may write to.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use rustix::io::Errno;
-use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi::p2::FsError;
+use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
+use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn_blocking};
 
+use super::file_usage::{Amount, FileUsage, Over};
+use crate::grants::Grants;
 use crate::limits::{Hits, Limit, Limits};
 
-/// What the call that is going on may still write. Shared with the streams that an instance writes through, which stay
-/// from one call to the next.
+/// What the call that is going on may still write, and what there may be in all. Shared with the streams that an
+/// instance writes through, which stay from one call to the next.
 #[derive(Clone, Default)]
 pub(crate) struct FileBudget {
     max: u64,
     left: Arc<AtomicU64>,
+    total: Amount,
+    usage: FileUsage,
+    /// Those that may be written to.
+    directories: Arc<[PathBuf]>,
     hits: Hits,
 }
 
+/// What became of a reservation that cannot wait.
+pub(super) enum AtOnce {
+    Reserved,
+    /// It seems to be too much; what is there is being counted.
+    Counting(AbortOnDropJoinHandle<io::Result<()>>),
+}
+
 impl FileBudget {
-    pub(crate) fn new(limits: &Limits, hits: &Hits) -> Self {
+    pub(crate) fn new(limits: &Limits, grants: &Grants, hits: &Hits) -> Self {
         let max = limits.files_max_bytes as u64;
-        Self { max, left: Arc::new(AtomicU64::new(max)), hits: Arc::clone(hits) }
+        let writable = grants.directories.iter().filter(|directory| directory.writable);
+        Self {
+            max,
+            left: Arc::new(AtomicU64::new(max)),
+            total: Amount { bytes: limits.files_total_max_bytes, files: limits.files_max_count },
+            usage: grants.usage.clone(),
+            directories: writable.map(|directory| directory.host.clone()).collect(),
+            hits: Arc::clone(hits),
+        }
     }
 
     /// A call begins.
     pub(crate) fn refill(&self) {
         self.left.store(self.max, Ordering::Relaxed);
+    }
+
+    pub(super) fn usage(&self) -> &FileUsage {
+        &self.usage
     }
 
     /// # Errors
@@ -46,48 +73,62 @@ impl FileBudget {
             }
         }
     }
-}
 
-/// A stream into a file.
-pub(super) struct Metered {
-    pub(super) inner: DynOutputStream,
-    pub(super) budget: FileBudget,
-}
-
-impl Metered {
-    fn take(&self, bytes: &Bytes) -> StreamResult<()> {
-        self.budget.take(bytes.len()).map_err(|error| StreamError::LastOperationFailed(error.into()))
-    }
-}
-
-#[wasmtime_wasi::async_trait]
-impl OutputStream for Metered {
-    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.take(&bytes)?;
-        self.inner.write(bytes)
-    }
-
-    fn flush(&mut self) -> StreamResult<()> {
-        self.inner.flush()
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
-        self.inner.check_write()
+    /// Room for so many more bytes and names in all. What is there is counted when it seems to be too much.
+    ///
+    /// # Errors
+    /// When there is no room: what a full file system or an exhausted quota says.
+    pub(super) async fn reserve(&self, bytes: u64, files: u64) -> Result<(), FsError> {
+        let amount = Amount { bytes, files };
+        // Where nothing is writable, whatever it is fails by itself.
+        if self.directories.is_empty() || amount == Amount::default() || self.try_reserve(amount).is_ok() {
+            return Ok(());
+        }
+        match self.count().await.map_err(|_| Over::Bytes).and_then(|()| self.try_reserve(amount)) {
+            Ok(()) => Ok(()),
+            Err(Over::Files) => {
+                self.hits.count(Limit::FileCount);
+                Err(ErrorCode::Quota.into())
+            }
+            Err(Over::Bytes | Over::NotCounted) => {
+                self.hits.count(Limit::FileTotal);
+                Err(ErrorCode::InsufficientSpace.into())
+            }
+        }
     }
 
-    async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.take(&bytes)?;
-        self.inner.blocking_write_and_flush(bytes).await
+    async fn count(&self) -> io::Result<()> {
+        let (usage, directories) = (self.usage.clone(), Arc::clone(&self.directories));
+        spawn_blocking(move || usage.count(&directories)).await
     }
 
-    async fn cancel(&mut self) {
-        self.inner.cancel().await;
+    /// As [`FileBudget::reserve`] of bytes, where nothing can be waited for.
+    pub(super) fn reserve_at_once(&self, bytes: u64) -> AtOnce {
+        let amount = Amount { bytes, files: 0 };
+        if self.directories.is_empty() || amount == Amount::default() || self.try_reserve(amount).is_ok() {
+            return AtOnce::Reserved;
+        }
+        let (usage, directories) = (self.usage.clone(), Arc::clone(&self.directories));
+        AtOnce::Counting(spawn_blocking(move || usage.count(&directories)))
     }
-}
 
-#[wasmtime_wasi::async_trait]
-impl Pollable for Metered {
-    async fn ready(&mut self) {
-        self.inner.ready().await;
+    /// The same after the count, which has the last word.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub(super) fn reserve_counted(&self, bytes: u64, counted: io::Result<()>) -> io::Result<()> {
+        if counted.is_ok() && self.try_reserve(Amount { bytes, files: 0 }).is_ok() {
+            return Ok(());
+        }
+        self.hits.count(Limit::FileTotal);
+        Err(Errno::NOSPC.into())
+    }
+
+    fn try_reserve(&self, amount: Amount) -> Result<(), Over> {
+        self.usage.reserve(amount, self.total)
+    }
+
+    pub(super) fn give_back_name(&self) {
+        self.usage.give_back(Amount { bytes: 0, files: 1 });
     }
 }

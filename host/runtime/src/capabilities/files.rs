@@ -1,19 +1,27 @@
 //! `wasi:filesystem` within bounds: no function takes longer than the call may, only regular files and directories are
-//! opened, and a call writes so many bytes. What a task may reach at all is decided by what was opened for it before.
+//! opened, no link is made that leads out, a call writes so many bytes, and there are so many bytes and names in all.
+//! What a task may reach at all is decided by what was opened for it before.
 //!
 //! A file system that hangs (a network share without its server) ends the call and not more; the thread that hangs in it
 //! stays until the system lets it go.
 
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
 use wasmtime::component::{HasData, Linker, Resource};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    DescriptorType, DirectoryEntryStream, ErrorCode, HostDescriptor as Unbounded,
-    HostDirectoryEntryStream as UnboundedEntries,
+    DescriptorFlags, DescriptorType, DirectoryEntryStream, ErrorCode, HostDescriptor as Unbounded,
+    HostDirectoryEntryStream as UnboundedEntries, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::p2::bindings::sync::filesystem::types;
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, IoError};
+use wasmtime_wasi::runtime::spawn_blocking;
 
-use super::file_budget::{FileBudget, Metered};
+use super::file_budget::FileBudget;
+use super::file_stream::{KnownLength, Metered, State as StreamState};
+use super::links::{all_lead_down, leads_down};
 use crate::interrupt::CallTime;
 use crate::state::State;
 
@@ -46,13 +54,71 @@ impl<'a> Files<'a> {
         self.time.wait(start(&mut self.all)).map_err(FsError::trap)?
     }
 
-    /// Files that the task writes to one after the other, whatever stream it uses.
-    fn metered(&mut self, stream: Resource<DynOutputStream>) -> FsResult<Resource<DynOutputStream>> {
+    /// A stream into a file that keeps to the budget, from this position or, without one, from the end.
+    fn metered(
+        &mut self,
+        stream: Resource<DynOutputStream>,
+        file: Arc<File>,
+        position: Option<u64>,
+    ) -> FsResult<Resource<DynOutputStream>> {
+        let (usage, looked_at) = (self.budget.usage().clone(), Arc::clone(&file));
+        let length = self.wait(async |_| Ok(spawn_blocking(move || KnownLength::of(&looked_at, &usage)).await?))?;
         let table = &mut self.all.table;
         let inner = table.delete(stream)?;
-        let metered: DynOutputStream = Box::new(Metered { inner, budget: self.budget.clone() });
+        let budget = self.budget.clone();
+        let metered: DynOutputStream =
+            Box::new(Metered { inner, budget, file, position, length, state: StreamState::Open });
         Ok(table.push(metered)?)
     }
+}
+
+/// The file that a descriptor is of.
+fn opened(all: &WasiFilesystemCtxView<'_>, file: &Resource<Descriptor>) -> FsResult<Arc<File>> {
+    match all.table.get(file)? {
+        Descriptor::File(file) => Ok(Arc::clone(&file.file)),
+        Descriptor::Dir(_) => Err(ErrorCode::BadDescriptor.into()),
+    }
+}
+
+async fn length(file: Arc<File>) -> FsResult<u64> {
+    Ok(spawn_blocking(move || file.metadata()).await?.len())
+}
+
+/// Does what makes a new name, if there is room for one.
+async fn with_a_name<T>(budget: &FileBudget, make: impl Future<Output = FsResult<T>>) -> FsResult<T> {
+    budget.reserve(0, 1).await?;
+    let made = make.await;
+    if made.is_err() {
+        budget.give_back_name();
+    }
+    made
+}
+
+/// Whether everything that is moved with this name leads down wherever it is then.
+async fn may_be_moved(all: &mut WasiFilesystemCtxView<'_>, at: u32, path: &str) -> FsResult<bool> {
+    let borrowed = || Resource::new_borrow(at);
+    match Unbounded::stat_at(all, borrowed(), PathFlags::empty(), path.to_owned()).await?.type_ {
+        DescriptorType::SymbolicLink => {
+            let target = Unbounded::readlink_at(all, borrowed(), path.to_owned()).await?;
+            Ok(leads_down(Path::new(&target)))
+        }
+        DescriptorType::Directory => {
+            let (open, flags) = (OpenFlags::DIRECTORY, DescriptorFlags::READ);
+            let directory =
+                Unbounded::open_at(all, borrowed(), PathFlags::empty(), path.to_owned(), open, flags).await?;
+            let looked_at = match all.table.get(&directory)? {
+                Descriptor::Dir(directory) => Arc::clone(&directory.dir),
+                Descriptor::File(_) => return Err(ErrorCode::NotDirectory.into()),
+            };
+            Unbounded::drop(all, directory).map_err(FsError::trap)?;
+            Ok(spawn_blocking(move || all_lead_down(&looked_at)).await?)
+        }
+        _ => Ok(true),
+    }
+}
+
+fn parent(path: &str) -> Option<&Path> {
+    Path::new(path).parent()
 }
 
 /// Whether opening it, reading it and writing it are over soon. A pipe waits for its other end, a device does as it
@@ -82,14 +148,22 @@ impl types::HostDescriptor for Files<'_> {
         open: types::OpenFlags,
         flags: types::DescriptorFlags,
     ) -> FsResult<Resource<Descriptor>> {
+        let (budget, is_cut) = (self.budget, open.contains(types::OpenFlags::TRUNCATE));
         self.wait(async |all| {
             let (borrowed, looked_at) = (Resource::new_borrow(at.rep()), path.clone());
-            if let Ok(found) = Unbounded::stat_at(all, borrowed, how.into(), looked_at).await
-                && !is_plain(found.type_)
-            {
+            let found = Unbounded::stat_at(all, borrowed, how.into(), looked_at).await;
+            if found.as_ref().is_ok_and(|found| !is_plain(found.type_)) {
                 return Err(ErrorCode::NotPermitted.into());
             }
-            let opened = Unbounded::open_at(all, at, how.into(), path, open.into(), flags.into()).await?;
+            let is_new = found.is_err() && open.contains(types::OpenFlags::CREATE);
+            let opening = Unbounded::open_at(all, at, how.into(), path, open.into(), flags.into());
+            let opened = if is_new { with_a_name(budget, opening).await? } else { opening.await? };
+            if is_cut {
+                budget.usage().cut();
+            }
+            if let Descriptor::File(file) = all.table.get(&opened)? {
+                budget.usage().opened(&file.file);
+            }
             if is_plain(Unbounded::get_type(all, Resource::new_borrow(opened.rep())).await?) {
                 return Ok(opened);
             }
@@ -99,18 +173,99 @@ impl types::HostDescriptor for Files<'_> {
     }
 
     fn write(&mut self, file: Resource<Descriptor>, bytes: Vec<u8>, offset: u64) -> FsResult<u64> {
-        self.budget.take(bytes.len())?;
-        self.wait(|all| Unbounded::write(all, file, bytes, offset))
+        let budget = self.budget;
+        budget.take(bytes.len())?;
+        self.wait(async |all| {
+            let length = length(opened(all, &file)?).await?;
+            let end = offset.saturating_add(bytes.len() as u64);
+            budget.reserve(end.saturating_sub(length), 0).await?;
+            Unbounded::write(all, file, bytes, offset).await
+        })
     }
 
     fn write_via_stream(&mut self, file: Resource<Descriptor>, offset: u64) -> FsResult<Resource<DynOutputStream>> {
+        let opened = opened(&self.all, &file)?;
         let stream = Unbounded::write_via_stream(&mut self.all, file, offset)?;
-        self.metered(stream)
+        self.metered(stream, opened, Some(offset))
     }
 
     fn append_via_stream(&mut self, file: Resource<Descriptor>) -> FsResult<Resource<DynOutputStream>> {
+        let opened = opened(&self.all, &file)?;
         let stream = Unbounded::append_via_stream(&mut self.all, file)?;
-        self.metered(stream)
+        self.metered(stream, opened, None)
+    }
+
+    fn set_size(&mut self, file: Resource<Descriptor>, size: u64) -> FsResult<()> {
+        let budget = self.budget;
+        self.wait(async |all| {
+            let length = length(opened(all, &file)?).await?;
+            budget.reserve(size.saturating_sub(length), 0).await?;
+            Unbounded::set_size(all, file, size).await?;
+            if size < length {
+                budget.usage().cut();
+            }
+            Ok(())
+        })
+    }
+
+    fn create_directory_at(&mut self, at: Resource<Descriptor>, path: String) -> FsResult<()> {
+        let budget = self.budget;
+        self.wait(async |all| with_a_name(budget, Unbounded::create_directory_at(all, at, path)).await)
+    }
+
+    fn remove_directory_at(&mut self, at: Resource<Descriptor>, path: String) -> FsResult<()> {
+        let budget = self.budget;
+        self.wait(async |all| {
+            Unbounded::remove_directory_at(all, at, path).await?;
+            budget.give_back_name();
+            Ok(())
+        })
+    }
+
+    fn unlink_file_at(&mut self, at: Resource<Descriptor>, path: String) -> FsResult<()> {
+        let budget = self.budget;
+        self.wait(async |all| {
+            Unbounded::unlink_file_at(all, at, path).await?;
+            budget.give_back_name();
+            Ok(())
+        })
+    }
+
+    /// A second name would lead to the file wherever it is moved, also out of the grant.
+    fn link_at(
+        &mut self,
+        _: Resource<Descriptor>,
+        _: types::PathFlags,
+        _: String,
+        _: Resource<Descriptor>,
+        _: String,
+    ) -> FsResult<()> {
+        Err(ErrorCode::NotPermitted.into())
+    }
+
+    fn symlink_at(&mut self, at: Resource<Descriptor>, to: String, path: String) -> FsResult<()> {
+        if !leads_down(Path::new(&to)) {
+            return Err(ErrorCode::NotPermitted.into());
+        }
+        let budget = self.budget;
+        self.wait(async |all| with_a_name(budget, Unbounded::symlink_at(all, at, to, path)).await)
+    }
+
+    fn rename_at(
+        &mut self,
+        at: Resource<Descriptor>,
+        old: String,
+        new_at: Resource<Descriptor>,
+        new: String,
+    ) -> FsResult<()> {
+        // In its directory it leads where it led.
+        let stays = at.rep() == new_at.rep() && parent(&old) == parent(&new);
+        self.wait(async |all| {
+            if !stays && !may_be_moved(all, at.rep(), &old).await? {
+                return Err(ErrorCode::NotPermitted.into());
+            }
+            Unbounded::rename_at(all, at, old, new_at, new).await
+        })
     }
 
     // From here on as wasmtime does it, within the call's time.
@@ -143,10 +298,6 @@ impl types::HostDescriptor for Files<'_> {
         Ok(self.wait(|all| Unbounded::get_type(all, file))?.into())
     }
 
-    fn set_size(&mut self, file: Resource<Descriptor>, size: u64) -> FsResult<()> {
-        self.wait(|all| Unbounded::set_size(all, file, size))
-    }
-
     fn set_times(
         &mut self,
         file: Resource<Descriptor>,
@@ -171,18 +322,6 @@ impl types::HostDescriptor for Files<'_> {
         self.wait(|all| Unbounded::read_directory(all, directory))
     }
 
-    fn create_directory_at(&mut self, at: Resource<Descriptor>, path: String) -> FsResult<()> {
-        self.wait(|all| Unbounded::create_directory_at(all, at, path))
-    }
-
-    fn remove_directory_at(&mut self, at: Resource<Descriptor>, path: String) -> FsResult<()> {
-        self.wait(|all| Unbounded::remove_directory_at(all, at, path))
-    }
-
-    fn unlink_file_at(&mut self, at: Resource<Descriptor>, path: String) -> FsResult<()> {
-        self.wait(|all| Unbounded::unlink_file_at(all, at, path))
-    }
-
     fn stat(&mut self, file: Resource<Descriptor>) -> FsResult<types::DescriptorStat> {
         Ok(self.wait(|all| Unbounded::stat(all, file))?.into())
     }
@@ -194,31 +333,6 @@ impl types::HostDescriptor for Files<'_> {
         path: String,
     ) -> FsResult<types::DescriptorStat> {
         Ok(self.wait(|all| Unbounded::stat_at(all, at, how.into(), path))?.into())
-    }
-
-    fn link_at(
-        &mut self,
-        at: Resource<Descriptor>,
-        how: types::PathFlags,
-        old: String,
-        new_at: Resource<Descriptor>,
-        new: String,
-    ) -> FsResult<()> {
-        self.wait(|all| Unbounded::link_at(all, at, how.into(), old, new_at, new))
-    }
-
-    fn rename_at(
-        &mut self,
-        at: Resource<Descriptor>,
-        old: String,
-        new_at: Resource<Descriptor>,
-        new: String,
-    ) -> FsResult<()> {
-        self.wait(|all| Unbounded::rename_at(all, at, old, new_at, new))
-    }
-
-    fn symlink_at(&mut self, at: Resource<Descriptor>, to: String, path: String) -> FsResult<()> {
-        self.wait(|all| Unbounded::symlink_at(all, at, to, path))
     }
 
     fn readlink_at(&mut self, at: Resource<Descriptor>, path: String) -> FsResult<String> {

@@ -6,21 +6,30 @@ mod config;
 mod context;
 mod coordinator;
 mod file_budget;
+mod file_stream;
+mod file_usage;
 mod files;
 mod http;
 mod io;
+mod links;
 mod log;
 mod stdio;
 
-use wasmtime::component::{HasSelf, Linker};
+use std::sync::Arc;
+
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView};
+use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as _;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
 use crate::bindings::shardmill::task;
 use crate::grants::{Directory, Grants};
 use crate::journal::{Journal, LogStream};
+use crate::own_files::{self, Claim};
 use crate::state::State;
 
 pub(crate) use file_budget::FileBudget;
+pub use file_usage::FileUsage;
 pub(crate) use http::MAX_HEADER_BYTES;
 
 /// Random bytes that one host call may ask for.
@@ -48,8 +57,9 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 
 impl task::types::Host for State {}
 
-/// The WASI side of an instance. Or what is granted and is not there.
-pub(crate) fn wasi(journal: &Journal, grants: &Grants) -> Result<WasiCtx, String> {
+/// Builds the WASI context of an instance, and claims the directories in it for as long as it lives. The error is why a
+/// directory cannot be granted.
+pub(crate) fn wasi(journal: &Journal, grants: &Grants) -> Result<(WasiCtx, Vec<Claim>), String> {
     let mut wasi = WasiCtxBuilder::new();
     wasi.stdout(stdio::Stdio::new(journal.clone(), LogStream::Stdout))
         .stderr(stdio::Stdio::new(journal.clone(), LogStream::Stderr))
@@ -57,10 +67,33 @@ pub(crate) fn wasi(journal: &Journal, grants: &Grants) -> Result<WasiCtx, String
     for (name, value) in &grants.env {
         wasi.env(name, value);
     }
-    for Directory { host, guest, writable } in &grants.directories {
+    let (mut claims, mut places) = (Vec::new(), Vec::new());
+    for Directory { host, operators, guest, writable } in &grants.directories {
         let access = if *writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+        let (claim, place) = own_files::grant(host, operators).map_err(|error| error.to_string())?;
         wasi.preopened_dir(host, guest, access)
             .map_err(|error| format!("cannot open the directory {}: {error:#}", host.display()))?;
+        claims.push(claim);
+        places.push(place);
     }
-    Ok(wasi.build())
+    let mut wasi = wasi.build();
+    // What was compared may have been replaced before it was opened.
+    let opened = directories(&mut wasi).map_err(|error| format!("{error:#}"))?;
+    for (place, opened) in places.iter().zip(&opened) {
+        own_files::verify(place, opened).map_err(|error| error.to_string())?;
+    }
+    Ok((wasi, claims))
+}
+
+/// The directories of a context, as they were opened and in their order.
+fn directories(wasi: &mut WasiCtx) -> wasmtime::Result<Vec<Arc<std::fs::File>>> {
+    let mut table = ResourceTable::new();
+    let listed = WasiFilesystemCtxView { ctx: wasi.filesystem(), table: &mut table }.get_directories()?;
+    let mut opened = Vec::with_capacity(listed.len());
+    for (directory, _) in &listed {
+        if let Descriptor::Dir(directory) = table.get(directory)? {
+            opened.push(Arc::clone(&directory.dir));
+        }
+    }
+    Ok(opened)
 }

@@ -16,6 +16,8 @@ static KEYS: &[Key] = &[
     Key::job(AtMost, "task.log.max.bytes", Kind::Int(0, i32::MAX as i64), "log text of one call in bytes; what is over is cut and counted").default("65536"),
     Key::job(AtMost, "task.log.max.lines", Kind::Int(0, i32::MAX as i64), "log lines of one call; what is over is dropped and counted").default("1000"),
     Key::job(AtMost, "task.files.max.bytes", Kind::Int(0, i32::MAX as i64), "bytes that one call may write to files of directories granted `:rw`; what is over fails").default("268435456"),
+    Key::job(AtMost, "task.files.total.max.mb", Kind::Int(0, 1 << 30), "bytes of all files together, by their lengths, in the directories granted `:rw`, in MiB; what is there at the start counts, what is over fails").default("1024"),
+    Key::job(AtMost, "task.files.max.count", Kind::Int(0, i32::MAX as i64), "files, directories and links in the directories granted `:rw`; what is there at the start counts, what is over fails").default("10000"),
     Key::job(Operator, "task.grant.env", Kind::Names, "environment variables that the task is given; without it, or empty, none"),
     Key::job(Operator, "task.grant.dir", Kind::Directories, "directories that the task may open files in, each as `/path[::/path/in/the/task][:ro|:rw]`; read-only unless it says `:rw`; without it, or empty, none"),
     Key::job(Operator, "task.grant.http", Kind::HttpOrigins, "origins that the task may send HTTP requests to by `wasi:http`, each as `http[s]://host[:port]`; `*.` in front of a host stands for every name below it; without it, or empty, none"),
