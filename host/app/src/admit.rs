@@ -110,6 +110,12 @@ impl Admission {
         &self.engine
     }
 
+    /// Where compiled modules are kept.
+    #[must_use]
+    pub fn module_cache(&self) -> &std::path::Path {
+        self.store.directory()
+    }
+
     /// Compiles, unless the store has it, and checks against the contract. `name` is for people.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 //! STATE/NAME/lock                 held while it is written
 //! STATE/NAME/modules/SHA256.wasm  versions, the newest few
 //! STATE/NAME/proposed             versions that had their chance, a line each
+//! STATE/NAME/outputs/HASH.json    the files that the job's outputs were written to
 //! ```
 
 use std::fs::{self, File};
@@ -46,6 +47,11 @@ impl Deployments {
     #[must_use]
     pub fn at(state: &Path, job: &str) -> Self {
         Self { directory: state.join(job) }
+    }
+
+    /// Where it is kept which files the job's outputs were written to.
+    pub(crate) fn outputs(&self) -> PathBuf {
+        self.directory.join("outputs")
     }
 
     /// Makes the directory of a job if it is not there.

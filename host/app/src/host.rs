@@ -27,6 +27,7 @@ use tracing::{Instrument, error, error_span, info, warn};
 use crate::admit::{Admission, Rejected};
 use crate::clock::Clock;
 use crate::deployments::Deployments;
+use crate::own_files;
 use crate::task_files::{Contents, Listing};
 use actor::{Command, JobActor, Proposal, Refusal};
 use entry::Entry;
@@ -138,6 +139,9 @@ impl Host {
     /// # Errors
     /// Why the only job ended or could not begin.
     pub async fn run(&mut self, requests: &mut mpsc::Receiver<Request>) -> Result<()> {
+        let Settings { tasks, state, admission, .. } = &self.settings;
+        // Before any job is configured: none is granted these.
+        let _own = own_files::keep(tasks, state, admission.module_cache())?;
         let mut listings = every(Duration::from_millis(LISTING_INTERVAL));
         let mut looks = every(CAUGHT_UP_POLL);
         if self.settings.only.is_none() {

@@ -20,6 +20,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::outputs::Records;
 use crate::settings;
 use crate::status::Status;
 use supervisor::cut::Stop;
@@ -108,7 +109,8 @@ impl RunningJob {
         let status = Arc::new(Status::default());
         let spec = TaskSpec { hits: status.snapshot().limits, ..settings::task_spec(job) };
         // Before the inputs: who cannot process a shard takes none.
-        let task = start::task(job, deployed.current()?, &spec, clock, &status).await?;
+        let records = Records::in_directory(deployed.store.output_records());
+        let task = start::task(job, deployed.current()?, &spec, clock, &status, records).await?;
         let (run, mut inputs) = (Uuid::new_v4(), Vec::new());
         let (told, tellings) = mpsc::unbounded_channel();
         for (index, input) in job.inputs.iter().enumerate() {

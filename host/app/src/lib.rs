@@ -12,6 +12,7 @@ mod http_client;
 pub mod job;
 mod lease_worker;
 mod outputs;
+pub mod own_files;
 mod settings;
 mod shard_reader;
 pub mod status;

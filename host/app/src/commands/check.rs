@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use shardmill::admit::{Admission, Rejected, task_spec};
+use shardmill::own_files::check_grants;
 use shardmill_core::config::{Job, Loaded};
 use shardmill_runtime::trial::TrialReport;
 use shardmill_runtime::{Grants, Module, ModuleId, Shape};
@@ -95,6 +96,10 @@ pub(crate) async fn examine(admission: &Admission, path: &Path, job: Option<&Job
     findings.describe(&admitted.module, job);
     findings.compile_ms = admitted.compiled_in.map(|took| took.as_millis() as u64);
     if let Some(job) = job {
+        if let Err(reason) = check_grants(job) {
+            findings.refuse(format!("{}: {reason}", path.display()), vec![reason]);
+            return Ok(findings);
+        }
         match admission.try_out(&admitted.module, &task_spec(job), None).await {
             Ok(report) => findings.trial = Some(trial(report)),
             Err(rejected) => findings.rejected(&rejected)?,

@@ -1,6 +1,7 @@
 //! The versions of one job: found, tried out and kept, before they run and when they are wanted back. The shell between
 //! the task directory, the directory that the hosts of the job share, and the job's rollout.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,6 +80,10 @@ impl DeploymentStore for Versions {
             }
             looks += 1;
         }
+    }
+
+    fn output_records(&self) -> Option<PathBuf> {
+        self.kept.as_ref().map(Deployments::outputs)
     }
 }
 

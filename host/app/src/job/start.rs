@@ -17,7 +17,8 @@ use super::supervisor::InputState;
 use crate::clock::Clock;
 use crate::fanout_reader::FanOut;
 use crate::lease_worker::{LeaseWorker, Told};
-use crate::outputs::OutputSystems;
+use crate::outputs::{OutputSystems, Records};
+use crate::own_files::check_grants;
 use crate::settings;
 use crate::status::Status;
 use crate::task_thread::{Control, Inbox, Ready, TaskThread, instantiate};
@@ -80,13 +81,15 @@ pub(super) async fn task(
     spec: &TaskSpec,
     clock: Clock,
     status: &Arc<Status>,
+    records: Records,
 ) -> Result<Task> {
+    grants(job.clone()).await?;
     let instance = first_instance(module.clone(), spec.clone()).await?;
     let interrupter = Interrupter::default();
     let ready = Box::new(Ready { module, instance, interrupter: interrupter.clone() });
     let (requests, requested) = mpsc::unbounded_channel();
     let run_loop = RunLoop::new(clock.now(), settings::run_loop(job));
-    let systems = OutputSystems::open(&job.outputs)?;
+    let systems = outputs(job.clone(), records).await?;
     let task = TaskThread::new(run_loop, spec.clone(), systems, clock, Arc::clone(status), requests);
     let (control, controlled) = mpsc::unbounded_channel();
     // Its receiver is right here.
@@ -99,6 +102,18 @@ pub(super) async fn task(
         .spawn(move || span.in_scope(|| task.run(&runtime, Inbox { control: controlled, data: batches })))
         .context("failed to start the task thread")?;
     Ok(Task { control, data, requests: requested, interrupter })
+}
+
+/// Before the task's own `init` can put anything there.
+async fn grants(job: Job) -> Result<()> {
+    let checked = tokio::task::spawn_blocking(move || check_grants(&job)).await;
+    Ok(checked.context("checking the grants panicked")?.map_err(TaskFailed)?)
+}
+
+/// A file system may take its time, and another writer of a file too.
+async fn outputs(job: Job, records: Records) -> Result<OutputSystems> {
+    let opened = tokio::task::spawn_blocking(move || OutputSystems::open(&job, &records)).await;
+    opened.context("opening the outputs panicked")?
 }
 
 /// `init` may take long, and a guest that reads a file blocks its thread, which an async one must not be.

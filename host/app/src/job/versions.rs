@@ -2,6 +2,7 @@
 //! routes to the task thread, answers who asked. Decides nothing.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,11 @@ pub trait DeploymentStore: Send + Sync {
     /// # Errors
     /// When it is not on this host and cannot be had.
     fn module(&self, id: &ModuleId) -> Result<Module, String>;
+
+    /// Where it is kept which output files the job has written; `None`: it is not kept.
+    fn output_records(&self) -> Option<PathBuf> {
+        None
+    }
 }
 
 /// For jobs that begin anew with the module that they are started with.

@@ -1,0 +1,48 @@
+//! Which places of the file system are a host's own, and whether a job's grants keep apart from them. What they are
+//! compared by is the runtime's, which compares again whenever a directory is opened for a task.
+
+use std::path::{Path, PathBuf};
+
+use shardmill_core::config::Job;
+use shardmill_core::own_files::Overlap;
+use shardmill_runtime::own_files::{self, Claim, Role};
+
+use crate::outputs;
+
+/// Keeps a host's directories for it, until the claims are dropped.
+///
+/// # Errors
+/// When a task of this process was granted one of them.
+pub(crate) fn keep(tasks: &Path, state: &Path, module_cache: &Path) -> Result<Vec<Claim>, Overlap> {
+    let mut places = vec![
+        (Role::Tasks, tasks.to_owned()),
+        (Role::State, state.to_owned()),
+        (Role::ModuleCache, module_cache.to_owned()),
+    ];
+    places.extend(control_sockets().into_iter().map(|path| (Role::ControlSockets, path)));
+    places.iter().map(|(role, path)| own_files::keep(role.clone(), path)).collect()
+}
+
+/// Where a control socket may be.
+fn control_sockets() -> Vec<PathBuf> {
+    let user = rustix::process::geteuid().as_raw();
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|runtime| !runtime.is_empty());
+    let of_runtime = runtime.map(|runtime| PathBuf::from(runtime).join("shardmill"));
+    of_runtime.into_iter().chain([std::env::temp_dir().join(format!("shardmill-{user}"))]).collect()
+}
+
+/// Whether everything that a job grants is apart from the host's own files and from the job's outputs, as far as it is
+/// known before the job starts.
+///
+/// # Errors
+/// The first directory that is not, and why, in words for people.
+pub fn check_grants(job: &Job) -> Result<(), String> {
+    let planned: Vec<_> = outputs::places(job).collect();
+    for directory in &job.grants.directories {
+        own_files::check(&directory.host, &planned).map_err(|reason| format!("{reason} (task.grant.dir)"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
