@@ -133,6 +133,21 @@ async fn the_process_says_why_it_stopped_and_exits_with_1() {
     assert_eq!(last, format!("{at} failed after 1 attempt: the task rejects the envelope: as told"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_of_a_directory_of_the_host_is_refused_with_both_names() {
+    let (account, _) = account_with("");
+    let tasks = account.tasks(&[]);
+    for grant in [tasks.clone(), tasks.join(".shardmill")] {
+        account.configure(&account.properties(&["lines"]).set("task.grant.dir", &grant.display().to_string()));
+        let mut process = run(&account, "run.log", &[]);
+        assert_eq!(process.wait().code(), Some(1), "{}", process.log());
+        let log = process.log();
+        let last = log.lines().last().unwrap();
+        let expected = format!("the directory {} cannot be granted: it ", grant.display());
+        assert!(last.contains(&expected) && last.contains("the task directory"), "{log}");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn outputs_that_cannot_be_made_durable_stop_the_job_and_are_never_checkpointed() {

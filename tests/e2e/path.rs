@@ -188,3 +188,19 @@ async fn a_task_may_look_at_a_file_when_it_starts() {
     let refused = refused.err().map(|error| error.to_string()).unwrap_or_default();
     assert!(refused.contains("as told"), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_holds_an_output_keeps_the_job_from_starting() {
+    let account = Account::new();
+    account.stream("lines", 1);
+    let directory = account.output().parent().unwrap().to_owned();
+    let properties = account.properties(&["lines"]).set("task.grant.dir", &format!("{}:rw", directory.display()));
+    let refused = RunningJob::start(&configuration(&properties), module("echo"), Clock::start()).await;
+    let refused = refused.err().map(|error| error.to_string()).unwrap_or_default();
+    for told in
+        [&*directory.display().to_string(), "the output system out of job test has its file", "(task.grant.dir)"]
+    {
+        assert!(refused.contains(told), "{told}: {refused}");
+    }
+    assert!(!account.output().exists(), "it was not even opened");
+}

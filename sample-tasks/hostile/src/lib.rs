@@ -268,7 +268,7 @@ fn raw(order: &str) -> String {
         }
         _ => return format!("no call {order}"),
     };
-    format!("{done:?}")
+    done.map_or_else(|error| error.name().to_owned(), |()| "ok".to_owned())
 }
 
 /// Makes as many files as it may.

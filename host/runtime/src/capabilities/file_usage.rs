@@ -62,10 +62,6 @@ impl FileUsage {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn is_counted(&self) -> bool {
-        self.lock().used.is_some()
-    }
-
     /// Adds so much, unless it would be more than `max` then.
     pub(super) fn reserve(&self, amount: Amount, max: Amount) -> Result<(), Over> {
         let mut usage = self.lock();

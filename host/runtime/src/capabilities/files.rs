@@ -19,7 +19,8 @@ use wasmtime_wasi::p2::bindings::sync::filesystem::types;
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, IoError};
 use wasmtime_wasi::runtime::spawn_blocking;
 
-use super::file_budget::{FileBudget, KnownLength, Metered};
+use super::file_budget::FileBudget;
+use super::file_stream::{KnownLength, Metered, State as StreamState};
 use super::links::{all_lead_down, leads_down};
 use crate::interrupt::CallTime;
 use crate::state::State;
@@ -60,16 +61,13 @@ impl<'a> Files<'a> {
         file: Arc<File>,
         position: Option<u64>,
     ) -> FsResult<Resource<DynOutputStream>> {
-        let (budget, looked_at) = (self.budget.clone(), Arc::clone(&file));
-        let length = self.wait(async |_| {
-            budget.count_once().await?;
-            let usage = budget.usage().clone();
-            Ok(spawn_blocking(move || KnownLength::of(&looked_at, &usage)).await?)
-        })?;
+        let (usage, looked_at) = (self.budget.usage().clone(), Arc::clone(&file));
+        let length = self.wait(async |_| Ok(spawn_blocking(move || KnownLength::of(&looked_at, &usage)).await?))?;
         let table = &mut self.all.table;
         let inner = table.delete(stream)?;
         let budget = self.budget.clone();
-        let metered: DynOutputStream = Box::new(Metered { inner, budget, file, position, length });
+        let metered: DynOutputStream =
+            Box::new(Metered { inner, budget, file, position, length, state: StreamState::Open });
         Ok(table.push(metered)?)
     }
 }
@@ -233,8 +231,7 @@ impl types::HostDescriptor for Files<'_> {
         })
     }
 
-    /// A second name for a file keeps it where the first one is gone, and would be moved out of sight of whoever looks
-    /// after the first.
+    /// A second name would lead to the file wherever it is moved, also out of the grant.
     fn link_at(
         &mut self,
         _: Resource<Descriptor>,

@@ -6,6 +6,7 @@ mod config;
 mod context;
 mod coordinator;
 mod file_budget;
+mod file_stream;
 mod file_usage;
 mod files;
 mod http;
