@@ -28,7 +28,7 @@ pub use problem::{Code, Errors, Notice, Origin, Problem};
 pub use reference::reference_markdown;
 pub use resolve::Resolved;
 pub use secret::Secret;
-pub use show::{render_check, render_notices, render_problems, render_show};
+pub use show::{render_check, render_notices, render_problems, render_reason, render_show};
 pub use source::Source;
 
 /// A configuration that can be used.

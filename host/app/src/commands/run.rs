@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use shardmill::admin::AdminSocket;
 use shardmill::clock::Clock;
 use shardmill::host::{Host, Request, Settings, Totals, Unusable};
-use shardmill_core::config::Job;
+use shardmill_core::config::{Job, render_reason};
 use tokio::sync::mpsc;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::modules::admission;
 use super::{BadInput, JobLoader, Signals, print_json, runtime, state_directory, tell_notices, usage};
@@ -104,7 +104,7 @@ fn only_job(loader: &JobLoader, tasks: &Path) -> Result<String> {
 }
 
 fn load_job(loader: &JobLoader, directory: &[shardmill_core::config::Source]) -> Result<Job, String> {
-    let loaded = loader.load(directory).map_err(|error| error.to_string())?;
+    let loaded = loader.try_load(directory).map_err(|errors| render_reason(&errors))?;
     tell_notices(&loaded.notices);
     Ok(loaded.job)
 }
@@ -118,12 +118,17 @@ async fn until_stopped(host: &mut Host, tasks: &Path) -> Result<()> {
         .ok();
     let running = host.run(&mut requested);
     tokio::pin!(running);
-    let mut asked = None;
+    let (mut asked, mut unserved) = (None, None);
     loop {
         // Every arm is cancel-safe: signals, the socket and the host by reference lose nothing when dropped.
         tokio::select! {
-            result = &mut running => return result,
-            error = unserved(&mut socket) => return Err(error.into()),
+            result = &mut running => return result.and(unserved.map_or(Ok(()), Err)),
+            error = ended(&mut socket) => {
+                // A host that nobody can ask is not one to leave alone: it stops in good order, and says why.
+                error!(%error, "stopping");
+                (socket, unserved) = (None, Some(error.into()));
+                drop(requests.try_send(Request::Stop));
+            }
             signal = signals.next() => match asked {
                 None => {
                     info!("stopping: finishing, committing, releasing the leases; a second signal stops at once");
@@ -144,7 +149,7 @@ async fn until_stopped(host: &mut Host, tasks: &Path) -> Result<()> {
 }
 
 /// Waits until the control socket fails, if there is one.
-async fn unserved(socket: &mut Option<AdminSocket>) -> std::io::Error {
+async fn ended(socket: &mut Option<AdminSocket>) -> std::io::Error {
     match socket {
         Some(socket) => socket.ended().await,
         None => std::future::pending().await,

@@ -43,6 +43,11 @@ fn is_filler(character: char) -> bool {
 }
 
 #[test]
+fn the_table_is_in_order() {
+    assert!(HIDDEN.iter().all(|(first, last)| first <= last) && HIDDEN.is_sorted_by(|a, b| a.1 < b.0));
+}
+
+#[test]
 fn a_name_stays_on_its_line() {
     let forged = "a\nERROR b\r\tc\u{1b}[2J\u{7}\u{9b}31m\u{202e}txt.wasm\u{2028}\u{e0041}";
     assert_eq!(shown(forged), r"a\nERROR b\r\tc\u{1b}[2J\u{7}\u{9b}31m\u{202e}txt.wasm\u{2028}\u{e0041}");
