@@ -53,6 +53,23 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     spelt_out(text, |_| None)
 }
 
+/// The same with at most so many bytes and a note of how much is missing; a text that fits stays whole.
+#[must_use]
+pub fn line(text: &str, max_bytes: usize) -> String {
+    let mut line = String::new();
+    for (at, character) in text.char_indices() {
+        if line.len() >= max_bytes {
+            line.push_str(&format!("... ({} bytes more)", text.len() - at));
+            break;
+        }
+        match character {
+            hidden if is_hidden(hidden) => line.extend(hidden.escape_default()),
+            plain => line.push(plain),
+        }
+    }
+    line
+}
+
 /// A file's name as [`shown`] shows it; what is not UTF-8 is replaced.
 #[must_use]
 pub fn path(path: &Path) -> String {

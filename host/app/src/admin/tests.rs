@@ -222,6 +222,10 @@ async fn a_task_directory_is_found_by_every_path_that_leads_to_it() {
         assert_eq!(machine.hosts(path).await, 1, "{path}");
     }
     assert_eq!(machine.hosts("others").await, 0);
+    // It is away for the moment.
+    fs::rename(machine.path("tasks"), machine.path("away")).unwrap();
+    assert_eq!(machine.hosts("tasks").await, 1);
+    fs::rename(machine.path("away"), machine.path("tasks")).unwrap();
     // And leads elsewhere.
     fs::remove_file(machine.path("tasks")).unwrap();
     symlink(machine.path("others"), machine.path("tasks")).unwrap();

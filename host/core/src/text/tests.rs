@@ -84,6 +84,14 @@ fn a_long_reason_is_cut_where_a_character_ends() {
     assert_eq!(reason(&fits), fits);
 }
 
+#[test]
+fn a_line_is_cut_and_to_show_it_twice_changes_nothing() {
+    assert_eq!(line("a\nb\u{202e}", 100), r"a\nb\u{202e}");
+    let cut = line(&"ü\n".repeat(1_000), 10);
+    assert_eq!(cut, r"ü\nü\nü\n... (2991 bytes more)");
+    assert_eq!(line(&cut, 100), cut);
+}
+
 proptest! {
     #[test]
     fn a_reason_has_its_bound_whatever_it_is_made_of(text in awkward(0..4_000)) {
