@@ -271,8 +271,8 @@ fn a_removed_module_keeps_its_job_unless_the_configuration_says_stop() {
     host.until_running("kept", &version(1));
     host.until_running("gone", &version(2));
     for job in ["kept", "gone"] {
-        let line = format!("job{{name=\"{job}\"}}: shardmill::job::supervisor: reading shard");
-        host.wait("the log says which job", || host.process.log().contains(&line));
+        // The log says which job.
+        host.until_logged(&format!("job{{name=\"{job}\"}}: shardmill::job::supervisor: reading shard"));
     }
     // Their properties go with them, and that must not make other jobs of them.
     for file in ["kept.properties", "gone.properties", "kept.wasm", "gone.wasm"] {
@@ -402,7 +402,7 @@ fn nobody_else_can_reach_the_socket() {
     host.until_reachable();
     let sockets = host.directory.path().join("shardmill");
     assert_eq!(fs::metadata(&sockets).unwrap().mode() & 0o777, 0o700);
-    assert_eq!(fs::read_dir(&sockets).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(&sockets).unwrap().count(), 2, "the socket and its lock file");
     drop(host.process);
     let said = finished(in_directory(&host.directory, &["ls"]).env("RUST_LOG", "off"));
     assert_eq!(said.code, Some(1), "a killed host leaves a socket that nobody answers");

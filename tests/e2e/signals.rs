@@ -58,7 +58,7 @@ async fn what_nohup_started_outlives_its_terminal() {
     account.stream("lines", 2);
     let mut producer = Producer::new(10);
     producer.put(account.kinesis(), "lines", 100);
-    account.configure(&patient(&account));
+    account.configure(&account.properties(&["lines"]).set("task.commit.ms", "100"));
     let mut process = run_ignoring_hang_ups(&account, "nohup.log");
     until("the first outputs", async || (!echoes::read(&account.output()).is_empty()).then_some(())).await;
     process.signal(Signal::HangUp);

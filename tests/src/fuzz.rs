@@ -6,11 +6,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use bytes::Bytes;
 use shardmill_aws::dynamodb::read_row;
+use shardmill_aws::kinesis::decode_response;
 use shardmill_core::aggregate::deaggregate;
 use shardmill_core::config::{self, Source};
 use shardmill_core::control::{self, Ask};
-use shardmill_core::envelope::{BatchBuilder, Envelope};
+use shardmill_core::envelope::{Batch, BatchBuilder, Envelope};
 use shardmill_core::http_origin::HttpOrigin;
 use shardmill_core::position::{Checkpoint, Position, SequenceNumber, compare_sequence};
 use shardmill_core::rollout::{Deployment, Manner};
@@ -29,7 +31,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "properties", run: properties, seeds: properties_seeds },
     Target { name: "aggregate", run: aggregate, seeds: aggregate_seeds },
     Target { name: "lease_row", run: lease_row, seeds: lease_row_seeds },
@@ -38,6 +40,7 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "ask", run: ask, seeds: ask_seeds },
     Target { name: "http_origin", run: http_origin, seeds: http_origin_seeds },
     Target { name: "position", run: position, seeds: position_seeds },
+    Target { name: "decode", run: decode, seeds: decode_seeds },
     Target { name: "shown", run: shown, seeds: || texts(&["a\nb\u{1b}[2J\u{202e}", "ü名前\u{2028}"]) },
 ];
 
@@ -93,11 +96,8 @@ fn properties_seeds() -> Vec<Vec<u8>> {
 /// A record's data, as an aggregate of the Kinesis Producer Library and as the message within one.
 pub fn aggregate(input: &[u8]) {
     for message in [input.to_vec(), kpl::frame(input)] {
-        let mut builder = BatchBuilder::default();
-        builder.push(Envelope { sequence: "1", sub_sequence: 0, key: Some("key"), message: &message, arrival_ms: 1 });
-        builder.push(Envelope { sequence: "2", sub_sequence: 0, key: None, message: b"plain", arrival_ms: 2 });
         for range in [None, Some(HashRange { start: 0, end: u128::MAX / 2 })] {
-            let (batch, report) = deaggregate(builder_of(&message), range.as_ref());
+            let (batch, report) = deaggregate(batch_of(&message), range.as_ref());
             let envelopes: Vec<_> = batch.envelopes(0..batch.len()).collect();
             // A user record has a tag and a length at least; what is no aggregate stays one record.
             assert!(envelopes.len() <= message.len() + 2, "{} of {} bytes", envelopes.len(), message.len());
@@ -112,7 +112,7 @@ pub fn aggregate(input: &[u8]) {
     }
 }
 
-fn builder_of(message: &[u8]) -> shardmill_core::envelope::Batch {
+fn batch_of(message: &[u8]) -> Batch {
     let mut builder = BatchBuilder::default();
     builder.push(Envelope { sequence: "1", sub_sequence: 0, key: Some("key"), message, arrival_ms: 1 });
     builder.push(Envelope { sequence: "2", sub_sequence: 0, key: None, message: b"plain", arrival_ms: 2 });
@@ -329,6 +329,36 @@ fn position_seeds() -> Vec<Vec<u8>> {
         "-1",
         "\u{1b}[2J",
     ])
+}
+
+/// The body of an answer to GetRecords: refused, or readable to the last record.
+pub fn decode(input: &[u8]) {
+    let Ok(decoded) = decode_response(&Bytes::copy_from_slice(input)) else { return };
+    for envelope in decoded.batch.envelopes(0..decoded.batch.len()) {
+        let digits = envelope.sequence.as_bytes();
+        assert!(!digits.is_empty() && digits.iter().all(u8::is_ascii_digit), "{envelope:?}");
+        assert!(digits.len() == 1 || digits[0] != b'0', "{envelope:?}");
+        assert!(envelope.message.len() + envelope.key.map_or(0, str::len) < input.len(), "{envelope:?}");
+    }
+}
+
+/// CBOR of `{"MillisBehindLatest": 0, "NextShardIterator": "i", "Records": [{"Data": 'a', "PartitionKey": "k",
+/// "SequenceNumber": "12"}]}`.
+fn decode_seeds() -> Vec<Vec<u8>> {
+    let text = |text: &str| [&[0x60 + u8::try_from(text.len()).expect("a short text")], text.as_bytes()].concat();
+    let long = |text: &str| [&[0x78, u8::try_from(text.len()).expect("a short text")], text.as_bytes()].concat();
+    let record = [
+        vec![0xa3],
+        text("Data"),
+        vec![0x41, b'a'],
+        text("PartitionKey"),
+        text("k"),
+        text("SequenceNumber"),
+        text("12"),
+    ];
+    let body = [vec![0xa3], text("MillisBehindLatest"), vec![0], text("NextShardIterator"), text("i"), text("Records")];
+    let empty = [vec![0xa1], long("Records"), vec![0x80]];
+    vec![[body.concat(), vec![0x81], record.concat()].concat(), empty.concat()]
 }
 
 /// Foreign text on its way to people and programs.

@@ -7,6 +7,7 @@ mod client;
 mod place;
 mod server;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,12 @@ const ANSWER_MAX_BYTES: u64 = 64 << 20;
 const COMMAND_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a report may take, which a host has at hand.
 const REPORT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The directories that may have control sockets of this user, there or not: what nobody else is to be given.
+#[must_use]
+pub fn directories() -> Vec<PathBuf> {
+    place::Places::of_this_user().all().to_vec()
+}
 
 /// How long host and client wait for the answer.
 fn patience(ask: &Ask) -> Duration {

@@ -10,8 +10,8 @@ use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 #[command(name = "shardmill", version, long_version = LONG_VERSION.as_str(), propagate_version = true)]
 #[command(max_term_width = 100, arg_required_else_help = true)]
 pub(crate) struct Cli {
-    /// Colours: where standard error is a terminal and neither NO_COLOR nor TERM=dumb says otherwise, or always, or never
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
+    /// Colour the log and the help; `auto`: on a terminal, unless NO_COLOR or TERM=dumb
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,
     /// More log: -v debug, -vv trace. RUST_LOG overrides it
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]

@@ -220,7 +220,12 @@ impl JobLoader {
 
     /// Loads a job's configuration, with what the task directory says of it.
     pub(crate) fn load(&self, directory: &[Source]) -> Result<Loaded> {
-        let mut loaded = load(&self.sources(directory), &self.env, self.lenient)?;
+        self.try_load(directory).map_err(|errors| BadInput(render_problems(&errors)).into())
+    }
+
+    /// The same; what is wrong is left to be told.
+    pub(crate) fn try_load(&self, directory: &[Source]) -> Result<Loaded, Errors> {
+        let mut loaded = shardmill_core::config::load(&self.sources(directory), &self.env, self.lenient)?;
         if self.local {
             loaded.job.inputs.iter_mut().for_each(use_local_account);
         }

@@ -65,7 +65,7 @@ impl Destination {
                 let kind = code.and_then(by_code).unwrap_or_else(|| by_status(status));
                 let message = answer.err().message().unwrap_or("no message");
                 let code = code.map_or_else(|| format!("status {status}"), |code| text::shown(code).into_owned());
-                (kind, format!("{code}: {}", text::shown(&message[..message.floor_char_boundary(MESSAGE_MAX_BYTES)])))
+                (kind, format!("{code}: {}", text::line(message, MESSAGE_MAX_BYTES)))
             }
             SdkError::ConstructionFailure(_) => (ErrorKind::Invalid, chain(error)),
             other => match credentials_error(other) {
@@ -107,7 +107,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    text::shown(&line[..line.floor_char_boundary(MESSAGE_MAX_BYTES)]).into_owned()
+    text::line(&line, MESSAGE_MAX_BYTES)
 }
 
 fn by_code(code: &str) -> Option<ErrorKind> {

@@ -34,7 +34,9 @@ pub use reference::reference_markdown;
 pub use resolve::Resolved;
 use resolve::Scene;
 pub use secret::Secret;
-pub use show::{render_check, render_check_host, render_notices, render_problems, render_show, render_show_host};
+pub use show::{
+    render_check, render_check_host, render_notices, render_problems, render_reason, render_show, render_show_host,
+};
 pub use source::{Source, Speaker};
 
 /// A configuration that can be used.

@@ -41,7 +41,5 @@ pub enum Ask {
 /// Why a line asks for nothing: `error` is the parser's, which may repeat some of the line.
 #[must_use]
 pub fn not_understood(error: &dyn std::fmt::Display) -> String {
-    let error = error.to_string();
-    let shown = text::shown(&error[..error.floor_char_boundary(REASON_MAX_BYTES)]);
-    format!("this host does not know what that means: {shown}")
+    format!("this host does not know what that means: {}", text::line(&error.to_string(), REASON_MAX_BYTES))
 }

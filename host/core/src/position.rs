@@ -26,9 +26,7 @@ impl SequenceNumber {
     /// Takes decimal text; leading zeros are dropped.
     pub fn parse(text: &str) -> Result<Self, NotASequenceNumber> {
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(NotASequenceNumber(
-                text::shown(&text[..text.floor_char_boundary(SHOWN_MAX_BYTES)]).into_owned(),
-            ));
+            return Err(NotASequenceNumber(text::line(text, SHOWN_MAX_BYTES)));
         }
         let digits = text.trim_start_matches('0');
         Ok(Self(if digits.is_empty() { "0" } else { digits }.into()))

@@ -17,8 +17,8 @@ pub const REASON_MAX_BYTES: usize = 8 << 10;
 const NOTE_MAX_BYTES: usize = 40;
 
 /// Characters that are not seen, or change how others are seen: Unicode's format characters (the bidirectional ones among
-/// them), line and paragraph separators, what it says to ignore where it is not known, and what is no character.
-const HIDDEN: [(char, char); 27] = [
+/// them), line and paragraph separators, what it says to ignore where it is not known, and what is no character. In order.
+const HIDDEN: [(char, char); 26] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),
     ('\u{600}', '\u{605}'),
@@ -45,14 +45,29 @@ const HIDDEN: [(char, char); 27] = [
     ('\u{1bca0}', '\u{1bca3}'),
     ('\u{1d173}', '\u{1d17a}'),
     ('\u{e0000}', '\u{e0fff}'),
-    // A byte order mark that is read the wrong way round, and its like in every plane: see `is_hidden`.
-    ('\u{fffe}', '\u{ffff}'),
 ];
 
 /// A foreign text for one line: a name, a key, a value, a message. Newlines and tabs are spelt out, too.
 #[must_use]
 pub fn shown(text: &str) -> Cow<'_, str> {
     spelt_out(text, |_| None)
+}
+
+/// The same with at most so many bytes and a note of how much is missing; a text that fits stays whole.
+#[must_use]
+pub fn line(text: &str, max_bytes: usize) -> String {
+    let mut line = String::new();
+    for (at, character) in text.char_indices() {
+        if line.len() >= max_bytes {
+            line.push_str(&format!("... ({} bytes more)", text.len() - at));
+            break;
+        }
+        match character {
+            hidden if is_hidden(hidden) => line.extend(hidden.escape_default()),
+            plain => line.push(plain),
+        }
+    }
+    line
 }
 
 /// A file's name as [`shown`] shows it; what is not UTF-8 is replaced.
@@ -169,15 +184,17 @@ pub fn is_hidden(character: char) -> bool {
     if character.is_ascii() {
         return character.is_ascii_control();
     }
+    // A byte order mark that is read the wrong way round, and its like in every plane.
     let is_no_character = u32::from(character) & 0xfffe == 0xfffe;
-    character.is_control()
-        || is_no_character
-        || HIDDEN.iter().any(|&(first, last)| first <= character && character <= last)
+    let after = HIDDEN.partition_point(|&(first, _)| first <= character);
+    let is_listed = HIDDEN[..after].last().is_some_and(|&(_, last)| character <= last);
+    character.is_control() || is_no_character || is_listed
 }
 
 /// Whether there is nothing to look for, for most text: letters and signs of ASCII.
 fn is_plain(text: &str) -> bool {
-    text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+    // Without an early end, which is faster: most is plain to its end.
+    text.bytes().fold(true, |is_plain, byte| is_plain & (b' '..=b'~').contains(&byte))
 }
 
 /// The text with its hidden characters spelt out, but for those that `kept` has something else for.

@@ -175,14 +175,14 @@ impl OutputStreams {
 impl OutputStreams {
     /// Why a name is unknown, and what there is, for whoever configures the job.
     pub(crate) fn explain_unknown(&self, name: &str) -> String {
-        let shown = text::shown(&name[..name.floor_char_boundary(SHOWN_NAME_MAX_BYTES)]).into_owned();
+        let shown = text::line(name, SHOWN_NAME_MAX_BYTES);
         let systems = match self.systems.as_slice() {
             [] => "no output systems".to_owned(),
             systems => format!("these: {}", systems.join(", ")),
         };
         match name.split_once('.').filter(|(system, stream)| !system.is_empty() && !stream.is_empty()) {
             Some((system, _)) if !self.systems.iter().any(|known| known == system) => {
-                let system = text::shown(&system[..system.floor_char_boundary(SHOWN_NAME_MAX_BYTES)]);
+                let system = text::line(system, SHOWN_NAME_MAX_BYTES);
                 format!(
                     "it asked for the output `{shown}`, and the job has no system `{system}` but {systems}; \
                      systems.{system}.samza.factory makes one"

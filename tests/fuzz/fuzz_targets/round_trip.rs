@@ -3,7 +3,7 @@
 #![no_main]
 
 #[allow(dead_code, reason = "the unit tests use all of it")]
-#[path = "../../src/kinesis/decode/tests/answer.rs"]
+#[path = "../../../host/aws/src/kinesis/decode/tests/answer.rs"]
 mod answer;
 
 use answer::{Style, TestAnswer, TestRecord, read_back, without_leading_zeros, write};

@@ -28,6 +28,20 @@ fn nothing_of_a_failed_call_is_left_and_what_was_before_stays() {
 }
 
 #[test]
+fn an_output_that_there_is_not_is_named_with_those_that_there_are() {
+    let engine = Engine::new().unwrap();
+    let config = [("output", "kafka.orders")];
+    let mut instance = Instance::new(&load(&engine, "echo"), &spec(&Arc::default(), &config)).unwrap();
+    let said = instance.init().unwrap_err().to_string();
+    let named = "it asked for the output `kafka.orders`, and the job has no system `kafka` but these: console, out; \
+                 systems.kafka.samza.factory makes one";
+    assert!(said.contains(named), "{said}");
+    let mut instance = hostile("hostile", &[]);
+    let said = process(&mut instance, ["fatal no"], &mut Outputs::default()).unwrap_err().to_string();
+    assert!(!said.contains("output"), "{said}");
+}
+
+#[test]
 fn errors_keep_their_class() {
     let mut instance = hostile("hostile", &[]);
     let mut answer = |order: &str| match process(&mut instance, [order], &mut Outputs::default()).unwrap_err().error {

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use shardmill_runtime::{CallError, Engine, Instance, Limits, Module, Outputs, TaskSpec, TrapReason};
 use shardmill_tests::instances::{load, process, spec, texts};
+use shardmill_tests::wait::LIMIT;
 use shardmill_tests::wat;
 
 /// Rounds of work whose time is compared, at least.
 const ROUNDS: usize = 2000;
 
 fn started(module: &Module, config: &[(&str, &str)]) -> Instance {
-    let limits = Limits { call_timeout: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { call_timeout: LIMIT, ..Limits::default() };
     Instance::new(module, &TaskSpec { limits, ..spec(&Arc::default(), config) }).unwrap()
 }
 
@@ -52,7 +53,9 @@ fn text_that_is_none_is_a_trap_wherever_it_goes() {
 #[test]
 fn many_short_sleeps_are_a_time_out_like_a_long_one() {
     let module = load(&Engine::new().unwrap(), "hostile");
-    let failed = process(&mut started(&module, &[]), ["naps"], &mut Outputs::default()).unwrap_err();
+    let limits = Limits { call_timeout: Duration::from_millis(300), ..Limits::default() };
+    let mut instance = Instance::new(&module, &TaskSpec { limits, ..spec(&Arc::default(), &[]) }).unwrap();
+    let failed = process(&mut instance, ["naps"], &mut Outputs::default()).unwrap_err();
     assert!(matches!(failed.error, CallError::Trap { reason: TrapReason::Timeout, .. }), "{}", failed.error);
 }
 

@@ -5,15 +5,19 @@ use std::time::{Duration, Instant};
 
 use shardmill_runtime::{CallError, Engine, Instance, Limit, Limits, Module, Outputs, TaskError, TaskSpec, TrapReason};
 use shardmill_tests::instances::{Lines, load, process, spec, texts};
+use shardmill_tests::wait::LIMIT;
 
 use shardmill_tests::wat;
 
-/// Tight enough for tests, with room for a slow machine.
+/// The time that a call has which is meant to take too long.
+const SHORT: Duration = Duration::from_millis(300);
+
+/// Tight enough for tests. Of time there is plenty: on a machine that does many other things all else takes long.
 fn limited(log: &Arc<Lines>, config: &[(&str, &str)]) -> TaskSpec {
     TaskSpec {
         limits: Limits {
-            call_timeout: Duration::from_millis(300),
-            init_timeout: Duration::from_millis(300),
+            call_timeout: LIMIT,
+            init_timeout: LIMIT,
             memory_max_bytes: 32 << 20,
             output_max_bytes: 1 << 20,
             output_max_count: 1000,
@@ -25,6 +29,13 @@ fn limited(log: &Arc<Lines>, config: &[(&str, &str)]) -> TaskSpec {
     }
 }
 
+/// The same with little time.
+fn hurried(log: &Arc<Lines>, config: &[(&str, &str)]) -> TaskSpec {
+    let mut spec = limited(log, config);
+    (spec.limits.call_timeout, spec.limits.init_timeout) = (SHORT, SHORT);
+    spec
+}
+
 fn hostile() -> Module {
     load(&Engine::new().unwrap(), "hostile")
 }
@@ -32,16 +43,20 @@ fn hostile() -> Module {
 /// How the instance ends when it is given this order, after an envelope that is fine. A new instance works.
 #[track_caller]
 fn trap(order: &str) -> (TrapReason, String) {
+    trap_of(&limited(&Arc::default(), &[]), order)
+}
+
+#[track_caller]
+fn trap_of(spec: &TaskSpec, order: &str) -> (TrapReason, String) {
     let module = hostile();
-    let spec = limited(&Arc::default(), &[]);
-    let mut instance = Instance::new(&module, &spec).unwrap();
+    let mut instance = Instance::new(&module, spec).unwrap();
     let mut outputs = Outputs::default();
     let failed = process(&mut instance, ["send fine", order], &mut outputs).unwrap_err();
     assert_eq!((failed.processed, failed.culprit), (1, Some(1)));
     assert_eq!(texts(&outputs), ["fine"], "nothing of the call that trapped is left");
     let again = process(&mut instance, ["send more"], &mut outputs).unwrap_err();
     assert!(matches!(again.error, CallError::Ended(_)) && again.error.is_trap(), "{}", again.error);
-    let mut instance = Instance::new(&module, &spec).unwrap();
+    let mut instance = Instance::new(&module, &limited(&Arc::default(), &[])).unwrap();
     process(&mut instance, ["send again"], &mut outputs).unwrap();
     assert_eq!(texts(&outputs), ["fine", "again"]);
     match failed.error {
@@ -73,14 +88,14 @@ fn exit_is_a_trap() {
 
 #[test]
 fn an_endless_loop_is_a_time_out() {
-    let (reason, message) = trap("send-then spin");
+    let (reason, message) = trap_of(&hurried(&Arc::default(), &[]), "send-then spin");
     assert_eq!(reason, TrapReason::Timeout);
     assert!(message.starts_with("it was still running after 300 ms\n"), "{message}");
 }
 
 #[test]
 fn a_long_sleep_is_a_time_out_though_it_sleeps_in_the_host() {
-    assert_eq!(trap("send-then sleep").0, TrapReason::Timeout);
+    assert_eq!(trap_of(&hurried(&Arc::default(), &[]), "send-then sleep").0, TrapReason::Timeout);
 }
 
 #[test]
@@ -107,16 +122,16 @@ fn endless_recursion_without_a_stack_of_its_own_is_a_stack_overflow() {
 
 #[test]
 fn init_and_the_start_function_have_their_time() {
-    let mut instance = Instance::new(&hostile(), &limited(&Arc::default(), &[("init", "spin")])).unwrap();
+    let mut instance = Instance::new(&hostile(), &hurried(&Arc::default(), &[("init", "spin")])).unwrap();
     let error = instance.init().unwrap_err();
     assert!(matches!(error, CallError::Trap { reason: TrapReason::Timeout, .. }), "{error}");
 
     let looping = wat::task("(i32.const 0)", "(func $start (loop (br 0))) (start $start)");
     let module = Engine::new().unwrap().load("x", &looping).unwrap();
     let began = Instant::now();
-    let Err(error) = Instance::new(&module, &limited(&Arc::default(), &[])) else { panic!("it cannot start") };
+    let Err(error) = Instance::new(&module, &hurried(&Arc::default(), &[])) else { panic!("it cannot start") };
     assert!(matches!(error, CallError::Trap { reason: TrapReason::Timeout, .. }), "{error}");
-    assert!(began.elapsed() >= Duration::from_millis(300), "it had its time");
+    assert!(began.elapsed() >= SHORT, "it had its time");
 }
 
 #[test]
@@ -186,9 +201,7 @@ fn the_number_of_output_streams_is_bounded() {
 fn a_log_flood_is_cut_with_a_note() {
     for (order, stream) in [("log-flood", "Log"), ("print-flood", "Stdout")] {
         let log = Arc::new(Lines::default());
-        let mut spec = limited(&log, &[]);
-        spec.limits.call_timeout = Duration::from_secs(30);
-        let mut instance = Instance::new(&hostile(), &spec).unwrap();
+        let mut instance = Instance::new(&hostile(), &limited(&log, &[])).unwrap();
         process(&mut instance, [order, "log after"], &mut Outputs::default()).unwrap();
         let lines = log.taken();
         let (flood, rest) = lines.split_at(lines.len() - 2);
@@ -238,12 +251,14 @@ fn every_limit_that_is_hit_is_counted() {
     ];
     for (order, limit) in orders {
         spec.hits = Arc::default();
+        spec.limits.call_timeout = if limit == Limit::CallTime { SHORT } else { LIMIT };
         let mut instance = Instance::new(&module, &spec).unwrap();
         drop(process(&mut instance, [order], &mut Outputs::default()));
         assert_eq!(spec.hits.hit().collect::<Vec<_>>(), [(limit, 1)], "{order}");
     }
     spec.hits = Arc::default();
     spec.config = [("init".to_owned(), "spin".to_owned())].into();
+    spec.limits.init_timeout = SHORT;
     Instance::new(&module, &spec).unwrap().init().unwrap_err();
     assert_eq!(spec.hits.of(Limit::InitTime), 1);
 
@@ -256,6 +271,7 @@ fn every_limit_that_is_hit_is_counted() {
         ),
     ] {
         spec.hits = Arc::default();
+        spec.limits.init_timeout = LIMIT;
         let module = engine.load("x", &wat::task("(call $f)", parts)).unwrap();
         process(&mut Instance::new(&module, &spec).unwrap(), ["a"], &mut Outputs::default()).unwrap_err();
         assert_eq!(spec.hits.hit().collect::<Vec<_>>(), [(limit, 1)]);

@@ -25,7 +25,7 @@ pub struct Answers {
 /// Asks every host of a task directory on this machine. What a host that is gone left behind is removed.
 ///
 /// # Errors
-/// When there is no such task directory, or the sockets cannot be looked for.
+/// When the sockets cannot be looked for.
 pub fn ask(tasks: &Path, what: &Ask) -> io::Result<Answers> {
     ask_in(&Places::of_this_user(), tasks, what)
 }

@@ -45,6 +45,7 @@ pub(super) struct Places {
 }
 
 impl Places {
+    /// Those of this process's user, by this process's environment.
     pub(super) fn of_this_user() -> Self {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let user = rustix::process::geteuid().as_raw();
@@ -65,6 +66,11 @@ impl Places {
         let mut seen = std::collections::BTreeSet::new();
         directories.retain(|directory| seen.insert(directory.clone()));
         Self { user, directories }
+    }
+
+    /// Every directory that may have sockets, there or not.
+    pub(super) fn all(&self) -> &[PathBuf] {
+        &self.directories
     }
 
     /// The directories that are there and are this user's alone.
@@ -121,10 +127,16 @@ pub(super) struct TaskDirectory {
 }
 
 impl TaskDirectory {
+    /// Whether it is there or not: one that is away for the moment has a host that says so.
+    ///
     /// # Errors
-    /// When there is no such directory.
+    /// When the path is empty, or the current directory is gone.
     pub(super) fn find(given: &Path) -> io::Result<Self> {
-        Ok(Self { given: std::path::absolute(given)?, canonical: given.canonicalize()? })
+        let given = std::path::absolute(given)?;
+        // Of one that is away, what leads to it.
+        let of_parent = || Some(given.parent()?.canonicalize().ok()?.join(given.file_name()?));
+        let canonical = given.canonicalize().ok().or_else(of_parent).unwrap_or_else(|| given.clone());
+        Ok(Self { given, canonical })
     }
 
     /// What the names of its sockets begin with. The release before finds them by it.

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use shardmill_tests::wait::until;
+use shardmill_tests::wait::{LIMIT, until};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -222,6 +222,10 @@ async fn a_task_directory_is_found_by_every_path_that_leads_to_it() {
         assert_eq!(machine.hosts(path).await, 1, "{path}");
     }
     assert_eq!(machine.hosts("others").await, 0);
+    // It is away for the moment.
+    fs::rename(machine.path("tasks"), machine.path("away")).unwrap();
+    assert_eq!(machine.hosts("tasks").await, 1);
+    fs::rename(machine.path("away"), machine.path("tasks")).unwrap();
     // And leads elsewhere.
     fs::remove_file(machine.path("tasks")).unwrap();
     symlink(machine.path("others"), machine.path("tasks")).unwrap();
@@ -283,13 +287,16 @@ async fn neither_silent_clients_nor_long_commands_hold_up_a_report() {
     // As many commands as there may be wait; the one beyond them is refused.
     let mut commands = JoinSet::new();
     (0..=16).for_each(|_| drop(commands.spawn(command(socket.clone()))));
-    let refused = loop {
-        match commands.join_next().await.unwrap().unwrap() {
-            // Closed as the oldest before its line was read.
-            Err(_) => drop(commands.spawn(command(socket.clone()))),
-            Ok(answer) => break answer,
+    let first_answer = async {
+        loop {
+            match commands.join_next().await.unwrap().unwrap() {
+                // Closed as the oldest before its line was read.
+                Err(_) => drop(commands.spawn(command(socket.clone()))),
+                Ok(answer) => return answer,
+            }
         }
     };
+    let refused = tokio::time::timeout(LIMIT, first_answer).await.expect("one command is answered");
     assert!(refused.contains("16 other commands"), "{refused}");
     let answers = until("a report", async || {
         let answers = machine.ask(&tasks, &Ask::Report).await;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use shardmill::admit::{Admission, Rejected, task_spec};
 use shardmill::own_files::check_grants;
 use shardmill_core::config::{Job, Loaded, Source};
+use shardmill_core::text;
 use shardmill_runtime::trial::TrialReport;
 use shardmill_runtime::{Grants, Module, ModuleId, Shape};
 
@@ -141,7 +142,7 @@ impl Findings {
         if json {
             print_json(&serde_json::to_string(self).context("failed to write the findings")?);
         } else if self.shape.is_some() {
-            print(&self.text());
+            print(&self.shown());
         }
         if self.ok { Ok(()) } else { Err(BadInput(self.said.join("\n")).into()) }
     }
@@ -182,7 +183,7 @@ impl Findings {
         self.grants = grants(module, &job.map(|job| task_spec(job).grants).unwrap_or_default());
     }
 
-    fn text(&self) -> String {
+    fn shown(&self) -> String {
         let mut shape = self.shape.unwrap_or_default().to_owned();
         if !self.abilities.is_empty() {
             shape += &format!(" with {}", self.abilities.join(" and "));
@@ -190,15 +191,15 @@ impl Findings {
         let compiled = self.compile_ms.map_or("before".to_owned(), |ms| format!("in {ms} ms"));
         let mut text = format!(
             "{}\n  id        {}\n  sha256    {}\n  size      {} KiB\n  shape     {shape}\n  compiled  {compiled}\n",
-            self.path.display(),
-            self.id,
+            text::path(&self.path),
+            text::shown(&self.id),
             self.sha256,
             self.size_bytes / 1024,
         );
         text += "  imports\n";
-        text.extend(self.imports.iter().map(|import| format!("    {import}\n")));
+        text.extend(self.imports.iter().map(|import| format!("    {}\n", text::shown(import))));
         text += "  exports\n";
-        text.extend(self.exports.iter().map(|export| format!("    {export}\n")));
+        text.extend(self.exports.iter().map(|export| format!("    {}\n", text::shown(export))));
         if !self.grants.is_empty() {
             text += "  may ask for, and is given\n";
         }
@@ -213,7 +214,7 @@ impl Findings {
         if let Some(Trial { instantiate_us, init_us, memory_bytes, log }) = &self.trial {
             let memory = *memory_bytes as f64 / f64::from(1 << 20);
             text += &format!("  starts    in {instantiate_us} µs, init {init_us} µs, {memory:.1} MiB of memory\n");
-            text.extend(log.iter().map(|line| format!("    {line}\n")));
+            text.extend(log.iter().map(|line| format!("    {}\n", text::entry(line))));
         }
         text
     }

@@ -154,13 +154,13 @@ fn send(args: &JobArgs, what: &Ask, done: &str) -> Result<()> {
 }
 
 fn answers(tasks: &Path, what: &Ask) -> Result<Answers> {
-    if !tasks.is_dir() {
-        bail!("there is no task directory {}; `--tasks DIR` names the one that the host runs", text::path(tasks));
-    }
     let failed = || format!("failed to ask the host of {}", tasks.display());
     let answers = ask(tasks, what).with_context(failed)?;
     if answers.answers.is_empty() && !answers.silent.is_empty() {
         bail!("{}", answers.silent.join("; "));
+    }
+    if answers.answers.is_empty() && !tasks.is_dir() {
+        bail!("there is no task directory {}; `--tasks DIR` names the one that the host runs", text::path(tasks));
     }
     if answers.answers.is_empty() {
         bail!(

@@ -10,7 +10,7 @@ use shardmill::admin::AdminSocket;
 use shardmill::clock::Clock;
 use shardmill::host::{Host, Request, Settings, Totals, Unusable};
 use shardmill::tasks::Panicked;
-use shardmill_core::config::Job;
+use shardmill_core::config::{Job, render_reason};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
@@ -107,7 +107,7 @@ fn only_job(loader: &JobLoader, tasks: &Path) -> Result<String> {
 }
 
 fn load_job(loader: &JobLoader, directory: &[shardmill_core::config::Source]) -> Result<Job, String> {
-    let loaded = loader.load(directory).map_err(|error| error.to_string())?;
+    let loaded = loader.try_load(directory).map_err(|errors| render_reason(&errors))?;
     tell_notices(&loaded.notices);
     Ok(loaded.job)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use shardmill_core::config::{Job, Source};
 use shardmill_core::jobs::{Hash, OnDelete};
+use shardmill_core::text;
 
 use super::actor::{Command, JobActor, Proposal, Started};
 use crate::task_files::Contents;
@@ -47,8 +48,13 @@ impl Entry {
     /// # Errors
     /// When its properties cannot be read, or the name is none.
     pub(super) fn sources(&self, name: &str) -> Result<Vec<Source>, String> {
-        if name.chars().any(|character| character.is_control() || character == '\\') {
-            return Err("a job cannot be called so: rename the module".to_owned());
+        let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        let has_another = self.properties.is_some() && !name.contains(|it: char| text::is_hidden(it) || it == '\\');
+        if !is_name && !has_another {
+            let shown = text::shown(name);
+            return Err(format!(
+                "`{shown}` cannot be the name of a job: expected letters, digits, `.`, `-` and `_`; rename {shown}.wasm"
+            ));
         }
         let mut sources = vec![Source::Module(name.to_owned())];
         if let Some(text) = self.properties.clone().transpose()? {

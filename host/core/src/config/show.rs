@@ -74,6 +74,15 @@ pub fn render_problems(errors: &Errors) -> String {
     format!("{errors}\n\n{notices}{gap}{count} problem{plural} found{more}\n")
 }
 
+/// Every problem, for a sentence that says already that something is wrong.
+pub fn render_reason(errors: &Errors) -> String {
+    let problems = errors.problems().iter().map(|problem| {
+        let text = problem.to_string();
+        text.strip_prefix(&format!("error[{}]: ", problem.code)).unwrap_or(&text).to_owned()
+    });
+    problems.collect::<Vec<_>>().join("\n")
+}
+
 /// One line each.
 pub fn render_notices(notices: &[Notice]) -> String {
     notices.iter().map(|notice| format!("{notice}\n")).collect()

@@ -43,6 +43,11 @@ fn is_filler(character: char) -> bool {
 }
 
 #[test]
+fn the_table_is_in_order() {
+    assert!(HIDDEN.iter().all(|(first, last)| first <= last) && HIDDEN.is_sorted_by(|a, b| a.1 < b.0));
+}
+
+#[test]
 fn a_name_stays_on_its_line() {
     let forged = "a\nERROR b\r\tc\u{1b}[2J\u{7}\u{9b}31m\u{202e}txt.wasm\u{2028}\u{e0041}";
     assert_eq!(shown(forged), r"a\nERROR b\r\tc\u{1b}[2J\u{7}\u{9b}31m\u{202e}txt.wasm\u{2028}\u{e0041}");
@@ -79,6 +84,14 @@ fn a_long_reason_is_cut_where_a_character_ends() {
     assert_eq!(reason(&fits), fits);
 }
 
+#[test]
+fn a_line_is_cut_and_to_show_it_twice_changes_nothing() {
+    assert_eq!(line("a\nb\u{202e}", 100), r"a\nb\u{202e}");
+    let cut = line(&"ü\n".repeat(1_000), 10);
+    assert_eq!(cut, r"ü\nü\nü... (2992 bytes more)");
+    assert_eq!(line(&cut, 100), cut);
+}
+
 proptest! {
     #[test]
     fn a_reason_has_its_bound_whatever_it_is_made_of(text in awkward(0..4_000)) {
@@ -102,7 +115,8 @@ proptest! {
         for fit in [shown(&text), shown_lines(&text)] {
             prop_assert_eq!(guarded(&fit), fit.as_ref());
         }
-        prop_assert_eq!(&entry(&shown_lines(&text)), &shown_lines(&text));
+        let shown = shown_lines(&text);
+        prop_assert_eq!(entry(&shown), shown.as_ref());
         prop_assert!(entry(&text).split('\n').skip(1).all(|line| line.starts_with([' ', '\t'])));
         prop_assert!(!guarded(&text).chars().any(|it| is_hidden(it) && it != '\n' && it != '\t'));
     }

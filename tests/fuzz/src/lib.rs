@@ -1,0 +1,6 @@
+//! The functions that the targets call: those that the tests of the workspace call, too.
+
+#[path = "../../src/fuzz.rs"]
+pub mod fuzz;
+#[path = "../../src/kpl.rs"]
+pub mod kpl;
