@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
+use shardmill_core::text;
 
 /// Bytes of lines that wait to be written together.
 const PENDING_MAX: usize = 8 << 10;
@@ -64,8 +65,18 @@ impl<W: Write> Drop for Lines<W> {
 fn write_line(to: &mut impl Write, stream: &str, key: Option<&str>, message: &[u8]) -> io::Result<()> {
     let text = std::str::from_utf8(message).ok();
     let message_base64 = text.is_none().then(|| STANDARD.encode(message));
-    serde_json::to_writer(&mut *to, &Line { stream, key, message: text, message_base64 })?;
+    let line = Line { stream, key, message: text, message_base64 };
+    line.serialize(&mut serde_json::Serializer::with_formatter(&mut *to, Shown))?;
     to.write_all(b"\n")
+}
+
+/// JSON that may be looked at: what would steer a terminal is an escape in it, and means the same.
+struct Shown;
+
+impl serde_json::ser::Formatter for Shown {
+    fn write_string_fragment<W: Write + ?Sized>(&mut self, to: &mut W, fragment: &str) -> io::Result<()> {
+        to.write_all(text::json(fragment).as_bytes())
+    }
 }
 
 #[cfg(test)]
@@ -84,6 +95,18 @@ mod tests {
     fn text_is_text_and_bytes_are_base64() {
         assert_eq!(line(Some("a\"b"), b"x\ny"), "{\"stream\":\"counts\",\"key\":\"a\\\"b\",\"message\":\"x\\ny\"}\n");
         assert_eq!(line(None, b"\xff\x00"), "{\"stream\":\"counts\",\"message_base64\":\"/wA=\"}\n");
+    }
+
+    #[test]
+    fn what_would_steer_a_terminal_is_an_escape_and_means_the_same() {
+        let message = "\u{202e}\u{1b}[2J\u{2028}\u{9b}\u{e0041}ü名前";
+        let line = line(Some("\u{7f}"), message.as_bytes());
+        assert_eq!(
+            line,
+            "{\"stream\":\"counts\",\"key\":\"\\u007f\",\
+             \"message\":\"\\u202e\\u001b[2J\\u2028\\u009b\\udb40\\udc41ü名前\"}\n"
+        );
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap()["message"], message);
     }
 
     #[test]
