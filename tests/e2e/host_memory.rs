@@ -68,7 +68,7 @@ async fn a_job_that_waits_for_memory_says_so_and_goes_on_when_there_is_some() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_does_not_fit_is_not_started_and_may_be_later() {
-    let engine = Engine::new().unwrap().with_memory(HostMemory::new(16 << 20));
+    let engine = Engine::new().unwrap().with_memory(HostMemory::new(20 << 20));
     let account = Account::new();
     account.stream("lines", 1);
     let job = configuration(&account.properties(&["lines"]).set("task.class", "large"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::bindings::shardmill::task::types;
-use crate::footprint::{Footprint, mib};
+use crate::footprint::{self, Footprint};
 use crate::limits::{HostMemoryShort, MemoryLimitReached, TableLimitReached};
 use crate::said::{reason as bounded, shown};
 
@@ -65,8 +65,8 @@ pub enum CallError {
     },
     /// An instance costs more before it runs than [`Limits::memory_max_bytes`](crate::Limits::memory_max_bytes).
     #[error(
-        "an instance needs {} MiB before it runs: {footprint}; it may have {} MiB (task.memory.max.mb)",
-        mib(footprint.total()), mib(*max_bytes as u64)
+        "an instance needs {} before it runs: {footprint}; it may have {} (task.memory.max.mb)",
+        footprint::shown(footprint.total()), footprint::shown(*max_bytes as u64)
     )]
     TooLarge { footprint: Footprint, max_bytes: usize },
     /// What the job grants is not there to be given.
