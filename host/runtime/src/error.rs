@@ -7,10 +7,12 @@ use wasmtime::{Trap, WasmBacktrace};
 use crate::bindings::shardmill::task::types;
 use crate::footprint::{self, Footprint};
 use crate::limits::{HostMemoryShort, MemoryLimitReached, TableLimitReached};
-use crate::said::{reason as bounded, shown};
+use crate::said::{self, reason as bounded, shown};
 
 /// Frames of a backtrace that go into a message.
 const MAX_FRAMES: usize = 16;
+/// Bytes of one of them.
+const MAX_FRAME_BYTES: usize = 400;
 
 /// What a task says when it cannot do its work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -154,7 +156,7 @@ pub(crate) fn trap(error: &wasmtime::Error, timeout: Duration, stderr: &str) -> 
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
         message.push_str(&frames(backtrace));
     }
-    CallError::Trap { reason, message }
+    CallError::Trap { reason, message: said::cut(message) }
 }
 
 fn reason(error: &wasmtime::Error) -> TrapReason {
@@ -182,5 +184,7 @@ fn frames(backtrace: &WasmBacktrace) -> String {
     // The first line is a heading.
     let text = backtrace.to_string();
     let frames = text.lines().skip(1).take(MAX_FRAMES);
-    frames.fold("\n  backtrace:".to_owned(), |text, frame| text + "\n  " + &shown(frame.trim_end()))
+    // A function's name may have a hundred thousand bytes.
+    frames
+        .fold("\n  backtrace:".to_owned(), |text, frame| text + "\n  " + &said::line(frame.trim_end(), MAX_FRAME_BYTES))
 }

@@ -35,6 +35,17 @@ pub fn reason(text: &str) -> String {
     reason
 }
 
+/// A text of several lines that was put together of shown ones, cut to the length of a reason.
+pub(crate) fn cut(mut text: String) -> String {
+    let kept = text.floor_char_boundary(REASON_MAX_BYTES);
+    let more = text.len() - kept;
+    if more > 0 {
+        text.truncate(kept);
+        text.push_str(&format!("... ({more} bytes more)"));
+    }
+    text
+}
+
 /// One line of a foreign text with at most so many bytes of it, its control characters spelt out. To show it twice
 /// changes nothing.
 pub(crate) fn line(text: &str, max_bytes: usize) -> String {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use shardmill_runtime::{
-    CallError, Engine, HostMemory, Instance, Limit, Limits, Module, Outputs, Shape, TaskSpec, TrapReason,
+    CallError, Engine, HostMemory, Instance, Limit, Limits, Module, Outputs, Shape, TaskSpec, TrapReason, trial,
 };
 use shardmill_tests::instances::{load, process, spec};
 
@@ -182,6 +182,20 @@ fn a_text_that_would_steer_a_terminal_is_spelt_out() {
     let text = r#"(component (core module (import "a\1b[2J" "b\0a2026 ERROR forged" (func)) (export "c" (func 9))))"#;
     let error = refused(&wat::assemble(text));
     assert!(!error.contains('\u{1b}') && error.lines().count() == 1, "{error:?}");
+}
+
+/// Sixteen frames of a backtrace with the longest names that there may be.
+#[test]
+fn a_module_that_does_not_start_is_rejected_in_a_short_text() {
+    let name = "n".repeat(90_000);
+    let parts = format!(
+        "(func ${name} (param i32) (if (local.get 0) (then (call ${name} (i32.sub (local.get 0) (i32.const 1)))
+        (return))) unreachable) (func $start (call ${name} (i32.const 30))) (start $start)"
+    );
+    let module = Engine::new().unwrap().load("x", &wat::task("(i32.const 0)", &parts)).unwrap();
+    let error = trial::start(&module, &spec(&Arc::default(), &[])).unwrap_err().to_string();
+    assert!(error.contains("unreachable") && error.contains("nnnn"), "{error:.500}");
+    assert!(error.len() < REASON_MAX, "{} bytes", error.len());
 }
 
 /// 5 MB of module, 3 GiB of contexts: refused before anything is instantiated.
