@@ -57,6 +57,7 @@ async fn what_is_no_task_is_rejected_with_the_same_words_whoever_finds_out() {
     for (wasm, words) in [
         (b"\0asm\x01\0\0\0".to_vec(), "x is not a WebAssembly component: it is a core module"),
         (cut, "x is not a valid WebAssembly component: "),
+        (wat::importing_functions(100), "x does not fit the contract shardmill:task@0.1.0:\n  - it imports `i0`"),
         (wat::assemble("(component)"), "x does not fit the contract shardmill:task@0.1.0:\n  - it exports neither"),
     ] {
         let engine = Engine::new().unwrap();

@@ -17,6 +17,7 @@ mod fanout;
 mod faults;
 mod fleet;
 mod fleets;
+mod host_memory;
 mod job;
 mod lease_loss;
 mod path;

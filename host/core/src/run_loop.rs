@@ -318,11 +318,17 @@ impl RunLoop {
         }
         let host_failed = returned.error.take_if(|cause| cause.class == FailureClass::Host);
         let trapped = matches!(&returned.error, Some(cause) if cause.class.ends_instance());
-        if returned.processed > 0 && host_failed.is_none() {
+        let got_on = returned.processed > 0 && host_failed.is_none();
+        if got_on {
             self.got_on(instance);
         }
         // Absent when the lease was lost during the call: what it did counts for nobody.
-        if self.current(id, generation).is_some() {
+        if let Some(source) = self.current(id, generation) {
+            if host_failed.is_some() {
+                source.host_failed(returned.processed, range.len());
+            } else if got_on {
+                source.got_on();
+            }
             self.count(now, instance, id, &batch, range, returned);
         }
         if trapped {

@@ -72,10 +72,14 @@ impl Error {
 
     /// The one way to say that a component does not fit: each problem and all of them together are bounded.
     fn contract(name: &str, problems: impl IntoIterator<Item = String>) -> Self {
+        Self::bounded(name, problems, MAX_PROBLEMS)
+    }
+
+    fn bounded(name: &str, problems: impl IntoIterator<Item = String>, max: usize) -> Self {
         let (mut kept, mut bytes, mut more) = (Vec::new(), 0, 0);
         for problem in problems {
             let problem = text::line(&problem, MAX_PROBLEM_BYTES);
-            if kept.len() < MAX_PROBLEMS && bytes + problem.len() <= MAX_REASON_BYTES {
+            if kept.len() < max && bytes + problem.len() <= MAX_REASON_BYTES {
                 bytes += problem.len();
                 kept.push(problem);
             } else {
@@ -104,7 +108,8 @@ impl Error {
     pub fn from_message(name: &str, message: &str) -> Option<Self> {
         match serde_json::from_str(message).ok()? {
             Message::Invalid(reason) => Some(Self::invalid(name, &reason)),
-            Message::Contract(problems) => Some(Self::contract(name, problems)),
+            // The last one may say how many more there are.
+            Message::Contract(problems) => Some(Self::bounded(name, problems, MAX_PROBLEMS + 1)),
         }
     }
 }

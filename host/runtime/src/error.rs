@@ -5,12 +5,14 @@ use std::time::Duration;
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::bindings::shardmill::task::types;
-use crate::footprint::{Footprint, mib};
+use crate::footprint::{self, Footprint};
 use crate::limits::{HostMemoryShort, MemoryLimitReached, TableLimitReached};
-use shardmill_core::text::{reason as bounded, shown_lines as shown};
+use shardmill_core::text::{self, reason as bounded, shown_lines as shown};
 
 /// Frames of a backtrace that go into a message.
 const MAX_FRAMES: usize = 16;
+/// Bytes of one of them.
+const MAX_FRAME_BYTES: usize = 400;
 
 /// What a task says when it cannot do its work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,8 +67,8 @@ pub enum CallError {
     },
     /// An instance costs more before it runs than [`Limits::memory_max_bytes`](crate::Limits::memory_max_bytes).
     #[error(
-        "an instance needs {} MiB before it runs: {footprint}; it may have {} MiB (task.memory.max.mb)",
-        mib(footprint.total()), mib(*max_bytes as u64)
+        "an instance needs {} before it runs: {footprint}; it may have {} (task.memory.max.mb)",
+        footprint::shown(footprint.total()), footprint::shown(*max_bytes as u64)
     )]
     TooLarge { footprint: Footprint, max_bytes: usize },
     /// What the job grants is not there to be given.
@@ -166,7 +168,7 @@ pub(crate) fn trap(error: &wasmtime::Error, timeout: Duration, stderr: &str) -> 
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
         message.push_str(&frames(backtrace));
     }
-    CallError::Trap { reason, message }
+    CallError::Trap { reason, message: text::cut(message) }
 }
 
 fn reason(error: &wasmtime::Error) -> TrapReason {
@@ -194,5 +196,7 @@ fn frames(backtrace: &WasmBacktrace) -> String {
     // The first line is a heading.
     let text = backtrace.to_string();
     let frames = text.lines().skip(1).take(MAX_FRAMES);
-    frames.fold("\n  backtrace:".to_owned(), |text, frame| text + "\n  " + &shown(frame.trim_end()))
+    // A function's name may have a hundred thousand bytes.
+    frames
+        .fold("\n  backtrace:".to_owned(), |text, frame| text + "\n  " + &text::line(frame.trim_end(), MAX_FRAME_BYTES))
 }

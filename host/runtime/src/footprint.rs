@@ -78,17 +78,21 @@ impl fmt::Display for Footprint {
         let Self { core_instances, contexts, memories, tables } = *self;
         write!(
             f,
-            "{} MiB for the globals and functions of {core_instances} core instances, {} MiB of linear memories, {} MiB \
-             of tables",
-            mib(contexts),
-            mib(memories),
-            mib(tables)
+            "{} for the globals and functions of {core_instances} core instances, {} of linear memories, {} of tables",
+            shown(contexts),
+            shown(memories),
+            shown(tables)
         )
     }
 }
 
+/// In MiB, or KiB where that is less than one; rounded up.
+pub(crate) fn shown(bytes: u64) -> String {
+    if bytes < 1 << 20 { format!("{} KiB", bytes.div_ceil(1 << 10)) } else { format!("{} MiB", mib(bytes)) }
+}
+
 /// In whole MiB, rounded up.
-pub(crate) fn mib(bytes: u64) -> u64 {
+fn mib(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 20)
 }
 

@@ -14,6 +14,7 @@ use crate::grants::Grants;
 use crate::instance::Instance;
 use crate::journal::{LogLine, LogSink};
 use crate::module::Module;
+use crate::said;
 use crate::state::TaskSpec;
 
 pub use shadow::{Difference, Observed, Recent, ShadowReport, shadow};
@@ -67,7 +68,7 @@ fn apart(spec: &TaskSpec, log: Arc<dyn LogSink>, grants: Grants) -> TaskSpec {
 }
 
 fn logged(log: &[String]) -> String {
-    log.iter().fold(String::new(), |text, line| text + "\n  log: " + line)
+    said::cut(log.iter().fold(String::new(), |text, line| text + "\n  log: " + line))
 }
 
 /// A log for a report.

@@ -138,12 +138,12 @@ fn init_and_the_start_function_have_their_time() {
 fn a_component_that_starts_above_the_memory_limit_does_not_start() {
     let engine = Engine::new().unwrap();
     let pages = |count: usize| wat::task("(i32.const 0)", &format!("(memory {count})"));
-    // The limit is 512 pages, and the component has a memory of one page already.
-    let module = engine.load("x", &pages(511)).unwrap();
+    // The limit is 512 pages, the component has a memory of one page already, and its context counts, too.
+    let module = engine.load("x", &pages(510)).unwrap();
     Instance::new(&module, &limited(&Arc::default(), &[])).unwrap();
-    let module = engine.load("x", &pages(512)).unwrap();
+    let module = engine.load("x", &pages(511)).unwrap();
     let Err(error) = Instance::new(&module, &limited(&Arc::default(), &[])) else { panic!("it is over the limit") };
-    assert!(matches!(error, CallError::Trap { reason: TrapReason::Memory, .. }), "{error}");
+    assert!(matches!(error, CallError::TooLarge { .. }), "{error}");
 }
 
 #[test]

@@ -95,10 +95,10 @@ fn landlock() -> Result<RulesetStatus> {
 
 /// Only the calls that compiling needs; any other fails as not permitted. Also sets no_new_privs.
 fn seccomp() -> Result<()> {
-    let first_is = |process: u32| -> Result<SeccompRule> {
-        let equals = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, process.into())?;
-        Ok(SeccompRule::new(vec![equals])?)
+    let first = |how: SeccompCmpOp, value: u64| -> Result<SeccompRule> {
+        Ok(SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Dword, how, value)?])?)
     };
+    let first_is = |process: u32| first(SeccompCmpOp::Eq, process.into());
     let own = std::process::id();
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
     // An abort is a signal to oneself.
@@ -107,10 +107,19 @@ fn seccomp() -> Result<()> {
     }
     // A thread asks how large its stack may be.
     rules.insert(libc::SYS_prlimit64, vec![first_is(0)?, first_is(own)?]);
-    let refuse = SeccompAction::Errno(u32::try_from(libc::EPERM)?);
+    // Threads, but no processes: those would outlive this one. The newer call hides its flags from a filter; where it is
+    // missing, the older one is used.
+    let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
+    rules.insert(libc::SYS_clone, vec![first(SeccompCmpOp::MaskedEq(thread), thread)?]);
     let target = std::env::consts::ARCH.try_into().context("no filter for this processor")?;
-    let filter: BpfProgram = SeccompFilter::new(rules, refuse, SeccompAction::Allow, target)?.try_into()?;
-    seccompiler::apply_filter(&filter)?;
+    let errno = |number: i32| -> Result<SeccompAction> { Ok(SeccompAction::Errno(u32::try_from(number)?)) };
+    let newer = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    let missing = SeccompFilter::new(newer, SeccompAction::Allow, errno(libc::ENOSYS)?, target)?;
+    let allowed = SeccompFilter::new(rules, errno(libc::EPERM)?, SeccompAction::Allow, target)?;
+    for filter in [missing, allowed] {
+        let filter: BpfProgram = filter.try_into()?;
+        seccompiler::apply_filter(&filter)?;
+    }
     Ok(())
 }
 
@@ -133,7 +142,6 @@ const ALLOWED: &[i64] = &[
     libc::SYS_brk,
     libc::SYS_membarrier,
     libc::SYS_futex,
-    libc::SYS_clone,
     libc::SYS_clone3,
     libc::SYS_set_robust_list,
     libc::SYS_rseq,

@@ -32,6 +32,9 @@ pub(super) struct Source {
     trouble: Option<Trouble>,
     /// A batch task named the first envelope that failed: those before it are called alone first.
     prefix: Option<usize>,
+    /// The host failed a call that was longer: so many envelopes at most until one succeeds, for that is committed, and what
+    /// is failed now and then gets on. It outlives a rewind.
+    careful: Option<usize>,
 }
 
 struct Queued {
@@ -74,6 +77,7 @@ impl Source {
             queue: VecDeque::new(),
             trouble: None,
             prefix: None,
+            careful: None,
         }
     }
 
@@ -93,7 +97,8 @@ impl Source {
     pub(super) fn next_call(&mut self, settings: &Settings) -> Option<(Arc<Batch>, Range<usize>)> {
         let queued = self.queue.front()?;
         let start = queued.next;
-        let most = self.prefix.take().unwrap_or(settings.call_max_records).max(1);
+        let most = self.prefix.take().unwrap_or(settings.call_max_records);
+        let most = most.min(self.careful.unwrap_or(usize::MAX)).max(1);
         let limit = queued.batch.len().min(start + most);
         let mut bytes = queued.batch.payload_bytes(start);
         let mut end = start + 1;
@@ -172,6 +177,16 @@ impl Source {
         None
     }
 
+    /// The host failed a call of so many envelopes after some of them.
+    pub(super) fn host_failed(&mut self, processed: usize, of: usize) {
+        self.careful = Some(if processed > 0 { processed } else { of / 2 });
+    }
+
+    /// A call succeeded.
+    pub(super) fn got_on(&mut self) {
+        self.careful = None;
+    }
+
     /// Whether deliveries under this generation count.
     pub(super) fn reads(&self, generation: Generation) -> bool {
         self.reading && self.generation == generation
@@ -203,6 +218,7 @@ impl Source {
         self.moving_to = None;
         self.trouble = None;
         self.prefix = None;
+        self.careful = None;
     }
 
     /// What a commit would write now, if it is more than what is written.

@@ -158,7 +158,7 @@ impl Bench<'_> {
         self.add(&host, GOOD, STREAM, &read(&self.args.task)?)?;
         let first = host.wait(GOOD, |job| job.processed > 0)?;
         let (began, cpu) = (Instant::now(), host.cpu()?);
-        let (last, p99_us) = self.drain(&host, way)?;
+        let (last, p99_us) = self.drain(&host, way, (began, first.processed))?;
         let (seconds, used) = (began.elapsed().as_secs_f64(), host.cpu()?);
         let records = last.processed.saturating_sub(first.processed).max(1) as f64;
         let per_record = |before: f64, after: f64| (after - before) * 1e6 / records;
@@ -172,9 +172,8 @@ impl Bench<'_> {
 
     /// Waits until the well-behaved job is through, while hostile modules come one after the other; also returns the
     /// slowest but one in a hundred of the times for a record between two looks.
-    fn drain(&self, host: &Host, way: Option<Way>) -> Result<(JobReport, f64)> {
+    fn drain(&self, host: &Host, way: Option<Way>, mut before: (Instant, u64)) -> Result<(JobReport, f64)> {
         let (mut times, mut sent) = (Vec::new(), 0);
-        let mut before: Option<(Instant, u64)> = None;
         loop {
             if let Some(Means::Module(module)) = way.map(|way| way.means)
                 && host.look(HOSTILE).is_none_or(|job| sent == 0 || job.checking.is_none())
@@ -182,17 +181,15 @@ impl Bench<'_> {
                 sent += 1;
                 self.add(host, HOSTILE, STREAM, &module(sent))?;
             }
-            let seen = before.map_or(0, |(_, processed)| processed);
-            let job = host.wait(GOOD, |job| job.processed > seen)?;
+            let (then, seen) = before;
+            let job = host.wait(GOOD, |job| job.processed > seen || job.processed >= self.args.records)?;
             let now = Instant::now();
-            if let Some((then, processed)) = before {
-                times.push((now - then).as_secs_f64() * 1e6 / (job.processed - processed) as f64);
-            }
+            times.push((now - then).as_secs_f64() * 1e6 / job.processed.saturating_sub(seen).max(1) as f64);
             if job.processed >= self.args.records {
                 times.sort_by(f64::total_cmp);
                 return Ok((job, times.get(times.len() * 99 / 100).copied().unwrap_or_default()));
             }
-            before = Some((now, job.processed));
+            before = (now, job.processed);
         }
     }
 
