@@ -43,6 +43,7 @@ impl Audit {
                 self.created(life, lease);
                 self.refilled(now, lease);
             }
+            Write::Restore(lease) if lease.owner.is_none() => self.refilled(now, lease),
             Write::Restore(lease) => self.restored(life, lease),
             Write::Take { .. } => drop(self.holders.insert(key.clone(), life)),
             Write::Renew { .. } | Write::Checkpoint { .. } => {
@@ -64,7 +65,7 @@ impl Audit {
     fn created(&mut self, life: Life, lease: &Lease) {
         let (key, is_new) = (&lease.key, lease.owner.is_none() && lease.counter == 0);
         self.require(is_new, || format!("a new row is nobody's: {lease:?}"));
-        let finished = self.finished.contains(key);
+        let finished = self.finished.contains(key) && !self.is_related_to_a_deleted(self.truth.index(key));
         self.require(!finished, || format!("{key} is finished, but has a row again from life {life}"));
     }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Worker;
+use crate::leases::held::next_counter;
 use crate::leases::message::Millis;
 use crate::leases::notice::Notice;
 use crate::leases::row::{Lease, Outcome};
@@ -33,11 +34,16 @@ impl Worker {
         let wait = wait(self.settings.failover);
         let orphaned = self.missing_parents(shards);
         missing.retain(|lease| !orphaned.iter().any(|parent| parent.key == lease.key));
-        missing.splice(..0, orphaned);
+        let is_shared = self.table.has_other_owners(&self.settings.worker);
+        match is_shared {
+            // No child of theirs starts meanwhile.
+            true => orphaned.into_iter().for_each(|parent| self.table.missed(now, parent)),
+            false => drop(missing.splice(..0, orphaned)),
+        }
         missing.retain(|lease| !self.held.contains_key(&lease.key));
         let refilled = self.refillable(now, shards);
         let before = std::mem::take(&mut self.holes.since);
-        if self.table.has_other_owners(&self.settings.worker) {
+        if is_shared {
             let since = |lease: &Lease| (lease.key.clone(), before.get(&lease.key).copied().unwrap_or(seen_since));
             self.holes.since = missing.iter().map(since).collect();
             missing.retain(|lease| now.saturating_sub(self.holes.since[&lease.key]) >= wait);
@@ -83,8 +89,12 @@ impl Worker {
                 |child: &Shard| self.table.get(&child.id).is_some_and(|row| row.checkpoint > Checkpoint::TrimHorizon);
             is_listed && !self.held.contains_key(&lease.key) && (children.peek().is_none() || !children.all(has_begun))
         };
-        let anew = |lease: Lease| Lease { owner: None, counter: 0, owner_switches: 0, checkpoint_owner: None, ..lease };
-        due.into_iter().filter(is_needed).map(anew).collect()
+        let needed: Vec<Lease> = due.into_iter().filter(is_needed).collect();
+        let free = |lease: Lease| {
+            let counter = next_counter(lease.counter, &mut self.random);
+            Lease { owner: None, counter, owner_switches: 0, checkpoint_owner: None, ..lease }
+        };
+        needed.into_iter().map(free).collect()
     }
 
     /// The answer to the creation of a row. Whether it was in the place of a deleted one.
