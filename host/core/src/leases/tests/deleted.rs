@@ -290,3 +290,28 @@ fn a_row_that_is_put_back_by_a_loser_is_not_taken_for_ones_own() {
     assert!(told.iter().any(|told| matches!(told, Action::Revoke { .. })), "{told:?}");
     assert_eq!(services.table.owner("s00"), Some("loser"));
 }
+
+/// A filling that fails is tried again, and still knows where the shard was read to.
+#[test]
+fn filling_a_hole_that_fails_is_tried_again_at_the_same_position() {
+    let (solo, mut services) = holding(latest("me"));
+    drop(solo);
+    let mut last = Solo::running(latest("last"), 0, &mut services);
+    services.table.rows.remove("s00");
+    let mut failures = 0;
+    while !services.table.rows.contains_key("s00") {
+        assert!(last.now < 20 * FAILOVER);
+        match last.calls.pop_front() {
+            Some(call) if matches!(call, Action::Write(Write::Restore(_))) && failures < 2 => {
+                failures += 1;
+                last.event(failed(call, ErrorKind::Throttled));
+            }
+            Some(call) => last.event(services.serve(&call)),
+            None => {
+                last.now = last.worker.wake_at();
+                last.event(Event::Tick);
+            }
+        }
+    }
+    assert_eq!((failures, &services.table.row("s00").checkpoint), (2, &at(5)));
+}

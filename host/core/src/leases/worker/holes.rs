@@ -81,7 +81,6 @@ impl Worker {
         let wait = wait(self.settings.failover);
         let due = self.table.vanished().filter(|(_, since)| now.saturating_sub(*since) >= wait);
         let due: Vec<Lease> = due.map(|(lease, _)| lease.clone()).collect();
-        due.iter().for_each(|lease| self.table.forget_vanished(&lease.key));
         let is_needed = |lease: &Lease| {
             let is_listed = shards.iter().any(|shard| shard.id == lease.key);
             let mut children = shards.iter().filter(|shard| shard.parents.contains(&lease.key)).peekable();
@@ -89,7 +88,9 @@ impl Worker {
                 |child: &Shard| self.table.get(&child.id).is_some_and(|row| row.checkpoint > Checkpoint::TrimHorizon);
             is_listed && !self.held.contains_key(&lease.key) && (children.peek().is_none() || !children.all(has_begun))
         };
-        let needed: Vec<Lease> = due.into_iter().filter(is_needed).collect();
+        let (needed, done): (Vec<Lease>, Vec<Lease>) = due.into_iter().partition(is_needed);
+        // The others are remembered until their rows are there: a creation may fail.
+        done.iter().for_each(|lease| self.table.forget_vanished(&lease.key));
         let free = |lease: Lease| {
             let counter = next_counter(lease.counter, &mut self.random);
             Lease { owner: None, counter, owner_switches: 0, checkpoint_owner: None, ..lease }
