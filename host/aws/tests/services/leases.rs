@@ -210,6 +210,28 @@ async fn parents_are_written_as_a_set() {
     assert_eq!(fixture.table.get(SHARD).await.unwrap(), Some(child));
 }
 
+/// A row that was deleted under its holder comes back whole, with its owner and a counter that goes on; one that is
+/// there is left alone.
+#[tokio::test]
+async fn restoring_writes_the_whole_row_unless_there_is_one() {
+    let fixture = Fixture::new().await;
+    let held = Lease {
+        owner: Some("mill".to_owned()),
+        counter: 42,
+        owner_switches: 2,
+        parents: vec!["p-0".to_owned()],
+        children: vec!["c-9".to_owned()],
+        ..lease(at("99"))
+    };
+    assert_eq!(fixture.write(Write::Restore(held.clone())).await, Outcome::Done);
+    assert_eq!(fixture.table.get(SHARD).await.unwrap(), Some(held.clone()));
+    let before = fixture.row().await;
+    assert_eq!((&before["leaseOwner"], &before["leaseCounter"]), (&s("mill"), &n(42)));
+    let again = fixture.write(Write::Restore(Lease { counter: 77, ..held.clone() })).await;
+    assert_eq!(again, Outcome::ConditionFailed(Some(held)));
+    assert_eq!(fixture.row().await, before);
+}
+
 #[tokio::test]
 async fn creating_an_existing_row_changes_nothing_and_shows_it() {
     let fixture = Fixture::with(java_row()).await;

@@ -16,6 +16,8 @@ use crate::shard::{ChildShard, Shard, ShardId};
 use end::End;
 use gone::{Gone, is_further};
 
+pub(super) use gone::next_counter;
+
 /// Waits between the failed writes of a held lease: well below any failover time.
 const BACKOFF: Backoff = Backoff { first: 200, longest: 1_000 };
 
@@ -262,7 +264,8 @@ impl Held {
                 self.strays = 0;
                 self.applied(write, sent_at)
             }
-            Ok(Outcome::ConditionFailed(row)) => self.refused(write, row, sent_at, worker),
+            Ok(Outcome::ConditionFailed(None)) => self.missing(&write, random),
+            Ok(Outcome::ConditionFailed(Some(row))) => self.refused(write, row, sent_at, worker),
             Err(error) if error.kind.is_transient() => {
                 self.retry_later(now, random);
                 self.unanswered_since.get_or_insert(sent_at);
@@ -332,8 +335,7 @@ impl Held {
 
     /// The row is not as expected. When it is still this worker's and one step further, the reply of an earlier write
     /// was lost: that is no loss of the lease. Nor is it one that somebody deleted the row.
-    fn refused(&mut self, write: Write, row: Option<Lease>, sent_at: Millis, worker: &str) -> Op {
-        let Some(row) = row else { return self.missing(&write) };
+    fn refused(&mut self, write: Write, row: Lease, sent_at: Millis, worker: &str) -> Op {
         let is_own = row.owner.as_deref() == Some(worker);
         match &write {
             Write::Evict { .. } => return Op::Released,
@@ -366,13 +368,13 @@ impl Held {
     }
 
     /// There is no row, or none that can be read.
-    fn missing(&mut self, write: &Write) -> Op {
+    fn missing(&mut self, write: &Write, random: &mut Random) -> Op {
         match write {
             Write::Evict { .. } if self.is_sealed() => Op::Released,
             // It is there, then.
             Write::Restore(_) => Op::Lost(None),
             _ => {
-                self.gone = Some(Gone::Deleted);
+                self.gone = Some(Gone::Deleted(next_counter(self.lease.counter, random)));
                 Op::Kept
             }
         }

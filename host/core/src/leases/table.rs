@@ -83,7 +83,7 @@ impl Table {
     }
 
     /// A row is not there any more, though nobody was seen to finish it.
-    fn missed(&mut self, now: Millis, lease: Lease) {
+    pub(super) fn missed(&mut self, now: Millis, lease: Lease) {
         if lease.checkpoint != Checkpoint::ShardEnd && !self.ignored.contains(&lease.key) {
             self.vanished.insert(now, lease);
         }
@@ -256,7 +256,8 @@ impl Table {
 
     /// The unfinished leases that others hold and renew.
     pub(super) fn of_others(&self, now: Millis, settings: &Settings) -> impl Iterator<Item = (&str, &Lease)> {
-        let live = self.unfinished().filter(move |row| !row.is_available(now, settings));
+        let trusted = self.unfinished().filter(|row| !self.suspects.contains(&row.lease.key));
+        let live = trusted.filter(move |row| !row.is_available(now, settings));
         let owned = live.filter_map(|row| Some((row.lease.owner.as_deref()?, &row.lease)));
         owned.filter(|(owner, _)| *owner != settings.worker)
     }

@@ -27,7 +27,7 @@ use super::held::{Held, Op, Wish};
 use super::message::{Action, Epoch, Event, Loss, Millis, Settings};
 use super::names::Names;
 use super::notice::Notice;
-use super::row::{Outcome, Write};
+use super::row::{Lease, Outcome, Write};
 use super::table::{Table, Wait};
 use super::upkeep::Upkeep;
 use crate::backoff::Backoff;
@@ -221,7 +221,9 @@ impl Worker {
             self.look(now);
         }
         let creations = self.creations.next(now).into_iter();
-        self.actions.extend(creations.map(|lease| Action::Write(Write::Create(lease))));
+        // A row that was there before counts on.
+        let write = |lease: Lease| if lease.counter == 0 { Write::Create(lease) } else { Write::Restore(lease) };
+        self.actions.extend(creations.map(|lease| Action::Write(write(lease))));
         if now >= self.renew_at {
             self.renew_at = now + self.renew_interval();
             self.held.values_mut().for_each(Held::renewal_due);
@@ -255,6 +257,7 @@ impl Worker {
         }
         match write {
             Write::Create(lease) => self.created(now, lease, result),
+            Write::Restore(lease) if lease.owner.is_none() => self.created(now, lease, result),
             Write::Take { seen, .. } if !self.held.contains_key(&seen.key) => self.taken(now, seen, result),
             Write::HashRange { .. } => {}
             Write::Delete { key, .. } => self.deleted(&key, result),

@@ -28,17 +28,29 @@ impl Audit {
         self.deleted.rows.contains_key(key)
     }
 
+    /// Whether a row was deleted of a shard that came of this one, or of an ancestor of it. If nobody lives who knew that
+    /// row, the lineage is read again from its first shard on.
+    pub(super) fn is_related_to_a_deleted(&self, shard: usize) -> bool {
+        let parents = &self.truth.shards[shard].parents;
+        self.leads_to_a_deleted(shard) || parents.iter().any(|&parent| self.is_related_to_a_deleted(parent))
+    }
+
+    fn leads_to_a_deleted(&self, shard: usize) -> bool {
+        let children = &self.truth.shards[shard].children;
+        self.was_deleted(&self.truth.shards[shard].id) || children.iter().any(|&child| self.leads_to_a_deleted(child))
+    }
+
     pub(super) fn is_order_excused(&self) -> bool {
         self.deleted.is_order_excused
     }
 
-    /// A holder puts a row back.
+    /// A worker puts a row back that it believes to hold. It may have lost the lease without having heard of it: then who
+    /// took it hears of this.
     pub(super) fn restored(&mut self, life: Life, lease: &Lease) {
         let (key, checkpoint) = (&lease.key, &lease.checkpoint);
         let was_deleted = self.was_deleted(key);
         self.require(was_deleted, || format!("{key} is put back, but nobody deleted it"));
-        let holder = self.holders.get(key).copied();
-        self.require(holder == Some(life), || format!("life {life} puts {key} back, which {holder:?} holds"));
+        self.holders.insert(key.clone(), life);
         let shard = self.truth.index(key);
         let covered = self.truth.covered(shard, checkpoint);
         let of_life = self.holdings.iter().filter(|((of, _), holding)| *of == life && holding.shard == shard);

@@ -43,6 +43,7 @@ impl Audit {
                 self.created(life, lease);
                 self.refilled(now, lease);
             }
+            Write::Restore(lease) if lease.owner.is_none() => self.refilled(now, lease),
             Write::Restore(lease) => self.restored(life, lease),
             Write::Take { .. } => drop(self.holders.insert(key.clone(), life)),
             Write::Renew { .. } | Write::Checkpoint { .. } => {
@@ -64,7 +65,7 @@ impl Audit {
     fn created(&mut self, life: Life, lease: &Lease) {
         let (key, is_new) = (&lease.key, lease.owner.is_none() && lease.counter == 0);
         self.require(is_new, || format!("a new row is nobody's: {lease:?}"));
-        let finished = self.finished.contains(key);
+        let finished = self.finished.contains(key) && !self.is_related_to_a_deleted(self.truth.index(key));
         self.require(!finished, || format!("{key} is finished, but has a row again from life {life}"));
     }
 
@@ -81,7 +82,8 @@ impl Audit {
             let child = self.truth.shards[child].id.clone();
             let begun = table.rows.get(&child).map(|row| row.checkpoint > Checkpoint::TrimHorizon);
             let is_needed = match begun {
-                Some(begun) => !begun && !forgotten,
+                // Who deletes it may have seen the child's row before that was deleted by hand.
+                Some(begun) => !begun && !forgotten && !self.was_deleted(&child),
                 None => !self.finished.contains(&child) && !self.was_deleted(&child),
             };
             self.require(!is_needed, || format!("{key} is deleted before its child {child} is begun"));

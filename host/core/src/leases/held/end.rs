@@ -90,7 +90,9 @@ impl End {
             return (self.unfollowed >= UNFOLLOWED_MAX).then(|| unfollowed(shard));
         }
         self.children = children;
-        let awaits = |child: &ChildShard| !sync::awaited_parents(child, known, shards).is_empty();
+        // A child that has its row was created when all of its parents had theirs: one that has none now is done.
+        let awaits =
+            |child: &ChildShard| !known.contains(&child.id) && !sync::awaited_parents(child, known, shards).is_empty();
         if !self.children.iter().any(awaits) {
             self.step = match self.children.is_empty() {
                 true => Step::Sealing,

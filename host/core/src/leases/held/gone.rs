@@ -3,22 +3,32 @@
 
 use crate::leases::row::{Lease, Write};
 use crate::position::Checkpoint;
+use crate::random::Random;
+
+/// How far the counter of a row that is put back jumps at most; see [`next_counter`].
+const JUMP: u32 = 1 << 20;
+
+/// A counter for a row in the place of one that was last seen at `counter`. It jumps by chance, because other workers may
+/// have counted on before the row was deleted, and must not find their own count in the new one.
+pub(in crate::leases) fn next_counter(counter: u64, random: &mut Random) -> u64 {
+    counter.saturating_add(2 + u64::from(random.below(JUMP)))
+}
 
 pub(super) enum Gone {
-    /// There is no row.
-    Deleted,
+    /// There is no row; what the counter of the next one is.
+    Deleted(u64),
     /// There is a new one, which knows less.
     Replaced(Lease),
 }
 
 impl Gone {
-    /// The write that puts it right. The counter goes on from the one that this worker knows.
+    /// The write that puts it right.
     pub(super) fn write(&self, lease: &Lease, worker: &str) -> Write {
         let worker = worker.to_owned();
         match self {
-            Self::Deleted => Write::Restore(Lease {
+            Self::Deleted(counter) => Write::Restore(Lease {
                 owner: Some(worker),
-                counter: lease.counter.saturating_add(1),
+                counter: *counter,
                 owner_switches: 0,
                 checkpoint_owner: None,
                 latest_since: lease.latest_since.filter(|_| lease.checkpoint == Checkpoint::Latest),

@@ -426,6 +426,7 @@ fn a_child_whose_parent_has_no_row_starts_once_that_is_certain() {
         solo.answer(&mut services);
     }
     services.table.rows.remove("s00");
+    services.stream.shards.remove("s00");
     let mut newcomer = Solo::new(settings("newcomer"), solo.now);
     while newcomer.held().len() < 2 {
         newcomer.answer(&mut services);

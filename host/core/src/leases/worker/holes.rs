@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Worker;
+use crate::leases::held::next_counter;
 use crate::leases::message::Millis;
 use crate::leases::notice::Notice;
 use crate::leases::row::{Lease, Outcome};
@@ -33,11 +34,16 @@ impl Worker {
         let wait = wait(self.settings.failover);
         let orphaned = self.missing_parents(shards);
         missing.retain(|lease| !orphaned.iter().any(|parent| parent.key == lease.key));
-        missing.splice(..0, orphaned);
+        let is_shared = self.table.has_other_owners(&self.settings.worker);
+        match is_shared {
+            // No child of theirs starts meanwhile.
+            true => orphaned.into_iter().for_each(|parent| self.table.missed(now, parent)),
+            false => drop(missing.splice(..0, orphaned)),
+        }
         missing.retain(|lease| !self.held.contains_key(&lease.key));
         let refilled = self.refillable(now, shards);
         let before = std::mem::take(&mut self.holes.since);
-        if self.table.has_other_owners(&self.settings.worker) {
+        if is_shared {
             let since = |lease: &Lease| (lease.key.clone(), before.get(&lease.key).copied().unwrap_or(seen_since));
             self.holes.since = missing.iter().map(since).collect();
             missing.retain(|lease| now.saturating_sub(self.holes.since[&lease.key]) >= wait);
@@ -75,7 +81,6 @@ impl Worker {
         let wait = wait(self.settings.failover);
         let due = self.table.vanished().filter(|(_, since)| now.saturating_sub(*since) >= wait);
         let due: Vec<Lease> = due.map(|(lease, _)| lease.clone()).collect();
-        due.iter().for_each(|lease| self.table.forget_vanished(&lease.key));
         let is_needed = |lease: &Lease| {
             let is_listed = shards.iter().any(|shard| shard.id == lease.key);
             let mut children = shards.iter().filter(|shard| shard.parents.contains(&lease.key)).peekable();
@@ -83,8 +88,14 @@ impl Worker {
                 |child: &Shard| self.table.get(&child.id).is_some_and(|row| row.checkpoint > Checkpoint::TrimHorizon);
             is_listed && !self.held.contains_key(&lease.key) && (children.peek().is_none() || !children.all(has_begun))
         };
-        let anew = |lease: Lease| Lease { owner: None, counter: 0, owner_switches: 0, checkpoint_owner: None, ..lease };
-        due.into_iter().filter(is_needed).map(anew).collect()
+        let (needed, done): (Vec<Lease>, Vec<Lease>) = due.into_iter().partition(is_needed);
+        // The others are remembered until their rows are there: a creation may fail.
+        done.iter().for_each(|lease| self.table.forget_vanished(&lease.key));
+        let free = |lease: Lease| {
+            let counter = next_counter(lease.counter, &mut self.random);
+            Lease { owner: None, counter, owner_switches: 0, checkpoint_owner: None, ..lease }
+        };
+        needed.into_iter().map(free).collect()
     }
 
     /// The answer to the creation of a row. Whether it was in the place of a deleted one.
