@@ -123,6 +123,7 @@ pub(crate) fn leases(input: &Input, run: Uuid) -> leases::Settings {
     let application = input.stream_identifier.as_ref().map_or(&input.application_name, |_| &input.table_name);
     let new_worker = || format!("{application}-{run}");
     leases::Settings {
+        table: input.table_name.clone(),
         worker: input.worker_id.clone().unwrap_or_else(new_worker),
         failover: millis(input.failover),
         initial_position: input.initial_position,

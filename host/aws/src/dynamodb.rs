@@ -151,7 +151,8 @@ impl LeaseTable {
     /// Performs one conditional write, exactly as [`Write`] says.
     pub async fn write(&self, write: &Write) -> Result<Outcome, ServiceError> {
         match write {
-            Write::Create(lease) => self.create_row(lease).await,
+            Write::Create(lease) => self.put_row(row::new_row(lease, self.stream.as_ref())).await,
+            Write::Restore(lease) => self.put_row(row::whole_row(lease, self.stream.as_ref())).await,
             Write::Renew { key, counter } => self.update_row(renew(key, *counter)).await,
             Write::Take { seen, worker } => self.update_row(take(seen, worker)).await,
             Write::Evict { key, owner } => self.update_row(evict(key, owner)).await,
@@ -178,7 +179,7 @@ fn renew(key: &str, counter: u64) -> Update<'_> {
         key,
         condition: "leaseCounter = :seen",
         expression: "SET leaseCounter = :next".into(),
-        values: vec![(":seen", row::number(counter)), (":next", row::number(counter + 1))],
+        values: vec![(":seen", row::number(counter)), (":next", row::number(counter.saturating_add(1)))],
     }
 }
 
@@ -186,7 +187,7 @@ fn take<'a>(seen: &'a Lease, worker: &str) -> Update<'a> {
     let mut expression = "SET leaseCounter = :next, leaseOwner = :worker".to_owned();
     let mut values = vec![
         (":seen", row::number(seen.counter)),
-        (":next", row::number(seen.counter + 1)),
+        (":next", row::number(seen.counter.saturating_add(1))),
         (":worker", row::text(worker)),
     ];
     if let Some(since) = seen.latest_since {
@@ -221,7 +222,7 @@ fn checkpoint_at<'a>(key: &'a str, counter: u64, checkpoint: &Checkpoint) -> Upd
             .into(),
         values: vec![
             (":seen", row::number(counter)),
-            (":next", row::number(counter + 1)),
+            (":next", row::number(counter.saturating_add(1))),
             (":sequence", row::text(checkpoint.sequence_text())),
             (":sub", row::number(checkpoint.sub_sequence())),
             (":zero", row::number(0)),
@@ -248,9 +249,9 @@ fn set_hash_range<'a>(key: &'a str, range: &HashRange) -> Update<'a> {
 }
 
 impl LeaseTable {
-    async fn create_row(&self, lease: &Lease) -> Result<Outcome, ServiceError> {
-        let request =
-            self.client.put_item().table_name(&self.table).set_item(Some(row::new_row(lease, self.stream.as_ref())));
+    /// Puts a row unless there is one.
+    async fn put_row(&self, item: row::Item) -> Result<Outcome, ServiceError> {
+        let request = self.client.put_item().table_name(&self.table).set_item(Some(item));
         let request = request.condition_expression("attribute_not_exists(leaseKey)");
         let request = request.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let error = match request.send().await {

@@ -3,18 +3,24 @@
 
 mod audit;
 mod cleanup;
+mod contradiction;
 mod creations;
 mod held;
 mod leader;
 mod message;
+mod names;
+mod notice;
 mod row;
 mod sync;
 mod table;
 mod taker;
 mod upkeep;
+mod vanished;
+mod waiting;
 mod worker;
 
 pub use message::{Action, Cleanup, Epoch, Event, Loss, Millis, Settings};
+pub use notice::{Notice, Unread, UnreadReason};
 pub use row::{Lease, Outcome, Scan, Write};
 pub use worker::{START_ATTEMPTS_MAX, Worker};
 

@@ -125,6 +125,7 @@ impl Fleet {
     fn join(&mut self) {
         let index = self.nodes.len();
         let settings = Settings {
+            table: "leases".to_owned(),
             worker: name(index),
             failover: FAILOVER,
             initial_position: InitialPosition::TrimHorizon,

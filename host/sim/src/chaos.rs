@@ -1,10 +1,10 @@
 //! What befalls a history from outside: records, reshards, processes that come, stall, die and go. All of it is planned
 //! when the history begins; then the world is calm, and everything must come to its end.
 
-use shardmill_core::leases::Millis;
-use shardmill_core::position::Checkpoint;
+use shardmill_core::leases::{Lease, Millis};
+use shardmill_core::position::{Checkpoint, InitialPosition};
 use shardmill_core::run_loop::FailureClass;
-use shardmill_core::shard::{Shard, ShardFilter};
+use shardmill_core::shard::{Shard, ShardFilter, ShardId};
 
 use crate::audit::Poison;
 use crate::dice::Dice;
@@ -18,6 +18,8 @@ use crate::world::World;
 /// Faults and reshards happen for so long.
 pub(crate) const CHAOS: Millis = 90_000;
 const PAUSE_MAX: Millis = 40_000;
+/// Services that cannot be reached when the first process starts are back within this time.
+const AWAY_MAX: Millis = 45_000;
 const KEYS: usize = 12;
 /// More shards than that make a history long and not more interesting.
 const SHARDS_MAX: usize = 20;
@@ -32,6 +34,8 @@ pub(crate) enum Chaos {
     /// A process stands still; `true` when its clock does too.
     Pause(bool),
     Stop,
+    /// Somebody deletes a row of the lease table by hand.
+    DeleteRow,
     /// From here on nothing fails any more, and somebody is there to do the work.
     Calm,
 }
@@ -41,6 +45,9 @@ impl Outside {
         let start = self.now;
         self.queue.push(start, Item::Chaos(Chaos::Join(false)));
         self.queue.push(start + CHAOS, Item::Chaos(Chaos::Calm));
+        if self.dice.chance(20) {
+            self.network.away_until = start + self.dice.below(AWAY_MAX);
+        }
         let kinds = [
             (30, Chaos::Put),
             (6, Chaos::Reshard),
@@ -50,6 +57,7 @@ impl Outside {
             (2, Chaos::Pause(false)),
             (1, Chaos::Pause(true)),
             (1, Chaos::Stop),
+            (2, Chaos::DeleteRow),
         ];
         for (most, kind) in kinds {
             for _ in 0..=self.dice.below(most) {
@@ -144,6 +152,7 @@ impl World {
                 self.nodes[victim].stop(out);
             }
             (Chaos::Join(again), _) => self.join(again),
+            (Chaos::DeleteRow, _) => self.delete_row(),
             (Chaos::Calm, _) => {
                 (out.network, out.task) = (Network::CALM, TaskFaults::default());
                 out.audit.truth.heal();
@@ -151,6 +160,25 @@ impl World {
                 out.queue.push(now, Item::Look);
             }
             (Chaos::Kill | Chaos::Pause(_) | Chaos::Stop, _) => {}
+        }
+    }
+
+    /// Deletes a row of what a worker reads. Not with LATEST: if the holder dies before it puts the row back, and nobody
+    /// else saw it, nobody can know where it was.
+    fn delete_row(&mut self) {
+        if self.initial == InitialPosition::Latest {
+            return;
+        }
+        let is_reading = |name: &str| self.nodes.iter().any(|node| node.is_alive() && node.name == name);
+        let is_held = |row: &&Lease| row.owner.as_deref().is_some_and(is_reading);
+        let out = &mut self.out;
+        let unfinished = out.table.rows.values().filter(|row| row.checkpoint != Checkpoint::ShardEnd);
+        let known = unfinished.filter(|row| out.audit.truth.knows(&row.key) && !out.audit.was_deleted(&row.key));
+        let rows: Vec<ShardId> = known.filter(is_held).map(|row| row.key.clone()).collect();
+        if let Some(key) = out.dice.pick(&rows).cloned() {
+            out.trace.say(out.now, || format!("the row of {key} is deleted"));
+            let row = out.table.delete(out.now, &key);
+            out.audit.row_deleted(out.now, &row);
         }
     }
 

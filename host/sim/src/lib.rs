@@ -8,6 +8,7 @@ mod audit;
 mod chaos;
 mod clock;
 pub mod dice;
+mod foreign;
 mod kinesis;
 mod network;
 mod node;

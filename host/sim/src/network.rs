@@ -53,13 +53,19 @@ pub(crate) enum Fate {
 pub(crate) struct Network {
     pub(crate) fault_percent: u64,
     pub(crate) slow_percent: u64,
+    /// Until then no service can be reached.
+    pub(crate) away_until: Millis,
 }
 
 impl Network {
-    pub(crate) const CALM: Self = Self { fault_percent: 0, slow_percent: 0 };
+    pub(crate) const CALM: Self = Self { fault_percent: 0, slow_percent: 0, away_until: 0 };
 
-    pub(crate) fn any(dice: &mut Dice) -> Self {
-        Self { fault_percent: [0, 2, 10, 30][dice.index(4)], slow_percent: [0, 0, 5][dice.index(3)] }
+    pub(crate) fn any(dice: &mut Dice, created: Millis) -> Self {
+        Self {
+            fault_percent: [0, 2, 10, 30][dice.index(4)],
+            slow_percent: [0, 0, 5][dice.index(3)],
+            away_until: created,
+        }
     }
 
     pub(crate) fn delay(self, dice: &mut Dice) -> Millis {
@@ -73,7 +79,10 @@ impl Network {
         dice.below(LATE_MAX)
     }
 
-    pub(crate) fn fate(self, dice: &mut Dice, call: &Call) -> Fate {
+    pub(crate) fn fate(self, now: Millis, dice: &mut Dice, call: &Call) -> Fate {
+        if now < self.away_until {
+            return Fate::Refused(ErrorKind::Unavailable);
+        }
         if !dice.chance(self.fault_percent) {
             return Fate::Served;
         }

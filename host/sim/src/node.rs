@@ -88,6 +88,15 @@ impl Node {
         node
     }
 
+    pub(crate) fn max_leases(&self) -> usize {
+        self.settings.leases.max_leases
+    }
+
+    /// The shards of which this worker says that nobody reads them.
+    pub(crate) fn unread(&self) -> Vec<machine::Unread> {
+        self.leases.unread()
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.life == Life::Over
     }
@@ -186,7 +195,7 @@ impl Node {
         self.calls += 1;
         let caller = Caller { node: self.id, part, call: self.calls };
         let network: Network = out.network;
-        let fate: Fate = network.fate(&mut out.dice, &call);
+        let fate: Fate = network.fate(out.now, &mut out.dice, &call);
         let when = out.now + network.delay(&mut out.dice);
         out.queue.push(when, Item::Arrive(caller, call, fate));
         self.calls

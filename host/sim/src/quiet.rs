@@ -74,6 +74,14 @@ impl World {
                 return Err(format!("{count} {kind} calls a minute of a worker that holds {held} leases"));
             }
         }
+        let unread = self.nodes.iter().filter(|node| node.is_alive()).find(|node| !node.unread().is_empty());
+        if let Some(node) = unread {
+            return Err(format!("{} says that nobody reads {:?}", node.name, node.unread()));
+        }
+        if self.limit.is_some() {
+            // Who may hold more, does.
+            return Ok(());
+        }
         let alive = self.nodes.iter().filter(|node| node.is_alive());
         let loads: Vec<usize> = alive.map(|node| held(&node.name)).collect();
         let (least, most) = (loads.iter().min(), loads.iter().max());

@@ -9,12 +9,12 @@ use shardmill_core::position::Checkpoint;
 pub fn written(before: Option<&Lease>, write: &Write) -> Option<Option<Lease>> {
     let Some(row) = before else {
         return match write {
-            Write::Create(lease) => Some(Some(lease.clone())),
+            Write::Create(lease) | Write::Restore(lease) => Some(Some(lease.clone())),
             _ => None,
         };
     };
     let holds = match write {
-        Write::Create(_) => false,
+        Write::Create(_) | Write::Restore(_) => false,
         Write::Renew { counter, .. } | Write::Checkpoint { counter, .. } => row.counter == *counter,
         Write::Take { seen, .. } => row.counter == seen.counter,
         Write::Evict { owner, .. } => row.owner.as_ref() == Some(owner),
@@ -27,9 +27,10 @@ pub fn written(before: Option<&Lease>, write: &Write) -> Option<Option<Lease>> {
     }
     let mut row = row.clone();
     match write {
-        Write::Create(_) | Write::Renew { .. } => {}
+        Write::Create(_) | Write::Restore(_) | Write::Renew { .. } => {}
         Write::Take { seen, worker } => {
-            row.owner_switches += u64::from(seen.owner.as_ref().is_some_and(|owner| owner != worker));
+            let is_switch = seen.owner.as_ref().is_some_and(|owner| owner != worker);
+            row.owner_switches = row.owner_switches.saturating_add(u64::from(is_switch));
             row.owner = Some(worker.clone());
             row.checkpoint_owner = None;
             row.latest_since = row.latest_since.or(seen.latest_since);

@@ -89,6 +89,15 @@ impl LeaseTable {
         self.rows.insert(shard.id, lease);
     }
 
+    /// Somebody deletes a row by hand.
+    pub(crate) fn delete(&mut self, now: Millis, key: &str) -> Lease {
+        let row = self.rows.remove(key).expect("a row to delete");
+        if self.staleness > 0 {
+            self.past.push_back((now, key.to_owned(), Some(row.clone())));
+        }
+        row
+    }
+
     /// Makes a write one whose condition holds, as a client would that sends none.
     pub(crate) fn forge(&self, write: &mut Write) {
         let Some(row) = self.rows.get(write.key()) else { return };

@@ -42,6 +42,12 @@ pub enum Flaw {
     NeverSteals,
     /// The lease table is read all the time.
     ScansTooOften,
+    /// A deleted row is put back at its shard's first record, whatever was committed.
+    RestoresAtTheStart,
+    /// A row that is for no shard is written to.
+    TouchesForeignRows,
+    /// The fleet may hold one lease less than there are open shards.
+    LimitTooSmall,
 }
 
 /// What a history was made of.
@@ -68,6 +74,8 @@ pub(crate) struct World {
     pub(crate) nodes: Vec<Node>,
     pub(crate) initial: InitialPosition,
     pub(crate) failover: Millis,
+    /// How many leases a worker may hold, in a history of workers at their limits.
+    pub(crate) limit: Option<usize>,
     pub(crate) flaw: Option<Flaw>,
     events: u64,
     /// From when on the fleet should be quiet; known once all is done.
@@ -84,7 +92,7 @@ impl World {
             queue: Queue::default(),
             kinesis,
             table: LeaseTable::new([0, 100, 1_400][dice.index(3)]),
-            network: Network::any(&mut dice),
+            network: Network::any(&mut dice, CREATED),
             task: TaskFaults::any(&mut dice),
             audit: Audit::default(),
             trace,
@@ -95,6 +103,7 @@ impl World {
             nodes: Vec::new(),
             initial: InitialPosition::TrimHorizon,
             failover: 10_000,
+            limit: None,
             flaw,
             events: 0,
             quiet: None,
@@ -107,6 +116,8 @@ impl World {
     fn begin(&mut self) {
         let out = &mut self.out;
         self.failover = [10_000, 3_000][out.dice.index(2)];
+        let is_limited = out.dice.chance(30) || self.flaw == Some(Flaw::LimitTooSmall);
+        self.limit = is_limited.then(|| 1 + out.dice.index(4));
         out.note_shards();
         let began = out.now + out.dice.below(60_000);
         self.initial = match out.dice.below(10) {
@@ -133,6 +144,7 @@ impl World {
         if takes_over {
             self.take_over();
         }
+        self.leave_foreign_rows();
     }
 
     /// Plays the history to its end. Says what went wrong, if anything did.
@@ -198,6 +210,7 @@ impl World {
         if self.nodes.iter().all(Node::is_over) {
             self.join(false);
         }
+        self.join_to_the_limit();
         let now = self.out.now;
         let is_steady = self.nodes.iter().all(|node| node.is_over() || node.is_alive());
         if is_steady && self.out.audit.unfinished(now, &self.out.table).is_none() {
@@ -225,16 +238,34 @@ impl World {
         self.nodes.push(Node::start(&mut self.out, id, clock, settings));
     }
 
+    /// In a history of workers at their limits there are as many of them that all open shards can be read, and not one
+    /// lease more, unless more were there before.
+    fn join_to_the_limit(&mut self) {
+        while let Some(limit) = self.limit {
+            let open = self.out.audit.truth.shards.iter().filter(|shard| shard.open).count();
+            let open = open - usize::from(self.flaw == Some(Flaw::LimitTooSmall));
+            let alive = self.nodes.iter().filter(|node| node.is_alive());
+            let missing = open.saturating_sub(alive.map(|node| node.max_leases()).sum());
+            if missing == 0 {
+                return;
+            }
+            self.limit = Some(limit.min(missing));
+            self.join(false);
+            self.limit = Some(limit);
+        }
+    }
+
     fn settings(&mut self, worker: String) -> Settings {
         let dice = &mut self.out.dice;
         let initial_position = self.initial;
         let steals = 1 + dice.index(3);
         Settings {
             leases: leases::Settings {
+                table: "table".to_owned(),
                 worker,
                 failover: self.failover,
                 initial_position,
-                max_leases: usize::MAX,
+                max_leases: self.limit.unwrap_or(usize::MAX),
                 max_leases_to_steal: if self.flaw == Some(Flaw::NeverSteals) { 0 } else { steals },
                 parent_poll: 10_000,
                 seed: dice.below(u64::MAX),

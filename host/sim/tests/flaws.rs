@@ -46,6 +46,21 @@ fn a_fleet_that_does_not_share_is_noticed() {
 }
 
 #[test]
+fn a_deleted_row_that_is_put_back_too_early_is_noticed() {
+    assert_caught(Flaw::RestoresAtTheStart, "is put back at");
+}
+
+#[test]
+fn a_write_to_a_row_that_is_for_no_shard_is_noticed() {
+    assert_caught(Flaw::TouchesForeignRows, "which is for no shard");
+}
+
+#[test]
+fn a_fleet_that_may_not_hold_enough_is_noticed() {
+    assert_caught(Flaw::LimitTooSmall, "not done in time");
+}
+
+#[test]
 fn a_worker_that_calls_too_often_is_noticed() {
     assert_caught(Flaw::ScansTooOften, "scan calls a minute");
 }

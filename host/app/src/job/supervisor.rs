@@ -29,7 +29,7 @@ use crate::clock::{Clock, millis};
 use crate::fanout_reader::FanOut;
 use crate::lease_worker::Telling;
 use crate::shard_reader::Progress;
-use crate::status::Status;
+use crate::status::{self, Status};
 use crate::task_thread::Control;
 use crate::tasks::{Panicked, Tasks};
 use cut::Stop;
@@ -214,14 +214,10 @@ impl Supervisor {
         use leases::Action as Told;
         let action = match telling {
             Telling::Action(action) => action,
-            Telling::Settled(is_settled) => {
-                return self.status.update(|status| {
-                    if is_settled {
-                        status.settled.insert(input);
-                    } else {
-                        status.settled.remove(&input);
-                    }
-                });
+            Telling::Standing(standing) => {
+                let Input { system, stream, .. } = &self.inputs[input].config;
+                let standing = status::Input { name: format!("{system}.{stream}"), standing };
+                return self.status.update(|status| drop(status.inputs.insert(input, standing)));
             }
         };
         match action {
@@ -257,7 +253,14 @@ impl Supervisor {
                 self.finish(Some(failure));
             }
             Told::Stopped => self.inputs[input].stopped = true,
-            Told::Scan | Told::ScanConsistently | Told::List(_) | Told::Write(_) => {}
+            // It is in the log; this one lasts.
+            Told::Notice(notice @ leases::Notice::DuplicateWorker { .. }) => {
+                let (now, stream) = (self.clock.now(), self.inputs[input].config.stream.clone());
+                self.status.update(|status| {
+                    status.duplicates.entry(input).or_insert_with(|| (now, format!("stream {stream}: {notice}")));
+                });
+            }
+            Told::Notice(_) | Told::Scan | Told::ScanConsistently | Told::List(_) | Told::Write(_) => {}
         }
     }
 
@@ -280,7 +283,7 @@ impl Supervisor {
         }
         let stream = self.inputs[input].config.stream.clone();
         self.status.update(|status| {
-            status.shards.insert(source, crate::status::Shard { stream, shard, ..Default::default() });
+            status.shards.insert(source, status::Shard { stream, shard, ..Default::default() });
         });
         self.versions.assign(source, self.name(source), epoch, checkpoint);
         source

@@ -10,7 +10,7 @@ use shardmill_core::position::Checkpoint;
 use shardmill_core::shard::{HashRange, ShardId};
 use shardmill_core::stream::StreamIdentifier;
 
-type Item = HashMap<String, AttributeValue>;
+pub(super) type Item = HashMap<String, AttributeValue>;
 
 pub(super) mod attribute {
     pub(in crate::dynamodb) const KEY: &str = "leaseKey";
@@ -113,6 +113,21 @@ pub(super) fn new_row(lease: &Lease, of: Option<&StreamIdentifier>) -> Item {
         row.insert(attribute::PARENTS, AttributeValue::Ss(lease.parents.clone()));
     }
     row.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// A lease as it is, in the hands of its owner: for a row that was deleted under it.
+pub(super) fn whole_row(lease: &Lease, of: Option<&StreamIdentifier>) -> Item {
+    let mut row = new_row(lease, of);
+    row.insert(attribute::COUNTER.to_owned(), number(lease.counter));
+    row.insert(attribute::OWNER_SWITCHES.to_owned(), number(lease.owner_switches));
+    if let Some(owner) = &lease.owner {
+        row.insert(attribute::OWNER.to_owned(), text(owner));
+    }
+    // A string set must not be empty.
+    if !lease.children.is_empty() {
+        row.insert(attribute::CHILDREN.to_owned(), AttributeValue::Ss(lease.children.clone()));
+    }
+    row
 }
 
 /// The key of a shard's row.

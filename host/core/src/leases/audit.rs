@@ -1,5 +1,6 @@
 //! Whether the leases cover the whole hash space: a record whose hash key is covered by none would never be read.
 
+use super::message::Millis;
 use super::row::Lease;
 use crate::position::Checkpoint;
 use crate::shard::HashRange;
@@ -48,19 +49,21 @@ pub(super) fn first_hole_in(part: &HashRange, mut ranges: Vec<&HashRange>) -> Op
 #[derive(Default)]
 pub(super) struct Auditor {
     hole: Option<HashRange>,
+    since: Millis,
     looks: u32,
 }
 
 impl Auditor {
-    /// Takes in a look at the table. Whether the same hole was there at `confidence` looks in a row.
-    pub(super) fn confirms(&mut self, coverage: Coverage, confidence: u32) -> bool {
+    /// Takes in a look at the table. Since when the same hole is there, if it was at `confidence` looks in a row.
+    pub(super) fn confirms(&mut self, now: Millis, coverage: Coverage, confidence: u32) -> Option<Millis> {
         let hole = match coverage {
             Coverage::Hole(hole) => Some(hole),
             Coverage::Complete | Coverage::Unknown => None,
         };
-        self.looks = if hole == self.hole { self.looks.saturating_add(1) } else { 1 };
+        (self.looks, self.since) =
+            if hole == self.hole { (self.looks.saturating_add(1), self.since) } else { (1, now) };
         self.hole = hole;
-        self.hole.is_some() && self.looks >= confidence
+        (self.hole.is_some() && self.looks >= confidence).then_some(self.since)
     }
 }
 
@@ -143,7 +146,7 @@ mod tests {
                 Some(start) => Coverage::Hole(range(*start, 99)),
                 None => Coverage::Complete,
             };
-            starts.iter().map(|start| auditor.confirms(look(start), 3)).collect()
+            starts.iter().map(|start| auditor.confirms(0, look(start), 3).is_some()).collect()
         };
         assert_eq!(looks(&[Some(1), Some(1), Some(1), Some(1)]), [false, false, true, true]);
         assert_eq!(looks(&[Some(1), Some(2), Some(1), Some(2)]), [false; 4]);

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use super::message::{Millis, Settings};
 use super::row::Lease;
 use super::table::Table;
+use super::vanished::wait;
 use crate::position::Checkpoint;
 use crate::shard::{Shard, ShardId};
 
@@ -33,10 +34,10 @@ pub(super) fn may_have_garbage(table: &Table, now: Millis, settings: &Settings) 
 
 /// The finished leases whose parents' rows are gone: a lineage loses its rows from the oldest on. What a worker still
 /// holds, as Java workers do, that worker deletes itself. They rest for a while, so that no creation that was decided on
-/// before they existed arrives after they are gone.
+/// before they existed arrives after they are gone, nor a worker that lost one of them takes it for deleted by hand.
 fn oldest_finished<'a>(table: &'a Table, now: Millis, settings: &'a Settings) -> impl Iterator<Item = &'a Lease> {
     let is_oldest = |lease: &&Lease| !lease.parents.iter().any(|parent| table.has_row(parent));
-    let rest = settings.cleanup.as_ref().map_or(Millis::MAX, |cleanup| cleanup.completed);
+    let rest = settings.cleanup.as_ref().map_or(Millis::MAX, |cleanup| cleanup.completed.max(wait(settings.failover)));
     table.finished_and_free(now, settings, rest).filter(is_oldest)
 }
 

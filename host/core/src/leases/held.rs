@@ -2,6 +2,7 @@
 //! on its way, because every one of them needs the counter that the last one left.
 
 mod end;
+mod gone;
 
 use std::collections::BTreeSet;
 
@@ -13,9 +14,14 @@ use crate::random::Random;
 use crate::service::ServiceError;
 use crate::shard::{ChildShard, Shard, ShardId};
 use end::End;
+use gone::{Gone, is_further};
 
 /// Waits between the failed writes of a held lease: well below any failover time.
 const BACKOFF: Backoff = Backoff { first: 200, longest: 1_000 };
+
+/// Writes in a row that were refused as if their own reply had been lost, although every call was answered: by then it
+/// is another process that writes under this worker's name.
+const STRAYS_MAX: u32 = 3;
 
 /// What an answered write means for the holding.
 pub(super) enum Op {
@@ -25,6 +31,8 @@ pub(super) enum Op {
     /// The children's leases exist, the row is at SHARD_END.
     Sealed,
     Released,
+    /// The row had been deleted, and is there again.
+    Restored,
     /// The row is no longer as this worker left it; who owns it now.
     Lost(Option<String>),
     /// A retry cannot mend it.
@@ -58,6 +66,12 @@ pub(super) struct Held {
     failures: u32,
     /// When the first of the failed tries of a write was sent: that one may have happened.
     unanswered_since: Option<Millis>,
+    /// Somebody deleted the row.
+    gone: Option<Gone>,
+    /// Committed already, but not known to the row that came in the place of a deleted one.
+    recommit: Option<Checkpoint>,
+    giving_back: bool,
+    strays: u32,
 }
 
 impl Held {
@@ -75,11 +89,31 @@ impl Held {
             end: None,
             failures: 0,
             unanswered_since: None,
+            gone: None,
+            recommit: None,
+            giving_back: false,
+            strays: 0,
         }
     }
 
     pub(super) fn waits_to_start(&self) -> bool {
-        !self.started && self.end.is_none()
+        !self.started && self.end.is_none() && !self.giving_back
+    }
+
+    /// Releases a lease that is not read yet.
+    pub(super) fn give_back(&mut self) {
+        self.giving_back = true;
+    }
+
+    /// Whether this lease counts against the limit: one that is given back, is finished, or ended and waits for other
+    /// shards, does not.
+    pub(super) fn takes_a_place(&self) -> bool {
+        !self.giving_back && !self.is_sealed() && !self.end.as_ref().is_some_and(End::awaits_a_listing)
+    }
+
+    /// Whether another process writes to the row under this worker's name.
+    pub(super) fn is_shared(&self) -> bool {
+        self.strays >= STRAYS_MAX
     }
 
     pub(super) fn is_ending(&self) -> bool {
@@ -96,7 +130,7 @@ impl Held {
 
     /// When something falls due that no answer brings: a retry, or the end of the lease's time.
     pub(super) fn wake_at(&self, failover: Millis) -> Millis {
-        self.retry_at.unwrap_or(Millis::MAX).min(self.renewed_at.saturating_add(failover + 1))
+        self.retry_at.unwrap_or(Millis::MAX).min(self.renewed_at.saturating_add(failover).saturating_add(1))
     }
 
     pub(super) fn renewal_due(&mut self) {
@@ -117,6 +151,11 @@ impl Held {
 
     pub(super) fn wanted_checkpoint(&self) -> Option<Checkpoint> {
         self.wanted.clone()
+    }
+
+    /// How far the shard is committed, whether the row knows it or not.
+    pub(super) fn committed(&self) -> Checkpoint {
+        self.recommit.clone().unwrap_or_else(|| self.lease.checkpoint.clone())
     }
 
     /// The shard is committed to its end.
@@ -186,13 +225,17 @@ impl Held {
 
     fn due_write(&self, stopping: bool, worker: &str) -> Option<Write> {
         let (key, counter) = (self.lease.key.clone(), self.lease.counter);
-        if let Some(checkpoint) = self.wanted.clone() {
+        if let Some(gone) = &self.gone {
+            return Some(gone.write(&self.lease, worker));
+        }
+        if let Some(checkpoint) = self.wanted.clone().or_else(|| self.recommit.clone()) {
             return Some(Write::Checkpoint { key, counter, checkpoint });
         }
         let step = self.end.as_ref().and_then(|end| end.next_write(&self.lease));
         // A stop takes the steps of an end that can be taken now. What waits, or fails, the next owner does.
-        let released =
-            self.end.as_ref().is_some_and(End::is_sealed) || (stopping && (step.is_none() || self.failures > 0));
+        let released = self.giving_back
+            || self.end.as_ref().is_some_and(End::is_sealed)
+            || (stopping && (step.is_none() || self.failures > 0));
         if released {
             return Some(Write::Evict { key, owner: worker.to_owned() });
         }
@@ -215,7 +258,10 @@ impl Held {
             return Op::Kept;
         };
         match result {
-            Ok(Outcome::Done) => self.applied(write, sent_at),
+            Ok(Outcome::Done) => {
+                self.strays = 0;
+                self.applied(write, sent_at)
+            }
             Ok(Outcome::ConditionFailed(row)) => self.refused(write, row, sent_at, worker),
             Err(error) if error.kind.is_transient() => {
                 self.retry_later(now, random);
@@ -237,41 +283,76 @@ impl Held {
         self.unanswered_since = None;
         match write {
             Write::Renew { counter, .. } => {
-                self.bump(counter + 1, sent_at);
+                self.bump(counter.saturating_add(1), sent_at);
                 Op::Kept
             }
             Write::Checkpoint { counter, checkpoint, .. } => {
-                self.bump(counter + 1, sent_at);
+                self.bump(counter.saturating_add(1), sent_at);
                 self.lease.checkpoint = checkpoint.clone();
                 self.checkpointed(checkpoint)
+            }
+            Write::Restore(row) => {
+                self.bump(row.counter, sent_at);
+                self.gone = None;
+                Op::Restored
+            }
+            Write::Take { seen, .. } => {
+                self.bump(seen.counter.saturating_add(1), sent_at);
+                self.gone = None;
+                let committed = std::mem::replace(&mut self.lease.checkpoint, seen.checkpoint);
+                self.recommit = Some(committed).filter(|committed| *committed > self.lease.checkpoint);
+                Op::Restored
             }
             Write::Children { children, .. } => {
                 self.lease.children = children;
                 self.end.iter_mut().for_each(End::children_named);
                 Op::Kept
             }
-            Write::Evict { .. } => Op::Released,
-            Write::Create(_) | Write::Take { .. } | Write::HashRange { .. } | Write::Delete { .. } => Op::Kept,
+            Write::Evict { .. } => {
+                self.bump(self.lease.counter.saturating_add(1), sent_at);
+                self.lease.owner = None;
+                Op::Released
+            }
+            Write::Create(_) | Write::HashRange { .. } | Write::Delete { .. } => Op::Kept,
         }
     }
 
     fn checkpointed(&mut self, checkpoint: Checkpoint) -> Op {
+        let was_known = self.recommit.take().is_some_and(|recommit| recommit == checkpoint);
         if checkpoint == Checkpoint::ShardEnd {
             self.end.iter_mut().for_each(End::sealed);
             return Op::Sealed;
         }
-        self.wanted.take_if(|wanted| *wanted == checkpoint);
-        Op::Checkpointed(checkpoint)
+        let was_wanted = self.wanted.take_if(|wanted| *wanted == checkpoint).is_some();
+        match was_known && !was_wanted {
+            true => Op::Kept,
+            false => Op::Checkpointed(checkpoint),
+        }
     }
 
     /// The row is not as expected. When it is still this worker's and one step further, the reply of an earlier write
-    /// was lost: that is no loss of the lease.
+    /// was lost: that is no loss of the lease. Nor is it one that somebody deleted the row.
     fn refused(&mut self, write: Write, row: Option<Lease>, sent_at: Millis, worker: &str) -> Op {
-        let Some(row) = row else { return Op::Lost(None) };
+        let Some(row) = row else { return self.missing(&write) };
+        let is_own = row.owner.as_deref() == Some(worker);
         match &write {
             Write::Evict { .. } => return Op::Released,
             Write::Renew { counter, .. } | Write::Checkpoint { counter, .. }
-                if row.owner.as_deref() == Some(worker) && row.counter == counter + 1 => {}
+                if is_own && row.counter == counter.saturating_add(1) =>
+            {
+                self.strays = if self.unanswered_since.is_none() { self.strays.saturating_add(1) } else { 0 };
+            }
+            Write::Take { seen, .. } if is_own && row.counter == seen.counter.saturating_add(1) => {}
+            Write::Restore(restored) if is_own && row.counter == restored.counter => {}
+            // Counters only grow, so a lower one is that of a new row.
+            Write::Renew { counter, .. }
+            | Write::Checkpoint { counter, .. }
+            | Write::Restore(Lease { counter, .. })
+                if row.counter < *counter && is_further(&self.lease, &row) =>
+            {
+                self.gone = Some(Gone::Replaced(row));
+                return Op::Kept;
+            }
             _ => return Op::Lost(row.owner),
         }
         let happened_at = self.unanswered_since.take().unwrap_or(sent_at);
@@ -281,6 +362,19 @@ impl Held {
                 Op::Kept
             }
             write => self.applied(write, happened_at),
+        }
+    }
+
+    /// There is no row, or none that can be read.
+    fn missing(&mut self, write: &Write) -> Op {
+        match write {
+            Write::Evict { .. } if self.is_sealed() => Op::Released,
+            // It is there, then.
+            Write::Restore(_) => Op::Lost(None),
+            _ => {
+                self.gone = Some(Gone::Deleted);
+                Op::Kept
+            }
         }
     }
 

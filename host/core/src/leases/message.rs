@@ -1,5 +1,6 @@
 //! What goes into a [`Worker`](super::Worker) and what comes out of it.
 
+use super::notice::Notice;
 use super::row::{Outcome, Scan, Write};
 use crate::position::{Checkpoint, InitialPosition, Latest};
 use crate::service::ServiceError;
@@ -14,6 +15,8 @@ pub type Epoch = u64;
 /// What a worker is told once.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The name of the lease table, for messages.
+    pub table: String,
     /// The value that goes into `leaseOwner`; unique among the workers of a table.
     pub worker: String,
     /// A lease whose counter did not change for this long is anybody's.
@@ -123,6 +126,8 @@ pub enum Action {
         key: ShardId,
         epoch: Epoch,
     },
+    /// Something that a person should know of; the worker goes on.
+    Notice(Notice),
     /// The job cannot go on.
     Fail(String),
     /// Nothing is held any more.

@@ -31,11 +31,32 @@ pub struct Lease {
     pub latest_since: Option<Millis>,
 }
 
+/// `leaseCounter` is a `long` in the Kinesis Client Library: a row at its end cannot be renewed or taken any more.
+const COUNTER_END: u64 = i64::MAX.unsigned_abs();
+/// Digits of the longest sequence number that AWS documents.
+const SEQUENCE_DIGITS_MAX: usize = 129;
+
+impl Lease {
+    /// Why no worker can use this row, if none can.
+    pub(super) fn flaw(&self) -> Option<String> {
+        let Self { counter, checkpoint, .. } = self;
+        if *counter >= COUNTER_END {
+            return Some(format!("`leaseCounter` is {counter} and cannot grow, expected a number below {COUNTER_END}"));
+        }
+        let digits = checkpoint.position().map_or(0, |position| position.sequence.as_str().len());
+        (digits > SEQUENCE_DIGITS_MAX).then(|| {
+            format!("`checkpoint` has {digits} digits, expected a sequence number of at most {SEQUENCE_DIGITS_MAX}")
+        })
+    }
+}
+
 /// One conditional write to a lease table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
     /// Puts the row unless its key exists. A new row has no owner and counter 0.
     Create(Lease),
+    /// Puts the row as it is here, owner and counter included, unless its key exists: it was deleted under its holder.
+    Restore(Lease),
     /// `leaseCounter` must still be `counter`; it becomes `counter + 1`.
     Renew { key: ShardId, counter: u64 },
     /// `leaseCounter` must still be what `seen` says. The worker becomes the owner, the counter grows by one,
@@ -62,7 +83,7 @@ impl Write {
     #[must_use]
     pub fn key(&self) -> &ShardId {
         match self {
-            Self::Create(lease) | Self::Take { seen: lease, .. } => &lease.key,
+            Self::Create(lease) | Self::Restore(lease) | Self::Take { seen: lease, .. } => &lease.key,
             Self::Renew { key, .. }
             | Self::Evict { key, .. }
             | Self::Checkpoint { key, .. }

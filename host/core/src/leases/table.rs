@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::message::{Millis, Settings};
 use super::row::Lease;
+use super::vanished::Vanished;
+use super::waiting::is_waiting;
 use crate::position::Checkpoint;
 use crate::shard::ShardId;
 
@@ -30,6 +32,11 @@ pub(super) struct Table {
     rows: BTreeMap<ShardId, Row>,
     /// Keys of rows that could not be read, and why. They are left alone, and nothing is decided as if they were not.
     unreadable: BTreeMap<ShardId, String>,
+    /// Keys of rows that are for no shard of the stream; they count for nothing.
+    ignored: BTreeSet<ShardId>,
+    /// Keys of rows that contradict the stream: nobody takes one before it is known what it is.
+    suspects: BTreeSet<ShardId>,
+    vanished: Vanished,
     /// Scans asked for so far, the one on its way included.
     scans: u64,
     /// The last of them that was answered and strongly consistent.
@@ -64,10 +71,39 @@ impl Table {
                 }
                 known => Row::seen(now, self.scans, known.as_ref(), lease),
             };
+            self.vanished.remove(&row.lease.key);
             self.rows.insert(row.lease.key.clone(), row);
         }
-        let unseen = old.into_iter().filter(|(_, row)| row.is_newer_than_scan(asked_at));
-        self.rows.extend(unseen);
+        for (key, row) in old {
+            match row.is_newer_than_scan(asked_at) {
+                true => drop(self.rows.insert(key, row)),
+                false => self.missed(now, row.lease),
+            }
+        }
+    }
+
+    /// A row is not there any more, though nobody was seen to finish it.
+    fn missed(&mut self, now: Millis, lease: Lease) {
+        if lease.checkpoint != Checkpoint::ShardEnd && !self.ignored.contains(&lease.key) {
+            self.vanished.insert(now, lease);
+        }
+    }
+
+    /// A write found no row.
+    pub(super) fn vanish(&mut self, now: Millis, key: &str) {
+        if let Some(row) = self.rows.remove(key) {
+            self.missed(now, row.lease);
+        }
+    }
+
+    /// Rows that were deleted before they were finished, and since when they are missed.
+    pub(super) fn vanished(&self) -> impl Iterator<Item = (&Lease, Millis)> {
+        self.vanished.leases()
+    }
+
+    /// Nobody needs a row that vanished.
+    pub(super) fn forget_vanished(&mut self, key: &str) {
+        self.vanished.remove(key);
     }
 
     /// A scan is asked for; the one before was answered.
@@ -83,6 +119,21 @@ impl Table {
     /// The rows of the same scan that could not be read.
     pub(super) fn replace_unreadable(&mut self, rows: Vec<(ShardId, String)>) {
         self.unreadable = rows.into_iter().collect();
+        self.unreadable.keys().for_each(|key| self.vanished.remove(key));
+    }
+
+    /// A row is for no shard; `false` when that was known.
+    pub(super) fn ignore(&mut self, key: ShardId) -> bool {
+        self.ignored.insert(key)
+    }
+
+    /// A row is for a shard after all.
+    pub(super) fn heed(&mut self, is_listed: impl Fn(&str) -> bool) {
+        self.ignored.retain(|key| !is_listed(key));
+    }
+
+    pub(super) fn suspect(&mut self, keys: BTreeSet<ShardId>) {
+        self.suspects = keys;
     }
 
     /// Keys of rows that could not be read, and why.
@@ -94,6 +145,7 @@ impl Table {
     pub(super) fn learn(&mut self, now: Millis, mut lease: Lease) {
         let known = self.rows.get(&lease.key);
         lease.hash_range = lease.hash_range.or_else(|| known?.lease.hash_range.clone());
+        self.vanished.remove(&lease.key);
         self.rows.insert(lease.key.clone(), Row::seen(now, self.scans, known, lease));
     }
 
@@ -111,6 +163,11 @@ impl Table {
         self.rows.contains_key(key) || self.unreadable.contains_key(key)
     }
 
+    /// Keys of the rows that can be read and are for shards of the stream.
+    pub(super) fn usable_keys(&self) -> impl Iterator<Item = &ShardId> {
+        self.usable().map(|row| &row.lease.key)
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<&Lease> {
         self.rows.get(key).map(|row| &row.lease)
     }
@@ -121,7 +178,7 @@ impl Table {
     }
 
     pub(super) fn leases(&self) -> Vec<Lease> {
-        self.rows.values().map(|row| row.lease.clone()).collect()
+        self.usable().map(|row| row.lease.clone()).collect()
     }
 
     /// What `lease` must wait for; `None` when all of its parents are done. One with a row is done at SHARD_END; one
@@ -131,7 +188,7 @@ impl Table {
             |id: &&ShardId| self.rows.get(*id).is_some_and(|row| row.lease.checkpoint == Checkpoint::ShardEnd);
         let mut waits = lease.parents.iter().filter(|id| !is_done(id)).peekable();
         waits.peek()?;
-        if waits.any(|id| self.has_row(id)) {
+        if waits.any(|id| self.has_row(id) || self.vanished.contains(id)) {
             return Some(Wait::Parent);
         }
         (!self.is_certain(lease)).then_some(Wait::Certainty)
@@ -148,6 +205,24 @@ impl Table {
         self.unfinished().filter(|row| row.is_available(now, settings)).map(|row| &row.lease).collect()
     }
 
+    /// Those of them that can be read at once, in order not to take places from the others.
+    pub(super) fn ready(&self, now: Millis, settings: &Settings) -> Vec<&Lease> {
+        let mut free = self.available(now, settings);
+        free.retain(|lease| !self.suspects.contains(&lease.key) && !is_waiting(self, lease));
+        free
+    }
+
+    /// Those of them that this worker has not got, and since when their rows have not changed.
+    pub(super) fn left_alone(
+        &self,
+        now: Millis,
+        settings: &Settings,
+        is_mine: impl Fn(&ShardId) -> bool,
+    ) -> impl Iterator<Item = (&Lease, Millis)> {
+        let others = self.ready(now, settings).into_iter().filter(move |lease| !is_mine(&lease.key));
+        others.filter_map(|lease| Some((lease, self.rows.get(&lease.key)?.changed_at)))
+    }
+
     /// Whether nobody cared for a lease for so long that it goes before all others (the Kinesis Client Library's "very
     /// old" leases).
     pub(super) fn is_overdue(&self, now: Millis, key: &str, failover: Millis) -> bool {
@@ -156,7 +231,7 @@ impl Table {
 
     /// Who was seen alive: the owners of leases that are not up for taking, finished ones included.
     pub(super) fn live_owners(&self, now: Millis, settings: &Settings) -> impl Iterator<Item = &str> {
-        let live = self.rows.values().filter(move |row| !row.is_available(now, settings));
+        let live = self.usable().filter(move |row| !row.is_available(now, settings));
         live.filter_map(|row| row.lease.owner.as_deref())
     }
 
@@ -188,18 +263,28 @@ impl Table {
         settings: &Settings,
         rest: Millis,
     ) -> impl Iterator<Item = &Lease> {
-        let finished = self.rows.values().filter(|row| row.lease.checkpoint == Checkpoint::ShardEnd);
+        let finished = self.usable().filter(|row| row.lease.checkpoint == Checkpoint::ShardEnd);
         let free = finished.filter(move |row| row.is_available(now, settings));
         free.filter(move |row| row.is_unchanged_for(now, rest)).map(|row| &row.lease)
     }
 
-    /// How many leases have something left to read.
-    pub(super) fn unfinished_count(&self) -> usize {
-        self.unfinished().count()
+    /// How many leases can be read now: they have something left, and wait for no parent.
+    pub(super) fn readable_count(&self) -> usize {
+        self.unfinished().filter(|row| !is_waiting(self, &row.lease)).count()
+    }
+
+    /// Whether some unfinished lease is, or was, another worker's.
+    pub(super) fn has_other_owners(&self, me: &str) -> bool {
+        let known = self.unfinished().filter(|row| !self.suspects.contains(&row.lease.key));
+        known.filter_map(|row| row.lease.owner.as_deref()).any(|owner| owner != me)
     }
 
     fn unfinished(&self) -> impl Iterator<Item = &Row> {
-        self.rows.values().filter(|row| row.lease.checkpoint != Checkpoint::ShardEnd)
+        self.usable().filter(|row| row.lease.checkpoint != Checkpoint::ShardEnd)
+    }
+
+    fn usable(&self) -> impl Iterator<Item = &Row> {
+        self.rows.values().filter(|row| !self.ignored.contains(&row.lease.key))
     }
 }
 

@@ -6,9 +6,9 @@
 //!   worker's own from before a restart, beyond it;
 //! - only when nothing is free, some are stolen from the worker that has the most.
 //!
-//! Two deviations. Leases at SHARD_END count for nobody here, because they are no work, while a Java worker takes and
-//! counts them until it deletes them. Its share is then the larger one, so that it never wants what a worker here
-//! holds within its own share; what it leaves because it is full of finished leases is overdue soon and is taken here.
+//! Two deviations. Leases at SHARD_END, and those that wait for their parents, are not taken and count for nobody here,
+//! because they are no work, while a Java worker takes and counts them. Its share is then the larger one, so that it never wants what a worker here
+//! holds within its own share; what it leaves because it is full of such leases is overdue soon and is taken here.
 //! And a lease that nobody owns is overdue only after it was seen so for a while, not at first sight: the first worker
 //! of a starting fleet would take the whole table, from which the others had to steal it back.
 
@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::message::{Millis, Settings};
 use super::row::Lease;
 use super::table::Table;
+use super::waiting::is_waiting;
 use crate::random::Random;
 use crate::shard::ShardId;
 
@@ -27,6 +28,8 @@ pub(super) struct Taker<'a> {
     pub(super) settings: &'a Settings,
     /// The leases that this worker holds or is taking.
     pub(super) mine: BTreeSet<ShardId>,
+    /// How many of them count against its limit and its share.
+    pub(super) places_taken: usize,
 }
 
 impl<'a> Taker<'a> {
@@ -36,7 +39,7 @@ impl<'a> Taker<'a> {
         random.shuffle(&mut free);
         let (mut chosen, others): (Vec<&Lease>, Vec<&Lease>) =
             free.into_iter().partition(|lease| self.goes_first(lease));
-        chosen.truncate(self.settings.max_leases.saturating_sub(self.mine.len()));
+        chosen.truncate(self.settings.max_leases.saturating_sub(self.places_taken));
         let missing = self.wanted().saturating_sub(chosen.len());
         chosen.extend(others.into_iter().take(missing));
         chosen.into_iter().cloned().collect()
@@ -48,7 +51,8 @@ impl<'a> Taker<'a> {
             return Vec::new();
         }
         let mut loads: BTreeMap<&str, Vec<&Lease>> = BTreeMap::new();
-        for (owner, lease) in self.table.of_others(self.now, self.settings) {
+        let of_others = self.table.of_others(self.now, self.settings);
+        for (owner, lease) in of_others.filter(|(_, lease)| !is_waiting(self.table, lease)) {
             loads.entry(owner).or_default().push(lease);
         }
         let mut loads: Vec<Vec<&Lease>> = loads.into_values().collect();
@@ -66,8 +70,8 @@ impl<'a> Taker<'a> {
     }
 
     fn free(&self) -> Vec<&'a Lease> {
-        let available = self.table.available(self.now, self.settings).into_iter();
-        available.filter(|lease| !self.mine.contains(&lease.key)).collect()
+        let ready = self.table.ready(self.now, self.settings).into_iter();
+        ready.filter(|lease| !self.mine.contains(&lease.key)).collect()
     }
 
     fn goes_first(&self, lease: &Lease) -> bool {
@@ -76,11 +80,11 @@ impl<'a> Taker<'a> {
     }
 
     fn wanted(&self) -> usize {
-        self.share().saturating_sub(self.mine.len())
+        self.share().saturating_sub(self.places_taken)
     }
 
     fn share(&self) -> usize {
-        let leases = self.table.unfinished_count().max(self.mine.len());
+        let leases = self.table.readable_count().max(self.places_taken);
         let owners = self.table.live_owners(self.now, self.settings);
         let others: BTreeSet<&str> = owners.filter(|owner| *owner != self.settings.worker).collect();
         let workers = others.len() + 1;

@@ -2,8 +2,13 @@
 //! under faults in simulated time. Numbers such as (7) are the items of the conformance list for workers that share a
 //! table with the Kinesis Client Library.
 
+mod contradictions;
+mod deleted;
+mod duplicate;
+mod hostile;
 mod items;
 mod latest;
+mod limits;
 mod lineage;
 mod model;
 mod reshard;
@@ -26,6 +31,7 @@ const TAKE_OVER: Millis = 31_000;
 
 fn settings(worker: &str) -> Settings {
     Settings {
+        table: "table".to_owned(),
         worker: worker.to_owned(),
         failover: FAILOVER,
         initial_position: InitialPosition::TrimHorizon,

@@ -23,8 +23,8 @@ enum Listing {
 pub(super) struct Upkeep {
     auditor: Auditor,
     listing: Listing,
-    /// The listing is to find rows that are missing.
-    is_sync: bool,
+    /// The listing is to find rows that are missing, which they have been since then.
+    sync_since: Option<Millis>,
     audit: Timer,
     sync: Timer,
     completed: Timer,
@@ -37,7 +37,7 @@ impl Upkeep {
         Self {
             auditor: Auditor::default(),
             listing: Listing::Idle,
-            is_sync: false,
+            sync_since: None,
             audit: Timer::new(now, Some(settings.audit_interval)),
             sync: Timer::new(now, settings.shard_sync_interval),
             completed: Timer::new(now, settings.cleanup.as_ref().map(|cleanup| cleanup.completed)),
@@ -49,10 +49,10 @@ impl Upkeep {
     /// [`Upkeep::needs_listing`].
     pub(super) fn look(&mut self, now: Millis, settings: &Settings, table: &Table) -> Vec<Write> {
         if self.audit.rings(now) {
-            self.look_for_holes(settings, table);
+            self.look_for_holes(now, settings, table);
         }
         if self.sync.rings(now) {
-            self.want_sync();
+            self.want_sync(now);
         }
         if self.garbage.rings(now) && cleanup::may_have_garbage(table, now, settings) {
             self.want_listing();
@@ -67,18 +67,18 @@ impl Upkeep {
         completed.iter().take(WRITES_MAX).map(delete).collect()
     }
 
-    fn look_for_holes(&mut self, settings: &Settings, table: &Table) {
+    fn look_for_holes(&mut self, now: Millis, settings: &Settings, table: &Table) {
         let coverage = coverage(&table.leases());
         if coverage == Coverage::Unknown {
             self.want_listing();
         }
-        if self.auditor.confirms(coverage, settings.audit_confidence) {
-            self.want_sync();
+        if let Some(since) = self.auditor.confirms(now, coverage, settings.audit_confidence) {
+            self.want_sync(since);
         }
     }
 
-    fn want_sync(&mut self) {
-        self.is_sync = true;
+    fn want_sync(&mut self, since: Millis) {
+        self.sync_since = Some(self.sync_since.map_or(since, |known| known.min(since)));
         self.want_listing();
     }
 
@@ -106,16 +106,16 @@ impl Upkeep {
     }
 
     /// Takes in the stream's shards if they were asked for here. Returns the rows to complete and to delete, and
-    /// whether missing ones are to be created.
+    /// whether missing ones are to be created: since when they may be missing.
     pub(super) fn listed(
         &mut self,
         now: Millis,
         settings: &Settings,
         table: &Table,
         shards: &[Shard],
-    ) -> (Vec<Write>, bool) {
+    ) -> (Vec<Write>, Option<Millis>) {
         if self.listing != Listing::Asked {
-            return (Vec::new(), false);
+            return (Vec::new(), None);
         }
         self.listing = Listing::Idle;
         let mut writes = missing_hash_ranges(table, shards);
@@ -123,7 +123,7 @@ impl Upkeep {
             writes.extend(cleanup::garbage(table, now, settings, shards).iter().map(delete));
         }
         writes.truncate(WRITES_MAX);
-        (writes, std::mem::take(&mut self.is_sync))
+        (writes, self.sync_since.take())
     }
 }
 

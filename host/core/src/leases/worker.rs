@@ -10,17 +10,23 @@
 //! | `Stopping` | every held lease is released (or was lost) |
 //! | `Stopped` | never |
 
+mod holes;
 mod listing;
 mod looking;
+mod settled;
 mod startup;
 mod taking;
+mod unread;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::contradiction::Contradictions;
 use super::creations::Creations;
 use super::held::{Held, Op, Wish};
 use super::message::{Action, Epoch, Event, Loss, Millis, Settings};
+use super::names::Names;
+use super::notice::Notice;
 use super::row::{Outcome, Write};
 use super::table::{Table, Wait};
 use super::upkeep::Upkeep;
@@ -29,6 +35,7 @@ use crate::position::Checkpoint;
 use crate::random::Random;
 use crate::service::ServiceError;
 use crate::shard::{ChildShard, ShardId};
+use holes::Holes;
 use looking::Look;
 use taking::{Pace, Taking};
 
@@ -69,6 +76,11 @@ pub struct Worker {
     held: BTreeMap<ShardId, Held>,
     creations: Creations,
     upkeep: Upkeep,
+    holes: Holes,
+    contradictions: Contradictions,
+    /// A listing is needed to confirm a contradiction, or to fill a hole.
+    is_check_wanted: bool,
+    names: Names,
     taking: BTreeMap<ShardId, Taking>,
     pace: Pace,
     /// Takes in a row that the table did not answer.
@@ -77,6 +89,8 @@ pub struct Worker {
     created_at_latest: BTreeSet<ShardId>,
     /// The scan on its way.
     scanning: Option<Look>,
+    /// The last scan showed rows that can be read, whether they can be used or not.
+    is_legible: bool,
     /// The next scan is to be strongly consistent.
     needs_certainty: bool,
     listing: Option<Listing>,
@@ -89,11 +103,13 @@ pub struct Worker {
     /// Scans and listings in a row that failed.
     failures: u32,
     /// Listings that could not be true.
-    contradictions: u32,
+    implausible_listings: u32,
     epochs: Epoch,
     scan_at: Millis,
     /// No lease is stolen before.
     steal_at: Millis,
+    /// It was reported that another process uses this worker's name.
+    is_duplicate_reported: bool,
     renew_at: Millis,
     random: Random,
     actions: Vec<Action>,
@@ -110,21 +126,27 @@ impl Worker {
             table: Table::default(),
             held: BTreeMap::new(),
             creations: Creations::default(),
+            holes: Holes::default(),
+            contradictions: Contradictions::default(),
+            is_check_wanted: false,
+            names: Names::default(),
             taking: BTreeMap::new(),
             pace: Pace::new(),
             takes_failed: 0,
             created_at_latest: BTreeSet::new(),
             scanning: None,
+            is_legible: false,
             needs_certainty: false,
             listing: None,
             viewed_at: 0,
             looked_at: 0,
             seen_at: Millis::MAX,
             failures: 0,
-            contradictions: 0,
+            implausible_listings: 0,
             epochs: 0,
             scan_at: 0,
             steal_at: 0,
+            is_duplicate_reported: false,
             renew_at: 0,
             actions: Vec::new(),
         }
@@ -166,20 +188,6 @@ impl Worker {
     #[cfg(test)]
     pub(super) fn held(&self) -> impl Iterator<Item = &ShardId> {
         self.held.keys()
-    }
-
-    /// Whether this worker reads everything that it may hold now: nothing is free, being taken, waiting for a parent or
-    /// being sealed, and what others hold they were seen to renew, all as of the last look at the table.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        let reading = |held: &Held| held.started && !held.is_ending();
-        let free = self.table.available(self.looked_at, &self.settings);
-        let all_taken = free.iter().all(|lease| self.held.contains_key(&lease.key));
-        self.phase == Phase::Running
-            && self.taking.is_empty()
-            && self.held.values().all(reading)
-            && !self.table.is_in_doubt(self.looked_at, &self.settings)
-            && (all_taken || self.held.len() >= self.settings.max_leases)
     }
 
     fn renew_interval(&self) -> Millis {
@@ -226,14 +234,34 @@ impl Worker {
         }
     }
 
+    /// Likewise, because of the lease table.
+    fn fail_by_table(&mut self, reason: impl std::fmt::Display) {
+        self.fail(self.of_table(reason));
+    }
+
+    /// A reason, with the table's name. The adapter names it in the errors of its calls.
+    fn of_table(&self, reason: impl std::fmt::Display) -> String {
+        let (table, reason) = (format!("lease table `{}`", self.settings.table), reason.to_string());
+        if reason.contains(&table) { reason } else { format!("{table}: {reason}") }
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        self.actions.push(Action::Notice(notice));
+    }
+
     fn written(&mut self, now: Millis, write: Write, result: Result<Outcome, ServiceError>) {
+        // A row that cannot be used is as one that cannot be read.
+        let result = result.map(|outcome| match outcome {
+            Outcome::ConditionFailed(Some(row)) if row.flaw().is_some() => Outcome::ConditionFailed(None),
+            outcome => outcome,
+        });
         if let Ok(Outcome::ConditionFailed(Some(row))) = &result {
             self.table.learn(now, row.clone());
             self.look_after_refusal(now, row);
         }
         match write {
             Write::Create(lease) => self.created(now, lease, result),
-            Write::Take { seen, .. } => self.taken(now, seen, result),
+            Write::Take { seen, .. } if !self.held.contains_key(&seen.key) => self.taken(now, seen, result),
             Write::HashRange { .. } => {}
             Write::Delete { key, .. } => self.deleted(&key, result),
             write => self.settle(now, write, result),
@@ -247,6 +275,11 @@ impl Worker {
             return;
         };
         let (epoch, op) = (held.epoch, held.settle(now, write, result, &self.settings.worker, &mut self.random));
+        let is_duplicate = held.is_shared() || matches!(&op, Op::Lost(Some(by)) if *by == self.settings.worker);
+        if is_duplicate && !std::mem::replace(&mut self.is_duplicate_reported, true) {
+            let worker = self.settings.worker.clone();
+            self.actions.push(Action::Notice(Notice::DuplicateWorker { key: key.clone(), worker }));
+        }
         if !matches!(op, Op::Lost(_)) {
             self.table.learn(now, held.lease.clone());
         }
@@ -262,6 +295,10 @@ impl Worker {
                 self.start_ready(now);
                 self.scan_by(now);
             }
+            Op::Restored => {
+                let checkpoint = held.committed();
+                self.notice(Notice::RowRestored { key, checkpoint });
+            }
             Op::Released => drop(self.released(&key)),
             Op::Lost(by) => {
                 if by.is_none() {
@@ -271,7 +308,7 @@ impl Worker {
                 self.lose(&key, Loss::Taken { by });
             }
             Op::Broken(reason) => {
-                self.fail(format!("lease {key}: {reason}"));
+                self.fail_by_table(format_args!("lease {key}: {reason}"));
                 self.lose(&key, Loss::Refused);
             }
         }
@@ -285,7 +322,7 @@ impl Worker {
         self.needs_certainty = false;
         for held in self.held.values_mut().filter(|held| held.waits_to_start()) {
             match self.table.waits_for(&held.lease) {
-                Some(Wait::Parent) => self.scan_at = self.scan_at.min(now + self.settings.parent_poll),
+                Some(Wait::Parent) => held.give_back(),
                 Some(Wait::Certainty) => self.needs_certainty = true,
                 None => {
                     held.started = true;

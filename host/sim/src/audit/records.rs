@@ -99,6 +99,10 @@ impl Truth {
         }
     }
 
+    pub(crate) fn knows(&self, shard: &str) -> bool {
+        self.by_id.contains_key(shard)
+    }
+
     pub(crate) fn index(&self, shard: &str) -> usize {
         self.by_id[shard]
     }

@@ -18,6 +18,10 @@ impl Audit {
         write: &Write,
     ) -> Outcome {
         let key = write.key();
+        if !self.truth.knows(key) {
+            self.require(false, || format!("life {life} wrote {write:?}, which is for no shard"));
+            return Outcome::ConditionFailed(None);
+        }
         let before = table.rows.get(key).cloned();
         let outcome = table.apply(now, write);
         if outcome != Outcome::Done {
@@ -27,14 +31,19 @@ impl Audit {
             self.deleted(now, table, &before.expect("a row to delete"));
             return outcome;
         };
-        if after.latest_since.is_some() && before.as_ref().is_none_or(|row| row.latest_since.is_none()) {
+        let is_first = before.as_ref().is_none_or(|row| row.latest_since.is_none()) && !self.was_deleted(key);
+        if after.latest_since.is_some() && is_first {
             self.truth.begins_here(key);
         }
         let counts = !matches!(write, Write::Children { .. } | Write::HashRange { .. });
         let grew = before.as_ref().is_none_or(|row| row.counter + u64::from(counts) == after.counter);
         self.require(grew, || format!("the counter of {key} went from {before:?} to {after:?}"));
         match write {
-            Write::Create(lease) => self.created(life, lease),
+            Write::Create(lease) => {
+                self.created(life, lease);
+                self.refilled(now, lease);
+            }
+            Write::Restore(lease) => self.restored(life, lease),
             Write::Take { .. } => drop(self.holders.insert(key.clone(), life)),
             Write::Renew { .. } | Write::Checkpoint { .. } => {
                 let holder = self.holders.get(key).copied();
@@ -73,7 +82,7 @@ impl Audit {
             let begun = table.rows.get(&child).map(|row| row.checkpoint > Checkpoint::TrimHorizon);
             let is_needed = match begun {
                 Some(begun) => !begun && !forgotten,
-                None => !self.finished.contains(&child),
+                None => !self.finished.contains(&child) && !self.was_deleted(&child),
             };
             self.require(!is_needed, || format!("{key} is deleted before its child {child} is begun"));
         }
@@ -96,7 +105,10 @@ impl Audit {
         for child in self.truth.shards[shard].children.clone() {
             let forgotten = self.truth.is_forgotten(now, child);
             let child = self.truth.shards[child].id.clone();
-            let known = forgotten || table.rows.contains_key(&child) || self.finished.contains(&child);
+            let known = forgotten
+                || table.rows.contains_key(&child)
+                || self.finished.contains(&child)
+                || self.was_deleted(&child);
             self.require(known, || format!("{key} is sealed, but its child {child} has no row"));
         }
     }

@@ -4,9 +4,11 @@
 use std::collections::VecDeque;
 
 use shardmill_core::leases::{self as machine, Action, Event, Millis, Worker, Write};
+use shardmill_core::position::Checkpoint;
 
 use super::Node;
 use crate::audit::Rate;
+use crate::foreign::FOREIGN;
 use crate::network::Call;
 use crate::outside::Outside;
 use crate::queue::Part;
@@ -37,6 +39,10 @@ impl LeaseWorker {
             over: false,
             due: Millis::MAX,
         }
+    }
+
+    pub(super) fn unread(&self) -> Vec<machine::Unread> {
+        self.worker.unread()
     }
 
     pub(super) fn answered(&mut self, event: Event) {
@@ -87,9 +93,16 @@ impl Node {
             Action::Scan => drop(self.call_table(out, Call::Scan { is_consistent: false })),
             Action::ScanConsistently => drop(self.call_table(out, Call::Scan { is_consistent: true })),
             Action::List(filter) => drop(self.call_table(out, Call::List(filter))),
-            Action::Write(write) => {
-                if matches!((&write, self.settings.flaw), (Write::Renew { .. }, Some(Flaw::ScansTooOften))) {
-                    self.call_table(out, Call::Scan { is_consistent: false });
+            Action::Write(mut write) => {
+                match (&mut write, self.settings.flaw) {
+                    (Write::Renew { .. }, Some(Flaw::ScansTooOften)) => {
+                        self.call_table(out, Call::Scan { is_consistent: false });
+                    }
+                    (Write::Renew { key, .. }, Some(Flaw::TouchesForeignRows)) => FOREIGN.clone_into(key),
+                    (Write::Restore(lease), Some(Flaw::RestoresAtTheStart)) => {
+                        lease.checkpoint = Checkpoint::TrimHorizon;
+                    }
+                    _ => {}
                 }
                 self.leases.waiting.push_back(write);
             }

@@ -156,6 +156,7 @@ impl Node {
                 out.audit.require(false, || format!("{} gave up: {reason}", self.name));
                 self.finish(out, true);
             }
+            Told::Notice(notice) => out.audit.noticed(&self.name, &notice),
             Told::Stopped => self.supervisor.released = true,
             Told::Scan | Told::ScanConsistently | Told::List(_) | Told::Write(_) => {}
         }

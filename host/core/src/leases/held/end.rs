@@ -57,6 +57,11 @@ impl End {
         self.step == Step::Listing(Listing::Again)
     }
 
+    /// Whether it waits for a listing, perhaps for other shards to be read first.
+    pub(super) fn awaits_a_listing(&self) -> bool {
+        matches!(self.step, Step::Listing(_))
+    }
+
     pub(super) fn listing_asked(&mut self) {
         if let Step::Listing(listing) = &mut self.step {
             *listing = Listing::Asked;

@@ -71,7 +71,8 @@ impl Stream {
 
     fn open(&mut self, parents: &[&str], hash_range: HashRange) -> ShardId {
         let id = format!("s{:02}", self.created);
-        let starting_sequence = (self.created * 1_000_000).to_string();
+        // Before every position that tests use.
+        let starting_sequence = "0".to_owned();
         self.created += 1;
         let parents: Vec<ShardId> = parents.iter().map(|&id| id.to_owned()).collect();
         for parent in &parents {

@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use super::{BACKOFF, Phase, START_ATTEMPTS_MAX, Worker};
 use crate::leases::held::Held;
 use crate::leases::message::{Action, Millis};
+use crate::leases::notice::Notice;
 use crate::leases::row::{Lease, Scan};
+use crate::leases::waiting::waits_for_others;
 use crate::service::{ErrorKind, ServiceError};
+use crate::shard::ShardId;
 
 /// How often workers beside others look: what one that stops gives back is in other hands within a second, and what a dead
 /// one had within the failover time and two seconds. They do it in turns, by their names and the clock, so that somebody
@@ -40,7 +43,8 @@ impl Worker {
     /// Reads the table. What a start creates is decided on the table as it is: rows that a scan misses would look like
     /// a hole, and lead to rows of ancestors that nobody needs any more.
     pub(super) fn look(&mut self, now: Millis) {
-        let is_consistent = std::mem::take(&mut self.needs_certainty) || self.phase == Phase::Starting;
+        let is_filling = self.fill_at().is_some_and(|when| when <= now);
+        let is_consistent = std::mem::take(&mut self.needs_certainty) || self.phase == Phase::Starting || is_filling;
         self.scanning = Some(Look { asked_at: now, is_consistent });
         self.scan_at = Millis::MAX;
         self.table.scan_begins();
@@ -51,12 +55,14 @@ impl Worker {
         let Some(Look { asked_at, is_consistent }) = self.scanning.take() else { return };
         let scan = match result {
             Ok(scan) => scan,
-            Err(error) => return self.call_failed(now, &error),
+            Err(error) => {
+                let reason = self.of_table(&error);
+                return self.call_failed(now, error.kind, reason);
+            }
         };
         self.viewed_at = asked_at;
         self.looked_at = now;
-        self.table.replace(now, asked_at, scan.leases);
-        self.table.replace_unreadable(scan.undecodable);
+        self.take_in(now, asked_at, scan);
         if is_consistent {
             self.table.scan_was_consistent();
         }
@@ -67,7 +73,9 @@ impl Worker {
                 self.take_or_steal(now);
                 self.start_ready(now);
                 self.look_after_table(now);
+                self.want_check(now);
                 self.list_if_needed(Held::needs_another_listing);
+                self.look_for_own_rows();
                 if self.listing.is_none() {
                     self.failures = 0;
                 }
@@ -76,16 +84,38 @@ impl Worker {
         }
     }
 
+    /// What cannot be used is told from what can, and named once.
+    fn take_in(&mut self, now: Millis, asked_at: Millis, mut scan: Scan) {
+        self.is_legible = !scan.leases.is_empty();
+        let flawed = scan.leases.extract_if(.., |lease| lease.flaw().is_some());
+        let flawed: Vec<(ShardId, String)> =
+            flawed.map(|lease| (lease.key.clone(), lease.flaw().unwrap_or_default())).collect();
+        for (key, reason) in flawed.iter().filter(|(key, _)| !self.table.unreadable().contains_key(key)) {
+            self.actions.push(Action::Notice(Notice::RowIgnored { key: key.clone(), reason: reason.clone() }));
+        }
+        self.table.replace(now, asked_at, scan.leases);
+        self.table.replace_unreadable(scan.undecodable.into_iter().chain(flawed).collect());
+        let foreign = self.table.usable_keys().filter(|key| self.names.is_foreign(key));
+        let foreign: Vec<ShardId> = foreign.filter(|key| !self.held.contains_key(*key)).cloned().collect();
+        foreign.into_iter().for_each(|key| self.ignore(key, "no shard of the stream has such a name".to_owned()));
+    }
+
+    /// A row of this worker that a look did not show is looked for by a renewal, which puts it back if it is gone.
+    fn look_for_own_rows(&mut self) {
+        let missing = self.held.iter_mut().filter(|(key, _)| !self.table.has_row(key));
+        missing.for_each(|(_, held)| held.renewal_due());
+    }
+
     /// A scan or a listing failed: try again later, however long it takes, but stop when a person must act. A service
     /// that no name server knows when the worker starts is such a case: a wrong region, most likely.
-    pub(super) fn call_failed(&mut self, now: Millis, error: &ServiceError) {
+    pub(super) fn call_failed(&mut self, now: Millis, kind: ErrorKind, reason: String) {
         self.failures += 1;
         let pause = BACKOFF.pause(self.failures, &mut self.random);
         self.scan_by(now + pause);
-        let is_mistaken = error.kind == ErrorKind::UnknownHost && self.failures >= START_ATTEMPTS_MAX;
-        if (self.phase == Phase::Starting && is_mistaken) || !error.kind.is_transient() {
+        let is_mistaken = kind == ErrorKind::UnknownHost && self.failures >= START_ATTEMPTS_MAX;
+        if (self.phase == Phase::Starting && is_mistaken) || !kind.is_transient() {
             self.scan_at = now + BACKOFF.longest;
-            self.fail(error.to_string());
+            self.fail(reason);
         }
     }
 
@@ -94,8 +124,8 @@ impl Worker {
     fn next_look(&self, now: Millis, asked_at: Millis) -> Millis {
         let me = self.settings.worker.as_str();
         let others: BTreeSet<&str> = self.table.of_others(now, &self.settings).map(|(owner, _)| owner).collect();
-        if others.is_empty() || self.held.len() >= self.settings.max_leases {
-            return now + self.take_interval();
+        if others.is_empty() || self.is_at_limit() {
+            return self.next_need(now).min(now + self.take_interval());
         }
         let count = |workers: usize| Millis::try_from(workers).unwrap_or(Millis::MAX);
         let (workers, turn) = (count(others.len() + 1), count(others.range(..me).count()));
@@ -103,7 +133,19 @@ impl Worker {
         let rest = now.saturating_sub(asked_at).saturating_mul(LOOK_REST);
         let interval = LOOK.max(affordable).max(rest).min(self.take_interval());
         let in_turn = next_in_phase(now + interval / LOOK_SLACK, interval, interval.saturating_mul(turn) / workers);
+        let in_turn = in_turn.min(self.next_need(now));
         self.table.next_expiry(now, &self.settings).map_or(in_turn, |expiry| in_turn.min(expiry))
+    }
+
+    /// When something falls due that only a look at the table brings.
+    fn next_need(&self, now: Millis) -> Millis {
+        let is_held = |key: &ShardId| self.held.contains_key(key);
+        let waits = !self.is_at_limit() && waits_for_others(&self.table, now, &self.settings, is_held);
+        let poll = waits.then(|| now.saturating_add(self.settings.parent_poll));
+        // What is due already is on its way.
+        let due = [self.fill_at(), self.contradictions.confirm_at()].into_iter().flatten().filter(|when| *when > now);
+        let needs = [poll, self.next_unread(now)].into_iter().flatten();
+        needs.chain(due).min().unwrap_or(Millis::MAX)
     }
 
     /// A refused write may be the first sign of another worker, or the only one of a worker that came and went.

@@ -20,35 +20,42 @@ impl Worker {
     /// An empty table is filled by the shards of the initial position; otherwise all shards tell what is missing. One
     /// whose rows cannot be read is not empty: to fill it would repeat, or skip, what they say is done.
     pub(super) fn list_at_start(&mut self, now: Millis) {
-        if self.table.is_empty() && !self.table.unreadable().is_empty() {
-            self.fail(unreadable(self.table.unreadable()));
+        let has_unreadable = !self.table.unreadable().is_empty();
+        if has_unreadable && !self.is_legible {
+            self.fail_by_table(unreadable(self.table.unreadable()));
             self.scan_at = now + BACKOFF.longest;
-        } else if self.table.is_empty() {
+        } else if self.table.is_empty() && !has_unreadable {
             self.list(Listing::Bootstrap, sync::bootstrap_filter(self.settings.initial_position));
         } else {
             self.list(Listing::Complete, ShardFilter::All);
         }
     }
 
-    pub(super) fn create_missing(&mut self, now: Millis, why: Listing, shards: &[Shard]) {
+    /// `seen_since` says since when it is known that rows are missing.
+    pub(super) fn create_missing(&mut self, now: Millis, why: Listing, shards: &[Shard], seen_since: Millis) {
         if now.saturating_sub(self.viewed_at) > VIEW_AGE_MAX {
-            return self.call_failed(now, &outdated());
+            let error = outdated();
+            return self.call_failed(now, error.kind, error.to_string());
         }
         let initial = self.settings.initial_position;
         let unexpected = sync::unexpected_children(shards);
         if let (Some(child), false) = (unexpected.first(), self.settings.ignore_unexpected_children) {
-            return self.contradicted(now, &inconsistent(child));
+            return self.implausible(now, &inconsistent(child));
         }
         let mut missing = match why {
             Listing::Bootstrap => match first_hole(shards.iter().map(|shard| &shard.hash_range).collect()) {
-                Some(hole) => return self.contradicted(now, &incomplete(shards, hole.start, hole.end)),
+                Some(hole) => return self.implausible(now, &incomplete(shards, hole.start, hole.end)),
                 None => sync::first_leases(shards, &unexpected, initial),
             },
             Listing::Complete | Listing::Running => {
-                sync::missing_leases(shards, &self.table.leases(), self.table.unreadable(), &unexpected, initial)
+                let missing =
+                    sync::missing_leases(shards, &self.known_leases(), self.table.unreadable(), &unexpected, initial);
+                self.fillable(now, seen_since, missing, shards)
             }
         };
-        let contact = |lease: &mut Lease| lease.latest_since = (lease.checkpoint == Checkpoint::Latest).then_some(now);
+        let contact = |lease: &mut Lease| {
+            lease.latest_since = lease.latest_since.or(Some(now)).filter(|_| lease.checkpoint == Checkpoint::Latest);
+        };
         missing.iter_mut().for_each(contact);
         self.creations = Creations::new(missing, &mut self.random);
         if self.creations.is_empty() {
@@ -57,13 +64,22 @@ impl Worker {
     }
 
     /// The stream was listed, and the listing cannot be true. Another one may be; after so many, a person must look.
-    fn contradicted(&mut self, now: Millis, error: &ServiceError) {
-        self.contradictions += 1;
-        self.call_failed(now, error);
-        if self.phase == Phase::Starting && self.contradictions >= START_ATTEMPTS_MAX {
+    fn implausible(&mut self, now: Millis, error: &ServiceError) {
+        self.implausible_listings += 1;
+        self.call_failed(now, error.kind, error.to_string());
+        if self.phase == Phase::Starting && self.implausible_listings >= START_ATTEMPTS_MAX {
             self.scan_at = now + BACKOFF.longest;
             self.fail(error.to_string());
         }
+    }
+
+    /// Those that the table shows, that this worker holds all the same, and that vanished a moment ago.
+    fn known_leases(&self) -> Vec<Lease> {
+        let mut known = self.table.leases();
+        known.extend(self.table.vanished().map(|(lease, _)| lease.clone()));
+        let unseen = self.held.values().filter(|held| !self.table.has_row(&held.lease.key));
+        known.extend(unseen.map(|held| held.lease.clone()));
+        known
     }
 
     /// Every missing row is there: start-up is over. What this worker knows of the table by then is enough to take the
@@ -84,8 +100,10 @@ impl Worker {
     pub(super) fn created(&mut self, now: Millis, lease: Lease, result: Result<Outcome, ServiceError>) {
         match result {
             Ok(outcome) => {
+                let is_refilled = self.refilled(&lease, &outcome);
                 if outcome == Outcome::Done {
-                    self.created_at_latest.extend(lease.latest_since.map(|_| lease.key.clone()));
+                    let is_new = !is_refilled && lease.latest_since.is_some();
+                    self.created_at_latest.extend(is_new.then(|| lease.key.clone()));
                     self.table.learn(now, lease.clone());
                 }
                 self.held.values_mut().for_each(|held| held.child_exists(&lease.key));
@@ -105,7 +123,7 @@ impl Worker {
                 }
             }
             Err(error) => {
-                self.fail(error.to_string());
+                self.fail_by_table(error);
                 let creating =
                     self.held.iter_mut().filter_map(|(key, held)| held.take_creation(&lease.key).then_some(key));
                 let creating: Vec<ShardId> = creating.cloned().collect();
@@ -121,7 +139,8 @@ fn unreadable(rows: &BTreeMap<ShardId, String>) -> String {
     let count = rows.len();
     format!(
         "none of the {count} leases in the table can be read, so nothing is known of what was processed, and nothing is \
-         read ({example}); set TableName to this stream's lease table, or delete these rows to start anew"
+         read ({example}); set TableName to this stream's lease table, or delete these rows to begin at the initial \
+         position"
     )
 }
 

@@ -48,7 +48,9 @@ impl Worker {
     /// Takes what nobody holds, up to a fair share of all leases.
     pub(super) fn take(&mut self, now: Millis) {
         if self.phase == Phase::Running {
-            let taker = Taker { table: &self.table, now: self.looked_at, settings: &self.settings, mine: self.mine() };
+            let (mine, places_taken) = (self.mine(), self.places_taken());
+            let (table, settings) = (&self.table, &self.settings);
+            let taker = Taker { table, now: self.looked_at, settings, mine, places_taken };
             let mut free = taker.to_take(&mut self.random);
             let room = self.pace.at_once.saturating_sub(self.taking.len());
             self.pace.is_more = free.len() > room;
@@ -63,7 +65,9 @@ impl Worker {
         if self.phase == Phase::Running && now < self.steal_at {
             self.take(now);
         } else if self.phase == Phase::Running {
-            let taker = Taker { table: &self.table, now: self.looked_at, settings: &self.settings, mine: self.mine() };
+            let (mine, places_taken) = (self.mine(), self.places_taken());
+            let (table, settings) = (&self.table, &self.settings);
+            let taker = Taker { table, now: self.looked_at, settings, mine, places_taken };
             let stolen = taker.to_steal(&mut self.random);
             if !stolen.is_empty() {
                 self.steal_at = now + self.take_interval().saturating_sub(THEFT_SLACK);
@@ -127,27 +131,26 @@ impl Worker {
             return;
         };
         let me = &self.settings.worker;
-        let lost_reply = |row: &Lease| row.owner.as_ref() == Some(me) && row.counter == seen.counter + 1;
+        let taken = seen.counter.saturating_add(1);
+        let lost_reply = |row: &Lease| row.owner.as_ref() == Some(me) && row.counter == taken;
         let lease = match result {
-            Ok(Outcome::Done) => {
-                Lease { owner: Some(me.clone()), counter: seen.counter + 1, checkpoint_owner: None, ..seen }
-            }
+            Ok(Outcome::Done) => Lease { owner: Some(me.clone()), counter: taken, checkpoint_owner: None, ..seen },
             Ok(Outcome::ConditionFailed(Some(row))) if lost_reply(&row) => row,
             // It may have happened all the same. If not, the release finds another owner.
             Err(_) if self.phase == Phase::Stopping => seen,
             Ok(Outcome::ConditionFailed(Some(row))) => return self.take_refused(now, row, victim),
-            Ok(Outcome::ConditionFailed(None)) => return self.table.forget(&seen.key),
+            Ok(Outcome::ConditionFailed(None)) => return self.table.vanish(now, &seen.key),
             Err(error) if error.kind.is_transient() => {
                 self.takes_failed += 1;
                 let pause = BACKOFF.pause(self.takes_failed, &mut self.random);
                 return self.scan_by(now + pause);
             }
-            Err(error) => return self.fail(error.to_string()),
+            Err(error) => return self.fail_by_table(error),
         };
         self.takes_failed = 0;
         self.table.learn(now, lease.clone());
         self.epochs += 1;
-        let latest = self.latest(&lease, is_first_contact);
+        let latest = self.latest(now, &lease, is_first_contact);
         let held = Held::new(lease, self.epochs, sent_at, latest);
         if held.is_sealed() {
             // An earlier life of this worker sealed it with its last write: there is nothing to read.
@@ -163,10 +166,11 @@ impl Worker {
 
     /// What LATEST stands for in a row that was just taken. Only who has made sure that nobody read the shard before may
     /// begin with what arrives next.
-    fn latest(&mut self, lease: &Lease, is_first_contact: bool) -> Latest {
+    fn latest(&mut self, now: Millis, lease: &Lease, is_first_contact: bool) -> Latest {
         let is_unread = self.created_at_latest.remove(&lease.key) && lease.counter == FIRST_TAKE;
         match lease.latest_since {
-            Some(contact) if !is_unread && !is_first_contact => Latest::Since(contact),
+            // A time that is still to come is no time of a contact.
+            Some(contact) if !is_unread && !is_first_contact => Latest::Since(contact.min(now)),
             _ => Latest::Next,
         }
     }

@@ -15,9 +15,14 @@ impl Worker {
             self.upkeep = Upkeep::new(now, &self.settings);
             return;
         }
-        if self.table.is_empty() && self.listing.is_none() {
-            // Somebody deleted everything in order to start again.
+        let is_missed = !self.held.is_empty() || self.table.vanished().next().is_some();
+        if self.table.is_empty() && self.listing.is_none() && !is_missed {
+            // Somebody deleted everything, and no worker is left that would put it back.
             return self.list_at_start(now);
+        }
+        if !self.contradictions.is_empty() {
+            // Rows of another stream are for a person to see.
+            return;
         }
         let writes = self.upkeep.look(now, &self.settings, &self.table);
         self.send_upkeep(writes);
@@ -31,10 +36,13 @@ impl Worker {
     }
 
     pub(super) fn listed_for_upkeep(&mut self, now: Millis, shards: &[Shard]) {
-        let (writes, is_sync) = self.upkeep.listed(now, &self.settings, &self.table, shards);
-        self.send_upkeep(writes);
-        if is_sync {
-            self.create_missing(now, Listing::Running, shards);
+        let (writes, sync_since) = self.upkeep.listed(now, &self.settings, &self.table, shards);
+        if self.contradictions.is_empty() {
+            self.send_upkeep(writes);
+        }
+        let is_fill_due = self.fill_at().is_some_and(|when| when <= now);
+        if (sync_since.is_some() || is_fill_due) && self.creations.is_empty() {
+            self.create_missing(now, Listing::Running, shards, sync_since.unwrap_or(now));
         }
     }
 

@@ -1,0 +1,85 @@
+//! Rows that are missing beside the rows of other workers. Somebody may have deleted them by hand while their owners
+//! live, so they are left to those for a while: they know best how far they were.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Worker;
+use crate::leases::message::Millis;
+use crate::leases::notice::Notice;
+use crate::leases::row::{Lease, Outcome};
+use crate::leases::vanished::wait;
+use crate::position::Checkpoint;
+use crate::shard::{Shard, ShardId};
+
+/// Since when each row is missing, by what listings showed.
+#[derive(Default)]
+pub(super) struct Holes {
+    since: BTreeMap<ShardId, Millis>,
+    /// Rows on their way into the table in the place of deleted ones.
+    refilling: BTreeSet<ShardId>,
+}
+
+impl Worker {
+    /// Of the rows that the table lacks, those that are to be created now. `seen_since` says since when it is known that
+    /// something is missing.
+    pub(super) fn fillable(
+        &mut self,
+        now: Millis,
+        seen_since: Millis,
+        mut missing: Vec<Lease>,
+        shards: &[Shard],
+    ) -> Vec<Lease> {
+        let wait = wait(self.settings.failover);
+        missing.retain(|lease| !self.held.contains_key(&lease.key));
+        let refilled = self.refillable(now, shards);
+        let before = std::mem::take(&mut self.holes.since);
+        if self.table.has_other_owners(&self.settings.worker) {
+            let since = |lease: &Lease| (lease.key.clone(), before.get(&lease.key).copied().unwrap_or(seen_since));
+            self.holes.since = missing.iter().map(since).collect();
+            missing.retain(|lease| now.saturating_sub(self.holes.since[&lease.key]) >= wait);
+            let due: BTreeSet<&ShardId> = missing.iter().map(|lease| &lease.key).collect();
+            self.holes.since.retain(|key, _| !due.contains(key));
+        }
+        if let Some(when) = self.fill_at() {
+            self.scan_by(when.max(now));
+        }
+        missing.retain(|lease| !refilled.iter().any(|known| known.key == lease.key));
+        self.holes.refilling = refilled.iter().map(|lease| lease.key.clone()).collect();
+        missing.extend(refilled);
+        missing
+    }
+
+    /// Rows that vanished so long ago that their owners are gone too, as they were seen last. What its children show to
+    /// be finished stays gone, and so does what the stream has forgotten.
+    fn refillable(&mut self, now: Millis, shards: &[Shard]) -> Vec<Lease> {
+        let wait = wait(self.settings.failover);
+        let due = self.table.vanished().filter(|(_, since)| now.saturating_sub(*since) >= wait);
+        let due: Vec<Lease> = due.map(|(lease, _)| lease.clone()).collect();
+        due.iter().for_each(|lease| self.table.forget_vanished(&lease.key));
+        let is_needed = |lease: &Lease| {
+            let is_listed = shards.iter().any(|shard| shard.id == lease.key);
+            let mut children = shards.iter().filter(|shard| shard.parents.contains(&lease.key)).peekable();
+            let has_begun =
+                |child: &Shard| self.table.get(&child.id).is_some_and(|row| row.checkpoint > Checkpoint::TrimHorizon);
+            is_listed && !self.held.contains_key(&lease.key) && (children.peek().is_none() || !children.all(has_begun))
+        };
+        let anew = |lease: Lease| Lease { owner: None, counter: 0, owner_switches: 0, checkpoint_owner: None, ..lease };
+        due.into_iter().filter(is_needed).map(anew).collect()
+    }
+
+    /// The answer to the creation of a row. Whether it was in the place of a deleted one.
+    pub(super) fn refilled(&mut self, lease: &Lease, outcome: &Outcome) -> bool {
+        let is_refilled = self.holes.refilling.remove(&lease.key);
+        if is_refilled && *outcome == Outcome::Done {
+            self.notice(Notice::RowRefilled { key: lease.key.clone(), checkpoint: lease.checkpoint.clone() });
+        }
+        is_refilled
+    }
+
+    /// When the next row that is missing is to be created, if it still is missing then.
+    pub(super) fn fill_at(&self) -> Option<Millis> {
+        let vanished = self.table.vanished().map(|(_, since)| since);
+        let since = self.holes.since.values().copied().chain(vanished).min()?;
+        Some(since.saturating_add(wait(self.settings.failover)))
+    }
+}
