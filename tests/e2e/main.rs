@@ -1,6 +1,7 @@
 //! The whole path over the local backend: records in, a task, messages out, positions in the lease table. One module
 //! per promise; the job runs in process, except where a process has to die.
 
+#![allow(clippy::disallowed_methods, reason = "a test's threads and tasks end with it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod accounts;

@@ -276,3 +276,26 @@ fn directory() -> io::Result<PathBuf> {
     let text = format!("{} is not a directory that only user {user} can enter; remove it", directory.display());
     Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tasks::injected;
+
+    #[tokio::test]
+    async fn the_end_of_the_accept_loop_is_heard_of() {
+        let tasks = tempfile::tempdir().unwrap();
+        injected::want(Some("the admin socket"));
+        let mut socket = AdminSocket::serve(tasks.path(), mpsc::channel(1).0).unwrap();
+        assert_eq!(socket.failed().await.part, "the admin socket");
+
+        // Of a client, too: what it asked for may be half done.
+        injected::want(Some("the answer to a client"));
+        let mut socket = AdminSocket::serve(tasks.path(), mpsc::channel(1).0).unwrap();
+        let client = UnixStream::connect(&socket.path).unwrap();
+        let panicked = socket.failed().await;
+        injected::want(None);
+        drop(client);
+        assert!(panicked.message.contains("the answer to a client panicked"), "{panicked}");
+    }
+}

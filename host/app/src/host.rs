@@ -446,3 +446,6 @@ fn every(period: Duration) -> tokio::time::Interval {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     interval
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,12 +17,14 @@ use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
 use hyper_util::client::legacy::{self, Client};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 use shardmill_runtime::{HttpBody, HttpClient, HttpError, HttpSending, HttpTimes};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::warn;
+
+use crate::tasks::Executor;
 
 /// Idle connections that are kept for each origin, and for how long.
 const MAX_IDLE: usize = 8;
@@ -30,17 +32,15 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Where a task says nothing, which no task of this host's gets to: its call's time is over before.
 const FOR_EVER: Duration = Duration::from_hours(24);
 
-/// The client of the whole process, so that instances and jobs share connections.
-pub(crate) fn shared() -> Arc<dyn HttpClient> {
-    static SHARED: OnceLock<Arc<Connections>> = OnceLock::new();
-    let client = SHARED.get_or_init(|| Arc::new(Connections::new()));
-    Arc::<Connections>::clone(client)
+/// The client of a job, whose instances share its connections. They are tasks, which `executor` runs.
+pub(crate) fn of_job(executor: Executor) -> Arc<dyn HttpClient> {
+    Arc::new(Connections::new(executor))
 }
 
 struct Connections(Client<HttpsConnector<HttpConnector>, HttpBody>);
 
 impl Connections {
-    fn new() -> Self {
+    fn new(executor: Executor) -> Self {
         let builder = HttpsConnectorBuilder::new();
         let connector = match builder.with_provider_and_native_roots(ring::default_provider()) {
             Ok(builder) => builder.https_or_http().enable_http1().build(),
@@ -49,7 +49,7 @@ impl Connections {
                 HttpsConnectorBuilder::new().with_tls_config(trusting_nobody()).https_or_http().enable_http1().build()
             }
         };
-        let mut client = Client::builder(TokioExecutor::new());
+        let mut client = Client::builder(executor);
         client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).pool_max_idle_per_host(MAX_IDLE);
         Self(client.build(connector))
     }

@@ -120,6 +120,8 @@ pub(super) struct Supervisor {
 pub(super) struct Messages {
     pub(super) tellings: mpsc::UnboundedReceiver<(usize, Telling)>,
     pub(super) requests: mpsc::UnboundedReceiver<Action>,
+    /// Of the job's HTTP connections.
+    pub(super) panics: mpsc::UnboundedReceiver<Panicked>,
     /// From whoever runs the job.
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) stop: watch::Receiver<Stop>,
@@ -160,6 +162,7 @@ impl Supervisor {
                 Some((input, telling)) = messages.tellings.recv() => self.told(input, telling),
                 Some(request) = messages.requests.recv(), if self.phase != Phase::Releasing => self.requested(request),
                 Some((part, ended)) = self.parts.join_next() => self.ended(&part, ended),
+                Some(panicked) = messages.panics.recv() => self.finish(Some(panicked.into())),
                 Some((_, ended)) = self.versions.work.join_next() => match ended {
                     Ok(done) => self.versions.done(done),
                     Err(panicked) => self.finish(Some(panicked.into())),
