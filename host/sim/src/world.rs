@@ -165,7 +165,7 @@ impl World {
                 return Ok(self.report(started));
             }
             if self.quiet.is_none() && when >= started + CHAOS + DONE_WITHIN {
-                let missing = self.out.audit.unfinished(when, &self.out.table);
+                let missing = self.out.audit.unfinished(when, &self.out.table).or_else(|| self.unheld());
                 return Err(format!("not done in time: {}", missing.unwrap_or_default()));
             }
         }
@@ -213,11 +213,23 @@ impl World {
         self.join_to_the_limit();
         let now = self.out.now;
         let is_steady = self.nodes.iter().all(|node| node.is_over() || node.is_alive());
-        if is_steady && self.out.audit.unfinished(now, &self.out.table).is_none() {
+        let is_done = self.out.audit.unfinished(now, &self.out.table).is_none() && self.unheld().is_none();
+        if is_steady && is_done {
             self.quiet = Some(Quiet::after(now, self.failover));
         } else {
             self.out.queue.push(now + LOOK, Item::Look);
         }
+    }
+
+    /// An open shard that nobody reads, if there is one.
+    fn unheld(&self) -> Option<String> {
+        let is_alive = |name: &str| self.nodes.iter().any(|node| node.is_alive() && node.name == name);
+        let is_held = |id: &str| {
+            let owner = self.out.table.rows.get(id).and_then(|row| row.owner.as_deref());
+            owner.is_some_and(is_alive)
+        };
+        let unheld = self.out.audit.truth.shards.iter().find(|shard| shard.open && !is_held(&shard.id))?;
+        Some(format!("nobody reads {}", unheld.id))
     }
 
     pub(crate) fn join(&mut self, again: bool) {

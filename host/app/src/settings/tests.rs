@@ -52,6 +52,7 @@ fn the_settings_of_the_kcl_reach_the_lease_machine() {
         Uuid::nil(),
     );
     let expected = leases::Settings {
+        table: "orders-1-lines".to_owned(),
         worker: "me".to_owned(),
         failover: 11,
         initial_position: InitialPosition::AtTimestamp(1_700_000_000_000),

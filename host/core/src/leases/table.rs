@@ -101,6 +101,11 @@ impl Table {
         self.vanished.leases()
     }
 
+    /// Whether the row vanished.
+    pub(super) fn is_missed(&self, key: &str) -> bool {
+        self.vanished.contains(key)
+    }
+
     /// Nobody needs a row that vanished.
     pub(super) fn forget_vanished(&mut self, key: &str) {
         self.vanished.remove(key);

@@ -247,3 +247,23 @@ fn a_stop_that_finds_no_row_leaves_one() {
     assert_eq!(solo.told.last(), Some(&Action::Stopped));
     assert_eq!((services.table.owner("s00"), &services.table.row("s00").checkpoint), (None, &at(5)));
 }
+
+/// The row of a merged shard's second parent was deleted, and whoever read it is gone: the child's row, which is not
+/// begun, tells a worker that starts later that there must have been one.
+#[test]
+fn a_parent_whose_row_was_deleted_is_read_again_before_its_child() {
+    let mut services = Services::new(Stream::of(2));
+    let mut solo = Solo::running(settings("before"), 0, &mut services);
+    services.stream.merge("s00", "s01");
+    solo.end("s00", services.stream.children_of("s00"));
+    solo.settle(&mut services);
+    solo.event(Event::Stop);
+    solo.settle(&mut services);
+    services.table.rows.remove("s01");
+    assert_eq!(services.table.keys(), ["s00", "s02"]);
+    let mut next = Solo::running(settings("next"), 0, &mut services);
+    assert_eq!(next.start_keys(), ["s01"]);
+    next.end("s01", services.stream.children_of("s01"));
+    next.settle(&mut services);
+    assert_eq!(next.start_keys(), ["s02"]);
+}

@@ -7,8 +7,9 @@ use super::Worker;
 use crate::leases::message::Millis;
 use crate::leases::notice::Notice;
 use crate::leases::row::{Lease, Outcome};
+use crate::leases::sync::new_lease;
 use crate::leases::vanished::wait;
-use crate::position::Checkpoint;
+use crate::position::{Checkpoint, InitialPosition};
 use crate::shard::{Shard, ShardId};
 
 /// Since when each row is missing, by what listings showed.
@@ -30,6 +31,9 @@ impl Worker {
         shards: &[Shard],
     ) -> Vec<Lease> {
         let wait = wait(self.settings.failover);
+        let orphaned = self.missing_parents(shards);
+        missing.retain(|lease| !orphaned.iter().any(|parent| parent.key == lease.key));
+        missing.splice(..0, orphaned);
         missing.retain(|lease| !self.held.contains_key(&lease.key));
         let refilled = self.refillable(now, shards);
         let before = std::mem::take(&mut self.holes.since);
@@ -47,6 +51,22 @@ impl Worker {
         self.holes.refilling = refilled.iter().map(|lease| lease.key.clone()).collect();
         missing.extend(refilled);
         missing
+    }
+
+    /// The rows of parents that must have been deleted by hand: a row goes after the shard's children were begun, and one
+    /// of these is not. All of the shard is read again, because nobody knows how far it was.
+    fn missing_parents(&self, shards: &[Shard]) -> Vec<Lease> {
+        let first_record = match self.settings.initial_position {
+            InitialPosition::Latest => Checkpoint::TrimHorizon,
+            initial => initial.checkpoint(),
+        };
+        let is_unbegun =
+            |shard: &&Shard| self.table.get(&shard.id).is_some_and(|row| row.checkpoint == Checkpoint::TrimHorizon);
+        let parents: BTreeSet<&ShardId> = shards.iter().filter(is_unbegun).flat_map(|shard| &shard.parents).collect();
+        let is_missing = |shard: &&Shard| {
+            parents.contains(&shard.id) && !self.table.has_row(&shard.id) && !self.table.is_missed(&shard.id)
+        };
+        shards.iter().filter(is_missing).map(|shard| new_lease(shard, first_record.clone())).collect()
     }
 
     /// Rows that vanished so long ago that their owners are gone too, as they were seen last. What its children show to
