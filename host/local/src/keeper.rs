@@ -202,7 +202,8 @@ impl Journal {
                 retention.is_some_and(|retention| arrival.saturating_add(retention) > now)
             })
         };
-        let outlived = self.segments.iter().take_while(|(number, segment)| last != Some(**number) && !is_needed(segment));
+        let outlived =
+            self.segments.iter().take_while(|(number, segment)| last != Some(**number) && !is_needed(segment));
         let outlived: Vec<u64> = outlived.map(|(number, _)| *number).collect();
         for number in outlived {
             self.segments.remove(&number);
@@ -394,7 +395,10 @@ fn unusable(path: &Path, error: &dyn std::fmt::Display) -> Error {
 }
 
 fn damaged(path: &Path, at: usize, reason: &str) -> Error {
-    unusable(path, &format!("it is damaged at byte {at}: {reason}; remove it, with the records in it, or its directory"))
+    unusable(
+        path,
+        &format!("it is damaged at byte {at}: {reason}; remove it, with the records in it, or its directory"),
+    )
 }
 
 #[cfg(test)]

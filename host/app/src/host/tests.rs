@@ -145,7 +145,8 @@ async fn a_directory_whose_look_panics_is_a_problem_of_the_host() {
     until_reported(&mut host, "it is said", said).await;
     injected::want(Some("the reading of good.wasm"));
     let rejected = |report: &HostReport| {
-        job(report, "good").is_some_and(|it| it.problems.iter().any(|it| it.contains("the reading of good.wasm panicked")))
+        job(report, "good")
+            .is_some_and(|it| it.problems.iter().any(|it| it.contains("the reading of good.wasm panicked")))
     };
     until_reported(&mut host, "it is said", rejected).await;
     injected::want(None);

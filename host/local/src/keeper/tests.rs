@@ -1,16 +1,19 @@
 //! What was said to be written is there again, whatever ends the process; what is damaged is named.
 
-
 use crate::model::{CreateStream, ListShards, ModelConfig, PutEntry, StreamRef};
 
 use super::*;
 
 const START: Millis = 1_764_000_000_000;
 
-/// A model that is kept, as a process has it.
+/// A model that is kept, as a process has it that starts soon after the records were written.
 fn open(dir: &Path, segment_bytes: u64) -> Result<Model, Error> {
+    open_at(START, dir, segment_bytes)
+}
+
+fn open_at(now: Millis, dir: &Path, segment_bytes: u64) -> Result<Model, Error> {
     let model = Model::new(ModelConfig { limits: false, ..ModelConfig::default() });
-    let keeper = Keeper::open_with(dir, &model, Clock::system(), segment_bytes)?;
+    let keeper = Keeper::open_with(dir, &model, Clock::manual(now), segment_bytes)?;
     Ok(model.kept_by(std::sync::Arc::new(keeper)))
 }
 
@@ -29,12 +32,21 @@ fn seen(model: &Model, now: Millis, stream: &str) -> String {
     let stream = StreamRef::from(stream);
     let request = ListShards { exclusive_start: None, max_results: None, filter: None };
     let shards = model.list_shards(now, &stream, request).unwrap();
-    let records: Vec<_> = model.scan(now, &stream).unwrap().into_iter().map(|(shard, batch)| {
-        let records = batch.records().map(|it| format!("{it:?}"));
-        (shard, records.collect::<Vec<_>>())
-    }).collect();
+    let records: Vec<_> = model
+        .scan(now, &stream)
+        .unwrap()
+        .into_iter()
+        .map(|(shard, batch)| {
+            let records = batch.records().map(|it| format!("{it:?}"));
+            (shard, records.collect::<Vec<_>>())
+        })
+        .collect();
     let consumers = model.consumers(now, &stream).unwrap();
-    format!("{:?} {:?} {shards:?} {records:?} {consumers:?}", model.describe(now, &stream).unwrap(), model.tags(now, &stream).unwrap())
+    format!(
+        "{:?} {:?} {shards:?} {records:?} {consumers:?}",
+        model.describe(now, &stream).unwrap(),
+        model.tags(now, &stream).unwrap()
+    )
 }
 
 #[test]
@@ -84,29 +96,44 @@ fn a_stream_that_is_made_again_has_later_numbers_also_after_a_restart() {
 fn what_is_past_its_retention_is_on_no_disk() {
     let dir = tempfile::tempdir().unwrap();
     let files = || numbers(&dir.path().join(DIRECTORY)).unwrap().len();
-    // The keeper's clock is the system's: by that, all of these records are long past.
     let model = open(dir.path(), 2_000).unwrap();
     create(&model, START, "orders");
     let mut last = String::new();
     for i in 0..400 {
         last = put(&model, START + i, "orders", "a", &[b'x'; 100]);
     }
-    assert!(files() <= 2, "{} segments", files());
+    assert!(files() > 4, "{} segments", files());
+    let before = seen(&model, START + 500, "orders");
     drop(model);
     let model = open(dir.path(), 2_000).unwrap();
-    assert!(put(&model, START + 500, "orders", "a", b"") > last, "the numbers go on all the same");
+    assert_eq!(seen(&model, START + 500, "orders"), before, "what is within it stays");
     drop(model);
 
-    // Those that are within it stay.
-    let (clock, model) = (Clock::system(), open(dir.path(), 2_000).unwrap());
-    create(&model, clock.now(), "fresh");
-    for _ in 0..100 {
-        put(&model, clock.now(), "fresh", "a", &[b'x'; 100]);
-    }
-    assert!(files() > 4, "{} segments", files());
-    let before = seen(&model, clock.now(), "fresh");
+    let later = START + 24 * HOUR + 400;
+    drop(open_at(later, dir.path(), 2_000).unwrap());
+    assert_eq!(files(), 1);
+    let model = open_at(later, dir.path(), 2_000).unwrap();
+    assert!(put(&model, later, "orders", "a", b"") > last, "the numbers go on all the same");
+    assert_eq!(
+        model
+            .scan(later, &StreamRef::from("orders"))
+            .unwrap()
+            .iter()
+            .map(|(_, it)| it.records().count())
+            .sum::<usize>(),
+        1
+    );
+
+    // And also while it runs.
+    let much_later = later + 48 * HOUR;
+    let stream = StreamRef::from("orders");
     drop(model);
-    assert_eq!(seen(&open(dir.path(), 2_000).unwrap(), clock.now(), "fresh"), before);
+    let model = open_at(much_later, dir.path(), 2_000).unwrap();
+    for _ in 0..100 {
+        put(&model, START, "orders", "a", &[b'x'; 100]);
+    }
+    assert!(files() <= 2, "{} segments", files());
+    assert!(model.describe(much_later, &stream).is_ok());
 }
 
 /// The process may end after any byte that it writes.
@@ -125,14 +152,14 @@ fn a_journal_that_is_cut_anywhere_opens_with_what_is_whole() {
         fs::create_dir_all(dir.path().join(DIRECTORY)).unwrap();
         fs::write(dir.path().join(DIRECTORY).join(name(1)), &whole[..length]).unwrap();
         // Twice: the first one must leave nothing that the second one stumbles over.
-        for _ in 0..2 {
+        for time in ["first", "second"] {
             let model = open(dir.path(), SEGMENT_BYTES).unwrap();
             let stream = StreamRef::from("orders");
             let records = model.scan(START + 10, &stream).map(|shards| {
                 shards.iter().flat_map(|(_, batch)| batch.records().map(|it| it.sequence_number.to_owned())).collect()
             });
             let records: Vec<String> = records.unwrap_or_default();
-            assert_eq!(records, written[..records.len()], "{length} bytes");
+            assert_eq!(records, written[..records.len()], "{length} bytes, the {time} time");
             counts.push(records.len());
         }
     }

@@ -121,7 +121,10 @@ impl Model {
         let mut logs: Vec<Log> = match before {
             Some(stream) => {
                 let mut state = write(&stream.state);
-                let logs = state.shards.iter_mut().map(|shard| std::mem::replace(&mut *lock(&shard.log), Log::new(shard.space)));
+                let logs = state
+                    .shards
+                    .iter_mut()
+                    .map(|shard| std::mem::replace(&mut *lock(&shard.log), Log::new(shard.space)));
                 logs.collect()
             }
             None => Vec::new(),
@@ -134,7 +137,8 @@ impl Model {
             log.advance(shard.count, shard.last_arrival);
             shards.push(shard.restore(index, space, log).ok_or_else(|| format!("shard {index} is not one"))?);
         }
-        let mut open: Vec<u32> = shards.iter().filter(|shard| shard.closed.is_none()).map(|shard| shard.index).collect();
+        let mut open: Vec<u32> =
+            shards.iter().filter(|shard| shard.closed.is_none()).map(|shard| shard.index).collect();
         open.sort_by_key(|index| shards[*index as usize].range.start);
         let consumers = image.consumers.iter();
         let state = StreamState {
