@@ -1,6 +1,7 @@
 //! The command line as users type it: what the binary prints, where, and with which exit code. Snapshots hold the
 //! words; `INSTA_UPDATE=always` writes them anew.
 
+#![allow(clippy::disallowed_methods, reason = "a test's threads and tasks end with it")]
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,

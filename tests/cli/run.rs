@@ -144,6 +144,24 @@ async fn a_stream_is_drained_to_standard_output_with_a_summary() {
     assert_eq!((again.code, &summary["envelopes"]), (Some(0), &Value::from(0)), "everything was committed");
 }
 
+/// The leases are kept, so the records that they are about must be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_goes_on_after_a_restart_of_a_local_backend_with_a_data_directory() {
+    let dir = directory(&[("job.properties", JOB)]);
+    let (tasks, file, data) = (tasks_directory(&dir), below(&dir, "job.properties"), below(&dir, "data"));
+    let args = ["run", "--config-path", &file, "--tasks", &tasks, "--until-caught-up", "--json"];
+    for (records, start) in [(2, "the first"), (0, "the second"), (2, "the third")] {
+        let local = Local::start(&["--stream", "lines:2", "--data-dir", &data]);
+        if records > 0 {
+            put_two(&local).await;
+        }
+        let said = finished(local.environment(&mut command(&args)));
+        assert_eq!(said.code, Some(0), "{start}: {said:?}");
+        let summary: Value = serde_json::from_str(said.stdout.lines().last().unwrap()).unwrap();
+        assert_eq!(summary["envelopes"], records, "{start}: {said:?}");
+    }
+}
+
 /// Also those that are still being compiled when others are done, and not without a word those that cannot run.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_job_of_a_directory_is_waited_for() {

@@ -1,6 +1,7 @@
 //! The whole path over the local backend: records in, a task, messages out, positions in the lease table. One module
 //! per promise; the job runs in process, except where a process has to die.
 
+#![allow(clippy::disallowed_methods, reason = "a test's threads and tasks end with it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod accounts;
@@ -20,6 +21,7 @@ mod fleets;
 mod host_memory;
 mod job;
 mod lease_loss;
+mod outages;
 mod path;
 mod positions;
 mod process;
@@ -34,3 +36,4 @@ mod swap_kills;
 mod swap_outputs;
 mod swap_stuck;
 mod take_over;
+mod unread;

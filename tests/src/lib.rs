@@ -1,5 +1,7 @@
 //! What the end-to-end tests share.
 
+#![allow(clippy::disallowed_methods, reason = "a test's threads and tasks end with it")]
+
 pub mod account;
 pub mod bombs;
 #[path = "../../host/sim/src/dice.rs"]

@@ -268,7 +268,7 @@ pub(crate) struct Local {
     /// A stream to create, with its number of shards; repeatable
     #[arg(long = "stream", value_name = "NAME:SHARDS")]
     pub(crate) streams: Vec<String>,
-    /// Keep DynamoDB's tables here. Streams are always in memory
+    /// Keep streams and tables here, for the next start
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Do not enforce AWS' limits on reads and writes

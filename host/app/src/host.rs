@@ -34,7 +34,9 @@ use actor::{Command, JobActor, Proposal, Refusal};
 use entry::Entry;
 use versions::Versions;
 
-pub use report::{CandidateReport, HostReport, JobReport, OutageReport, Rejection, RolloutReport, ShardReport, Totals};
+pub use report::{
+    CandidateReport, HostReport, JobReport, OutageReport, Rejection, RolloutReport, ShardReport, Totals, UnreadReport,
+};
 pub use requests::{Reply, Request};
 
 /// Builds a job's configuration. The sources stand between the files and the single settings of the command line.
@@ -227,7 +229,11 @@ impl Host {
 
     fn caught_up(&self, name: &str, job: &jobs::Job) -> Caught {
         let bad = job.rejected().map(|(_, reason)| reason).or(job.misconfigured());
-        let runs_on = self.entries.get(name).is_some_and(Entry::is_caught_up);
+        let entry = self.entries.get(name);
+        let runs_on = entry.is_some_and(Entry::is_caught_up);
+        if let (State::Running, Some(reason)) = (job.state(), entry.and_then(Entry::left_unread)) {
+            return Caught::Never(format!("{name}: {reason}"));
+        }
         match (job.state(), bad) {
             (State::Running, _) if runs_on => Caught::Up,
             (State::Drained, _) => Caught::Up,
@@ -444,3 +450,6 @@ fn every(period: Duration) -> tokio::time::Interval {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     interval
 }
+
+#[cfg(test)]
+mod tests;

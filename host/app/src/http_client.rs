@@ -8,7 +8,7 @@ mod connector;
 use std::error::Error;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use hyper::body::Incoming;
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::client::legacy::{self, Client};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use rustls::client::Resumption;
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
@@ -29,6 +29,7 @@ use shardmill_runtime::{HttpBody, HttpClient, HttpError, HttpSending, HttpTimes}
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tracing::warn;
 
+use crate::tasks::Executor;
 use connector::{Guarded, Prohibited};
 
 /// Idle connections that are kept for each origin, and for how long.
@@ -40,9 +41,10 @@ const FOR_EVER: Duration = Duration::from_hours(24);
 /// TLS sessions that are remembered, to be gone on with.
 const TLS_SESSIONS: usize = 256;
 
-/// The client of one job. `networks` are those that names may resolve to though they are not of the public Internet.
-pub(crate) fn of_job(networks: &[Network]) -> Arc<dyn HttpClient> {
-    Arc::new(Connections::new(networks))
+/// The client of one job, whose instances share its connections. They are tasks, which `executor` runs. `networks` are
+/// those that names may resolve to though they are not of the public Internet.
+pub(crate) fn of_job(networks: &[Network], executor: Executor) -> Arc<dyn HttpClient> {
+    Arc::new(Connections::new(networks, executor))
 }
 
 type Connector = HttpsConnector<Guarded>;
@@ -50,10 +52,10 @@ type Connector = HttpsConnector<Guarded>;
 struct Connections(Client<Connector, HttpBody>);
 
 impl Connections {
-    fn new(networks: &[Network]) -> Self {
+    fn new(networks: &[Network], executor: Executor) -> Self {
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls()).https_or_http().enable_http1();
         let connector = connector.wrap_connector(Guarded::new(networks));
-        let mut client = Client::builder(TokioExecutor::new());
+        let mut client = Client::builder(executor);
         client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).pool_max_idle_per_host(MAX_IDLE);
         Self(client.build(connector))
     }

@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::outputs::Records;
 use crate::settings;
 use crate::status::Status;
-use crate::tasks::Tasks;
+use crate::tasks::{Executor, Tasks};
 use supervisor::cut::Stop;
 use supervisor::{Messages, Parts, Supervisor};
 use versions::{Answer, Versions};
@@ -108,7 +108,8 @@ impl RunningJob {
     /// As [`RunningJob::start`]; also when the current version's module is not among those given.
     pub async fn start_with(job: &Job, deployed: Deployed, clock: Clock) -> Result<Self> {
         let status = Arc::new(Status::default());
-        let spec = TaskSpec { hits: status.snapshot().limits, ..settings::task_spec(job) };
+        let (executor, panics) = Executor::new(settings::CONNECTION);
+        let spec = TaskSpec { hits: status.snapshot().limits, ..settings::task_spec_with(job, executor) };
         // Before the inputs: who cannot process a shard takes none.
         let records = Records::in_directory(deployed.store.output_records());
         let mut parts = Parts::default();
@@ -139,7 +140,7 @@ impl RunningJob {
         let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
         let (stop, stopped) = watch::channel(Stop::NotAsked);
         let supervisor = Supervisor::new(inputs, parts, task.control, task.data, versions, Arc::clone(&status), clock);
-        let messages = Messages { tellings, requests: task.requests, commands: commanded, stop: stopped };
+        let messages = Messages { tellings, requests: task.requests, panics, commands: commanded, stop: stopped };
         let run = supervisor.run(messages, job.shutdown_timeout);
         let handle = JobHandle { status, inputs: job.inputs.len(), stop, commands };
         let mut supervisor = Tasks::default();

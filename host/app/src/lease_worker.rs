@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use shardmill_aws::{Kinesis, LeaseTable, NewTable};
 use shardmill_core::backoff::{Backoff, Waits};
-use shardmill_core::leases::{Action, Event, Loss, START_ATTEMPTS_MAX, Scan, Settings, Worker, Write};
+use shardmill_core::leases::{
+    Action, Event, Loss, START_ATTEMPTS_MAX, Scan, Settings, Unread, UnreadReason, Worker, Write,
+};
 use shardmill_core::service::{ErrorKind, ServiceError};
 use shardmill_core::shard::{ShardFilter, ShardId};
 use tokio::sync::{Semaphore, mpsc};
@@ -49,8 +51,19 @@ pub(crate) type Told = mpsc::UnboundedSender<(usize, Telling)>;
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are actions")]
 pub(crate) enum Telling {
     Action(Action),
-    /// Whether the worker reads everything that it may hold. Comes after the starts that make it so.
-    Settled(bool),
+    /// How it stands, when that has changed. Comes after the starts that make it so.
+    Standing(Standing),
+}
+
+/// Whether an input is read as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The worker reads everything that it may hold, and nothing is left that nobody reads.
+    pub is_settled: bool,
+    /// It reads everything that it may hold, and the following is left.
+    pub is_settled_but_unread: bool,
+    /// Shards that nobody reads.
+    pub unread: Vec<Unread>,
 }
 
 impl LeaseWorker {
@@ -69,7 +82,7 @@ impl LeaseWorker {
         let mut worker = Worker::new(self.settings.clone());
         let mut calls = Tasks::default();
         let writes = Arc::new(Semaphore::new(WRITES_MAX));
-        let mut settled = false;
+        let mut standing = Standing::default();
         let mut event = Event::Tick;
         let mut is_wanted = true;
         let mut unreadable = BTreeSet::new();
@@ -103,9 +116,15 @@ impl LeaseWorker {
                     outward => self.tell(&told, Telling::Action(outward)),
                 }
             }
-            let is_settled = worker.is_settled();
-            if std::mem::replace(&mut settled, is_settled) != is_settled {
-                self.tell(&told, Telling::Settled(is_settled));
+            let now = Standing {
+                is_settled: worker.is_settled(),
+                is_settled_but_unread: worker.is_settled_but_unread(),
+                unread: worker.unread(),
+            };
+            if now != standing {
+                self.log_unread(&standing.unread, &now.unread);
+                standing = now.clone();
+                self.tell(&told, Telling::Standing(now));
             }
             // Every arm is cancel-safe: a channel receive, a join and a timer lose nothing when dropped.
             event = tokio::select! {
@@ -128,11 +147,18 @@ impl LeaseWorker {
     /// that is a mistake in the configuration, most likely.
     async fn ensure_table(&self) -> Result<(), ServiceError> {
         let mut waits = Waits::new(ENSURE, self.settings.seed);
-        let mut calls = self.calls(Subject::TableRead(self.table.name().to_owned())).at_start();
+        let mut reads = self.calls(Subject::TableRead(self.table.name().to_owned())).at_start();
+        let mut listings = self.calls(Subject::ShardList { stream: self.stream.clone() }).at_start();
         let mut unknown = 0;
         loop {
             let ensured = self.try_ensure_table().await;
-            calls.answered(ensured.as_ref().err());
+            // The stream is asked for when the table has answered.
+            let (of_table, of_stream) = match &ensured {
+                Err(error) if error.operation == "ListShards" => (None, Some(error)),
+                ensured => (ensured.as_ref().err(), None),
+            };
+            reads.answered(of_table);
+            listings.answered(of_stream);
             match ensured {
                 Err(error) if error.kind.is_transient() => {
                     unknown += u32::from(error.kind == ErrorKind::UnknownHost);
@@ -153,6 +179,18 @@ impl LeaseWorker {
         }
         self.kinesis.find_stream(&self.stream).await?;
         self.table.ensure(self.new_table).await.map(drop)
+    }
+
+    /// Shards that nobody reads, when they are others than before.
+    fn log_unread(&self, before: &[Unread], now: &[Unread]) {
+        if before == now {
+            return;
+        }
+        let (stream, table) = (&self.stream, self.table.name());
+        match summary(now) {
+            Some(summary) => warn!(stream, table, "{summary}"),
+            None => info!(stream, table, "every shard is read again"),
+        }
     }
 
     fn calls(&self, subject: Subject) -> Calls {
@@ -200,6 +238,20 @@ impl LeaseWorker {
             Event::Written { write, result }
         }
     }
+}
+
+/// Shards that nobody reads, and why, in one line; `None` when there are none.
+pub(crate) fn summary(unread: &[Unread]) -> Option<String> {
+    let first = unread.first()?;
+    let shards = match unread.len() {
+        1 => format!("shard {} is", first.key),
+        more => format!("{more} shards ({} and others) are", first.key),
+    };
+    let cure = match first.why {
+        UnreadReason::Limit(_) => "; start more workers, or raise MaxLeasesForWorker",
+        UnreadReason::Row(_) => "",
+    };
+    Some(format!("{shards} read by nobody: {}{cure}", first.why))
 }
 
 async fn scan(table: LeaseTable) -> Event {

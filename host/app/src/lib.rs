@@ -10,7 +10,7 @@ mod fanout_reader;
 pub mod host;
 mod http_client;
 pub mod job;
-mod lease_worker;
+pub mod lease_worker;
 pub mod machine_memory;
 mod outputs;
 pub mod own_files;

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::clock::millis;
 use crate::http_client;
+use crate::tasks::Executor;
 
 /// How the input's stream is reached.
 #[must_use]
@@ -200,6 +201,14 @@ pub(crate) fn run_loop(job: &Job) -> run_loop::Settings {
 /// What the job's task instance is told and allowed; its shards come later.
 #[must_use]
 pub fn task_spec(job: &Job) -> TaskSpec {
+    task_spec_with(job, Executor::new(CONNECTION).0)
+}
+
+/// What the tasks of a job's HTTP client are, for people.
+pub(crate) const CONNECTION: &str = "an HTTP connection";
+
+/// The same; `executor` runs the connections of its HTTP client.
+pub(crate) fn task_spec_with(job: &Job, executor: Executor) -> TaskSpec {
     TaskSpec {
         job_name: job.name.clone(),
         job_id: job.id.clone(),
@@ -208,7 +217,7 @@ pub fn task_spec(job: &Job) -> TaskSpec {
         outputs: Arc::new(OutputStreams::new(job.outputs.keys().cloned())),
         config: job.task_config.clone(),
         limits: limits(job),
-        grants: grants(job),
+        grants: grants(job, executor),
         log: Arc::new(TracingLog),
         hits: Arc::default(),
     }
@@ -245,7 +254,7 @@ pub(crate) fn limits(job: &Job) -> Limits {
 }
 
 /// What the job's task instance is given.
-fn grants(job: &Job) -> Grants {
+fn grants(job: &Job, executor: Executor) -> Grants {
     let config::Grants { env, directories, http, http_networks } = &job.grants;
     let directory = |given: &config::Directory| Directory {
         host: given.host.clone(),
@@ -258,7 +267,7 @@ fn grants(job: &Job) -> Grants {
         directories: directories.iter().map(directory).collect(),
         usage: FileUsage::default(),
         http: (!http.is_empty())
-            .then(|| HttpGrant { origins: http.clone(), client: http_client::of_job(http_networks) }),
+            .then(|| HttpGrant { origins: http.clone(), client: http_client::of_job(http_networks, executor) }),
     }
 }
 

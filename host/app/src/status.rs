@@ -1,7 +1,7 @@
 //! What a running job shows of itself: counters and the state of its shards. Written once per batch, read by whoever
 //! wants to know.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use shardmill_core::run_loop::{Generation, InstanceId, SourceId};
 use shardmill_runtime::LimitHits;
 
 use crate::failures::Subject;
+use crate::lease_worker::{Standing, summary};
 
 /// Pauses of swaps that are kept.
 const PAUSES_MAX: usize = 1_000;
@@ -33,8 +34,10 @@ pub struct Snapshot {
     pub traps: u64,
     /// When the first record came in.
     pub first_record_at: Option<Millis>,
-    /// Inputs (by index) whose worker reads everything that it may hold.
-    pub settled: BTreeSet<usize>,
+    /// How far the inputs are read, by their index; absent before anything is known.
+    pub inputs: BTreeMap<usize, Input>,
+    /// Inputs (by index) whose worker identifier another process uses: when that was first seen, and how so.
+    pub duplicates: BTreeMap<usize, (Millis, String)>,
     pub shards: BTreeMap<SourceId, Shard>,
     /// Calls that fail, for as long as they do.
     pub outages: BTreeMap<Subject, Outage>,
@@ -46,6 +49,14 @@ pub struct Snapshot {
     pub waits: BTreeMap<InstanceId, String>,
     pub swaps: Swaps,
     pub rollout: Rollout,
+}
+
+/// An input as its lease worker sees it.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// `system.stream`.
+    pub name: String,
+    pub standing: Standing,
 }
 
 /// A service that does not answer as it should.
@@ -188,7 +199,31 @@ impl Snapshot {
     /// Whether everything that was in the streams of `inputs` inputs is read and processed.
     #[must_use]
     pub fn is_caught_up(&self, inputs: usize) -> bool {
-        let done = |shard: &Shard| shard.finished || (shard.waiting == 0 && shard.behind == Some(0));
-        self.settled.len() == inputs && self.shards.values().all(done)
+        self.inputs.len() == inputs
+            && self.inputs.values().all(|input| input.standing.is_settled)
+            && self.is_processed()
+    }
+
+    /// Why it never will be, though everything that this worker may read is read and processed: there are shards that
+    /// nobody reads. `None` when there is something left to do.
+    #[must_use]
+    pub fn left_unread(&self, inputs: usize) -> Option<String> {
+        let is_through = |input: &Input| input.standing.is_settled || input.standing.is_settled_but_unread;
+        if self.inputs.len() < inputs || !self.inputs.values().all(is_through) || !self.is_processed() {
+            return None;
+        }
+        let unread: Vec<String> = self.inputs.values().filter_map(Input::unread).collect();
+        (!unread.is_empty()).then(|| unread.join("; "))
+    }
+
+    fn is_processed(&self) -> bool {
+        self.shards.values().all(|shard| shard.finished || (shard.waiting == 0 && shard.behind == Some(0)))
+    }
+}
+
+impl Input {
+    /// The shards that nobody reads, in words.
+    pub(crate) fn unread(&self) -> Option<String> {
+        Some(format!("input {}: {}", self.name, summary(&self.standing.unread)?))
     }
 }

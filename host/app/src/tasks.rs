@@ -158,7 +158,8 @@ where
         one.spawn(part, async move { drop(work.await) });
         tokio::spawn(async move {
             if let Some((_, Err(panicked))) = one.join_next().await {
-                // Whoever cares may be gone.
+                tracing::error!("{panicked}");
+                // Its owner may be gone.
                 drop(panics.send(panicked));
             }
         });

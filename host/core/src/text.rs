@@ -107,6 +107,18 @@ pub fn reason(text: &str) -> String {
     format!("{cut}... ({} bytes more)", text.len() - end)
 }
 
+/// A text of several lines that was put together of shown ones, cut to the length of a [`reason`].
+#[must_use]
+pub fn cut(mut text: String) -> String {
+    let kept = text.floor_char_boundary(REASON_MAX_BYTES);
+    let more = text.len() - kept;
+    if more > 0 {
+        text.truncate(kept);
+        text.push_str(&format!("... ({more} bytes more)"));
+    }
+    text
+}
+
 /// A foreign text for one line, as by [`shown`], and cut to about `max_bytes` with a note of how much is missing. Takes no
 /// longer for a longer text; shown twice it stays the same, if it was short.
 #[must_use]

@@ -25,6 +25,7 @@ const FILE: &str = "dynamodb.sqlite";
 const DRAIN: Duration = Duration::from_millis(300);
 
 /// Opens the database and serves it until `stopped` says so.
+#[expect(clippy::disallowed_methods, reason = "the backend owns the thread, and joins it")]
 pub(crate) fn spawn(
     listener: TcpListener,
     data_dir: Option<PathBuf>,

@@ -22,6 +22,8 @@ pub enum FaultAction {
     /// [`ErrorKind::ServiceUnavailable`] 503, [`ErrorKind::ProvisionedThroughputExceeded`] a throttle,
     /// [`ErrorKind::ExpiredIterator`] an expired iterator).
     Error(ErrorKind),
+    /// It is not carried out; the client gets a page in HTML with this status, as from a gateway in the service's place.
+    Page(u16),
     /// It is not carried out; the connection is cut instead of a reply.
     LoseRequest,
     /// It is carried out; the connection is cut instead of the reply.
@@ -263,6 +265,7 @@ pub(crate) struct Cut;
 #[derive(Debug)]
 pub(crate) enum Served<R> {
     Refused(ErrorKind),
+    Page(u16),
     Done {
         reply: R,
         /// Events before the connection is cut.
@@ -272,6 +275,7 @@ pub(crate) enum Served<R> {
 
 /// Carries a call out as the faults in force have it, and notes it in the journal if it succeeds. What a service has
 /// received it does not forget: a call goes its way even if its client goes away.
+#[expect(clippy::disallowed_methods, reason = "it is awaited below, and a panic cuts the connection")]
 pub(crate) async fn serve<R: Send + 'static>(
     faults: &Faults,
     journal: &Journal,
@@ -294,6 +298,7 @@ pub(crate) async fn serve<R: Send + 'static>(
             match action {
                 FaultAction::Latency(latency) => tokio::time::sleep(latency).await,
                 FaultAction::Error(kind) => return Ok(Served::Refused(kind)),
+                FaultAction::Page(status) => return Ok(Served::Page(status)),
                 FaultAction::LoseRequest => return Err(Cut),
                 FaultAction::HoldRequest => record.hold(&call).await?,
                 FaultAction::DropSubscription { after_events } => drop_after = Some(after_events),
@@ -311,6 +316,10 @@ pub(crate) async fn serve<R: Send + 'static>(
     });
     detached.await.unwrap_or(Err(Cut))
 }
+
+/// What a gateway says.
+pub(crate) const PAGE: &str = "<html><body>The service is not available</body></html>";
+pub(crate) const PAGE_TYPE: &str = "text/html";
 
 #[cfg(test)]
 mod tests {

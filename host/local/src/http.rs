@@ -20,7 +20,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::sync::watch;
 
-use crate::faults::{Cut, Faults, Served, serve};
+use crate::faults::{Cut, Faults, PAGE, PAGE_TYPE, Served, serve};
 use crate::journal::{Call, Journal};
 use crate::kinesis::Kinesis;
 use crate::model::{Error, ErrorKind};
@@ -43,6 +43,7 @@ pub(crate) struct Front {
 }
 
 /// Serves on threads of its own until `stopped` says so.
+#[expect(clippy::disallowed_methods, reason = "the backend owns the thread, and joins it")]
 pub(crate) fn spawn(
     listener: TcpListener,
     front: Front,
@@ -119,6 +120,10 @@ impl Front {
         };
         Ok(match serve(&self.faults, &self.journal, call, Result::is_ok, carry_out).await? {
             Served::Refused(kind) => self.refuse(protocol, &Error::new(kind, "injected fault")),
+            Served::Page(status) => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+                self.respond(status, PAGE_TYPE, ReplyBody::whole(PAGE.as_bytes().to_vec()))
+            }
             Served::Done { reply, drop_after } => self.answer(protocol, reply, drop_after),
         })
     }

@@ -5,7 +5,7 @@
 //! HTTP by [`LocalBackend::kinesis`], inject faults by [`LocalBackend::faults`] and [`LocalBackend::dynamodb_faults`],
 //! and see by [`LocalBackend::journal`] what clients did.
 //!
-//! Streams live in memory only; DynamoDB tables survive in [`Options::data_dir`] if one is given.
+//! Streams and tables live in memory, and survive a restart in [`Options::data_dir`] if one is given.
 //!
 //! This crate knows nothing of the host: no leases, no tasks, no AWS SDK.
 
@@ -14,6 +14,7 @@ mod dynamodb;
 mod faults;
 mod http;
 mod journal;
+mod keeper;
 mod kinesis;
 pub mod model;
 mod ops;
@@ -42,7 +43,7 @@ pub struct Options {
     pub kinesis_port: u16,
     /// Port of DynamoDB, 0 for a free one.
     pub dynamodb_port: u16,
-    /// Where DynamoDB keeps its tables; in memory if none. Streams are in memory always.
+    /// Where streams and tables are kept; in memory only if none.
     pub data_dir: Option<PathBuf>,
     /// Whether Kinesis's rate limits and quotas hold.
     pub limits: bool,
@@ -96,6 +97,14 @@ pub enum Error {
         /// What the database said.
         reason: String,
     },
+    /// What is kept of the streams cannot be used.
+    #[error("Kinesis cannot use its data in {}: {reason}", path.display())]
+    Streams {
+        /// The directory or file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No thread or runtime to be had.
     #[error("cannot start the threads of the local backend: {0}")]
     Threads(#[from] std::io::Error),
@@ -124,14 +133,21 @@ impl LocalBackend {
     pub fn start(options: Options) -> Result<Self, Error> {
         let (kinesis_listener, kinesis_addr) = bind("Kinesis", options.kinesis_port)?;
         let (dynamodb_listener, dynamodb_addr) = bind("DynamoDB", options.dynamodb_port)?;
-        let model = Arc::new(Model::new(ModelConfig {
+        let model = Model::new(ModelConfig {
             limits: options.limits,
             iterator_ttl: millis(options.iterator_ttl),
             subscription_life: millis(options.subscription_life),
             state_delay: millis(options.state_delay),
             region: options.region,
-        }));
-        let kinesis = Kinesis::new(model, options.clock);
+        });
+        let model = match &options.data_dir {
+            Some(data_dir) => {
+                let keeper = keeper::Keeper::open(data_dir, &model, options.clock.clone())?;
+                model.kept_by(Arc::new(keeper))
+            }
+            None => model,
+        };
+        let kinesis = Kinesis::new(Arc::new(model), options.clock);
         let (faults, dynamodb_faults, journal) = (Faults::default(), Faults::default(), Journal::default());
         let (stop, stopped) = watch::channel(false);
         let dynamodb_front = dynamodb::Front { faults: dynamodb_faults.clone(), journal: journal.clone() };

@@ -11,6 +11,7 @@
 mod consumers;
 mod error;
 mod hash;
+pub(crate) mod image;
 mod limits;
 mod listing;
 mod log;
@@ -79,12 +80,15 @@ impl Default for ModelConfig {
 pub struct Model {
     config: ModelConfig,
     streams: RwLock<BTreeMap<String, Arc<Stream>>>,
+    /// Of streams that were deleted: the newest second that a shard's sequence numbers began with.
+    newest: Mutex<BTreeMap<String, u64>>,
+    keep: Option<Arc<dyn image::Keep>>,
 }
 
 impl Model {
     /// A model without streams.
     pub fn new(config: ModelConfig) -> Self {
-        Self { config, streams: RwLock::default() }
+        Self { config, ..Self::default() }
     }
 
     /// What it was made with.

@@ -9,12 +9,13 @@ mod shadow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use shardmill_core::text;
+
 use crate::error::CallError;
 use crate::grants::Grants;
 use crate::instance::Instance;
 use crate::journal::{LogLine, LogSink};
 use crate::module::Module;
-use crate::said;
 use crate::state::TaskSpec;
 
 pub use shadow::{Difference, Observed, Recent, ShadowReport, shadow};
@@ -68,7 +69,7 @@ fn apart(spec: &TaskSpec, log: Arc<dyn LogSink>, grants: Grants) -> TaskSpec {
 }
 
 fn logged(log: &[String]) -> String {
-    said::cut(log.iter().fold(String::new(), |text, line| text + "\n  log: " + line))
+    text::cut(log.iter().fold(String::new(), |text, line| text + "\n  log: " + line))
 }
 
 /// A log for a report.

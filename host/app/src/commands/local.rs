@@ -18,8 +18,10 @@ pub(crate) fn local(args: &Local) -> Result<()> {
         limits: !args.no_limits,
         ..Options::default()
     })?;
-    for stream in &streams {
-        backend.kinesis().create_stream(&stream.name, stream.shards).context("failed to create a stream")?;
+    let kinesis = backend.kinesis();
+    // Those of an earlier start stay as they are.
+    for stream in streams.iter().filter(|stream| kinesis.shard_ids(&stream.name).is_err()) {
+        kinesis.create_stream(&stream.name, stream.shards).context("failed to create a stream")?;
     }
     runtime()?.block_on(async {
         // First, because whoever reads the announcement may send a signal at once.

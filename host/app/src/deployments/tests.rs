@@ -1,5 +1,7 @@
 //! The directory as several hosts use it.
 
+#![allow(clippy::disallowed_methods, reason = "a test's threads and tasks end with it")]
+
 use super::*;
 
 fn opened() -> (tempfile::TempDir, Deployments) {

@@ -101,6 +101,12 @@ impl Entry {
         self.started().is_some_and(|started| started.status.snapshot().is_caught_up(started.inputs))
     }
 
+    /// Why the running job, though it has processed all that it may, has left records unread.
+    pub(super) fn left_unread(&self) -> Option<String> {
+        let started = self.started()?;
+        started.status.snapshot().left_unread(started.inputs)
+    }
+
     /// What is known of the job that runs, or ran last; `None` until it has started.
     pub(super) fn started(&self) -> Option<Started> {
         match &self.actor {

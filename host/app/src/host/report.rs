@@ -41,6 +41,9 @@ pub struct JobReport {
     pub state: String,
     /// Why it is not running, or cannot use what is in the directory.
     pub problems: Vec<String>,
+    /// Shards that nobody reads, of no host.
+    #[serde(default)]
+    pub unread: Vec<UnreadReport>,
     /// Services that do not answer as they should.
     #[serde(default)]
     pub outages: Vec<OutageReport>,
@@ -84,6 +87,15 @@ pub struct JobReport {
     /// Where the rollout of versions stands; absent before the job has begun.
     pub rollout: Option<RolloutReport>,
     pub shards: Vec<ShardReport>,
+}
+
+/// A shard that nobody reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadReport {
+    /// `system.stream`.
+    pub input: String,
+    pub shard: String,
+    pub reason: String,
 }
 
 /// A service that does not answer as it should, for as long as it does not.
@@ -258,8 +270,17 @@ fn of_job(name: &str, job: &Job, entry: &Entry, now: Millis) -> JobReport {
     let deployment = snapshot.rollout.deployment.as_ref().filter(|_| is_up);
     let current = deployment.map(|deployment| shown(name, &deployment.current));
     let mut problems = problems(job, entry, failure, rejected.as_ref(), &snapshot);
+    let mut unread = Vec::new();
+    if is_up {
+        problems.extend(snapshot.inputs.values().filter_map(status::Input::unread));
+        problems.extend(snapshot.duplicates.values().map(|(since, text)| {
+            let seconds = now.saturating_sub(*since) / 1_000;
+            format!("{text} (first seen {seconds} s ago)")
+        }));
+        problems.extend(outage_problems(&snapshot.outages, now));
+        unread = snapshot.inputs.into_values().flat_map(of_unread).collect();
+    }
     let outages = if is_up { snapshot.outages } else { BTreeMap::new() };
-    problems.extend(outage_problems(&outages, now));
     // Of a job that is down they are others' by now.
     let shards = snapshot.shards.into_values().filter(|_| is_up).map(|shard| of_shard(name, shard));
     let mut shards: Vec<ShardReport> = shards.collect();
@@ -269,6 +290,7 @@ fn of_job(name: &str, job: &Job, entry: &Entry, now: Millis) -> JobReport {
         job_name: entry.job.as_ref().map(|job| job.name.clone()),
         state: state.to_owned(),
         problems,
+        unread,
         outages: outages.into_iter().map(of_outage).collect(),
         rejected,
         admitted: job.admitted().map(|id| shown(name, &hex(id))),
@@ -350,6 +372,12 @@ fn outage_problems(outages: &BTreeMap<Subject, Outage>, now: Millis) -> Vec<Stri
         ));
     }
     problems
+}
+
+fn of_unread(input: status::Input) -> impl Iterator<Item = UnreadReport> {
+    let status::Input { name, standing } = input;
+    let unread = standing.unread.into_iter();
+    unread.map(move |it| UnreadReport { input: name.clone(), shard: it.key, reason: it.why.to_string() })
 }
 
 fn of_outage((subject, Outage { since, error }): (Subject, Outage)) -> OutageReport {

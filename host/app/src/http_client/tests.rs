@@ -1,5 +1,7 @@
 //! The client against servers on this machine that answer well, badly, late or not at all.
 
+#![allow(clippy::disallowed_methods, reason = "a test's threads and tasks end with it")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
@@ -29,7 +31,8 @@ fn server(answer: &'static str, stays: bool) -> SocketAddr {
 
 async fn get(url: &str, times: HttpTimes) -> Result<(u16, String), HttpError> {
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    let answer = Connections::new(&[]).send(Request::get(url).body(body).unwrap(), times).await?;
+    let client = Connections::new(&[], Executor::new("a connection").0);
+    let answer = client.send(Request::get(url).body(body).unwrap(), times).await?;
     let status = answer.status().as_u16();
     let body = answer.into_body().collect().await?.to_bytes();
     Ok((status, String::from_utf8_lossy(&body).into_owned()))

@@ -29,7 +29,7 @@ use crate::clock::{Clock, millis};
 use crate::fanout_reader::FanOut;
 use crate::lease_worker::Telling;
 use crate::shard_reader::Progress;
-use crate::status::Status;
+use crate::status::{self, Status};
 use crate::task_thread::Control;
 use crate::tasks::{Panicked, Tasks};
 use cut::Stop;
@@ -120,6 +120,8 @@ pub(super) struct Supervisor {
 pub(super) struct Messages {
     pub(super) tellings: mpsc::UnboundedReceiver<(usize, Telling)>,
     pub(super) requests: mpsc::UnboundedReceiver<Action>,
+    /// Of the job's HTTP connections.
+    pub(super) panics: mpsc::UnboundedReceiver<Panicked>,
     /// From whoever runs the job.
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) stop: watch::Receiver<Stop>,
@@ -160,6 +162,7 @@ impl Supervisor {
                 Some((input, telling)) = messages.tellings.recv() => self.told(input, telling),
                 Some(request) = messages.requests.recv(), if self.phase != Phase::Releasing => self.requested(request),
                 Some((part, ended)) = self.parts.join_next() => self.ended(&part, ended),
+                Some(panicked) = messages.panics.recv() => self.finish(Some(panicked.into())),
                 Some((_, ended)) = self.versions.work.join_next() => match ended {
                     Ok(done) => self.versions.done(done),
                     Err(panicked) => self.finish(Some(panicked.into())),
@@ -214,14 +217,10 @@ impl Supervisor {
         use leases::Action as Told;
         let action = match telling {
             Telling::Action(action) => action,
-            Telling::Settled(is_settled) => {
-                return self.status.update(|status| {
-                    if is_settled {
-                        status.settled.insert(input);
-                    } else {
-                        status.settled.remove(&input);
-                    }
-                });
+            Telling::Standing(standing) => {
+                let Input { system, stream, .. } = &self.inputs[input].config;
+                let standing = status::Input { name: format!("{system}.{stream}"), standing };
+                return self.status.update(|status| drop(status.inputs.insert(input, standing)));
             }
         };
         match action {
@@ -257,7 +256,13 @@ impl Supervisor {
                 self.finish(Some(failure));
             }
             Told::Stopped => self.inputs[input].stopped = true,
-            // A notice is in the log already.
+            // It is in the log; this one lasts.
+            Told::Notice(notice @ leases::Notice::DuplicateWorker { .. }) => {
+                let (now, stream) = (self.clock.now(), self.inputs[input].config.stream.clone());
+                self.status.update(|status| {
+                    status.duplicates.entry(input).or_insert_with(|| (now, format!("stream {stream}: {notice}")));
+                });
+            }
             Told::Notice(_) | Told::Scan | Told::ScanConsistently | Told::List(_) | Told::Write(_) => {}
         }
     }
@@ -281,7 +286,7 @@ impl Supervisor {
         }
         let stream = self.inputs[input].config.stream.clone();
         self.status.update(|status| {
-            status.shards.insert(source, crate::status::Shard { stream, shard, ..Default::default() });
+            status.shards.insert(source, status::Shard { stream, shard, ..Default::default() });
         });
         self.versions.assign(source, self.name(source), epoch, checkpoint);
         source

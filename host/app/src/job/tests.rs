@@ -103,7 +103,8 @@ async fn a_panic_of_a_deployments_work_ends_the_job() {
         let account = account();
         let mut running = RunningJob::start(&job(&account, &[]), first.clone(), Clock::start()).await.unwrap();
         injected::want(Some(part));
-        let (deployed, failure) = tokio::join!(running.handle().deploy_later(second.clone()), failure(&mut running));
+        let handle = running.handle();
+        let (deployed, failure) = tokio::join!(handle.deploy_later(second.clone()), failure(&mut running));
         injected::want(None);
         assert_eq!(failure, format!("{part} panicked, which is a bug in shardmill: as the test wants"));
         // Whoever asked is not left without an answer.
@@ -140,7 +141,8 @@ async fn a_store_that_panics_ends_the_job() {
     let account = account();
     let deployed = Deployed { store: Arc::new(Hostile), ..Deployed::once(first) };
     let mut running = RunningJob::start_with(&job(&account, &[]), deployed, Clock::start()).await.unwrap();
-    let (_, failure) = tokio::join!(running.handle().deploy_later(second), failure(&mut running));
+    let handle = running.handle();
+    let (_, failure) = tokio::join!(handle.deploy_later(second), failure(&mut running));
     assert!(
         failure.ends_with("the writing of the deployment panicked, which is a bug in shardmill: no such disk"),
         "{failure}"

@@ -354,10 +354,11 @@ impl Versions {
     fn build(&mut self, instance: InstanceId, id: ModuleId) {
         let (module, spec) = (self.modules.get(&id).cloned(), self.spec.clone());
         let (store, status) = (Arc::clone(&self.store), Arc::clone(&self.status));
-        let span = Span::current();
+        let (span, control) = (Span::current(), self.control.downgrade());
         self.work.spawn_blocking(Work::Build(self.name(&id)), move || {
             let ready = |module: Module| {
-                let is_wanted = || !done.is_closed();
+                // It may wait for memory; when the job ends nobody wants it.
+                let is_wanted = || control.upgrade().is_some_and(|control| !control.is_closed());
                 let built = span.in_scope(|| build(&module, &spec, is_wanted, |reason| status.waits(instance, reason)));
                 status.waits(instance, None);
                 let instance = built.map_err(|error| error.to_string())?;

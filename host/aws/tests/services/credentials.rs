@@ -45,7 +45,8 @@ fn signer(request: &Request) -> (&str, Option<&str>) {
 
 #[tokio::test]
 async fn a_roles_temporary_credentials_sign_both_services_requests() {
-    let (sts, kinesis, dynamodb) = (sts(|_| HOUR).await, Server::of_no_records().await, Server::of_no_records().await);
+    let (sts, kinesis) = (sts(|_| HOUR).await, Server::of_no_records().await);
+    let dynamodb = Server::start(|_, _| Answer::ok(r#"{"Items": []}"#)).await;
     let client = Kinesis::new(&with_role(&kinesis, &sts)).await.unwrap();
     client.get_records("it", 1).await.unwrap();
     let asked = sts.requests();

@@ -198,7 +198,10 @@ async fn a_consumer_waits_for_the_service_and_says_so() {
         r#"{{"ConsumerDescription": {{"ConsumerName": "c", "ConsumerARN": "{arn}", "ConsumerStatus": "ACTIVE",
             "ConsumerCreationTimestamp": 1, "StreamARN": "arn:aws:kinesis:us-east-1:0:stream/s"}}}}"#
     );
-    let server = Server::start(move |number, _| match AWAY.get(number) {
+    // Some of them: the pauses between the calls grow.
+    let away: Vec<_> = AWAY.iter().step_by(3).collect();
+    let count = away.len();
+    let server = Server::start(move |number, _| match away.get(number) {
         Some((status, body)) => Answer { status, ..Answer::ok(body) },
         None => Answer::ok(&found),
     })
@@ -206,7 +209,6 @@ async fn a_consumer_waits_for_the_service_and_says_so() {
     let kinesis = Kinesis::new(&settings(server.endpoint())).await.unwrap();
     let mut failed = 0;
     let consumer = ConsumerId::Arn(arn.to_owned());
-    tokio::time::pause();
     assert_eq!(kinesis.ensure_consumer("s", &consumer, 1, |_| failed += 1).await.unwrap(), arn);
-    assert_eq!(failed, AWAY.len());
+    assert_eq!(failed, count);
 }

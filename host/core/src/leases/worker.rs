@@ -103,7 +103,7 @@ pub struct Worker {
     /// Scans and listings in a row that failed.
     failures: u32,
     /// Listings that could not be true.
-    impossible_listings: u32,
+    implausible_listings: u32,
     epochs: Epoch,
     scan_at: Millis,
     /// No lease is stolen before.
@@ -142,7 +142,7 @@ impl Worker {
             looked_at: 0,
             seen_at: Millis::MAX,
             failures: 0,
-            impossible_listings: 0,
+            implausible_listings: 0,
             epochs: 0,
             scan_at: 0,
             steal_at: 0,
@@ -238,7 +238,13 @@ impl Worker {
 
     /// Likewise, because of the lease table.
     fn fail_by_table(&mut self, reason: impl std::fmt::Display) {
-        self.fail(format!("lease table `{}`: {reason}", self.settings.table));
+        self.fail(self.of_table(reason));
+    }
+
+    /// A reason, with the table's name. The adapter names it in the errors of its calls.
+    fn of_table(&self, reason: impl std::fmt::Display) -> String {
+        let (table, reason) = (format!("lease table `{}`", self.settings.table), reason.to_string());
+        if reason.contains(&table) { reason } else { format!("{table}: {reason}") }
     }
 
     fn notice(&mut self, notice: Notice) {

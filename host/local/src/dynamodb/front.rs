@@ -18,7 +18,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 
-use crate::faults::{Cut, Faults, Served, serve};
+use crate::faults::{Cut, Faults, PAGE, PAGE_TYPE, Served, serve};
 use crate::http::accept::{REQUEST_MAX, accept, operation, signer};
 use crate::journal::{Call, Journal};
 use crate::model::ErrorKind;
@@ -82,6 +82,7 @@ async fn handle(serving: Arc<Serving>, request: Request<Incoming>) -> Result<Res
     let succeeded = |reply: &Response<Full<Bytes>>| reply.status().is_success();
     Ok(match serve(faults, journal, call, succeeded, database.clone().carry_out(head, body)).await? {
         Served::Refused(kind) => refuse(kind),
+        Served::Page(status) => page(status),
         Served::Done { reply, .. } => reply,
     })
 }
@@ -99,6 +100,13 @@ impl Database {
         let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
         Ok(Response::from_parts(head, Full::new(body)))
     }
+}
+
+fn page(status: u16) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(PAGE));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PAGE_TYPE));
+    response
 }
 
 fn refuse(kind: ErrorKind) -> Response<Full<Bytes>> {

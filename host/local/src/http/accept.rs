@@ -15,6 +15,7 @@ pub(crate) const REQUEST_MAX: usize = 32 * 1024 * 1024;
 const TARGET: &str = "x-amz-target";
 
 /// Serves every connection of a listener.
+#[expect(clippy::disallowed_methods, reason = "a connection that panics is cut, which its client notices")]
 pub(crate) async fn accept<S, B>(listener: tokio::net::TcpListener, service: S) -> Infallible
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,

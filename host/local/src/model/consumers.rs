@@ -29,6 +29,19 @@ struct InForce {
     since: Millis,
 }
 
+impl Consumer {
+    /// One of an earlier process: it is active, and nobody is subscribed.
+    pub(super) fn restored(name: &str, arn: &str, created: Millis) -> Self {
+        let (name, arn, subscribed) = (name.to_owned(), arn.to_owned(), HashMap::new());
+        Self { name, arn, created, active_at: created, subscribed }
+    }
+
+    /// Name, ARN and when it was registered.
+    pub(super) fn identity(&self) -> (&str, &str, Millis) {
+        (&self.name, &self.arn, self.created)
+    }
+}
+
 /// A consumer as `DescribeStreamConsumer` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerInfo {
@@ -98,6 +111,7 @@ impl Model {
         };
         let info = consumer.info(&stream, now);
         state.consumers.push(consumer);
+        self.note(&stream, &state)?;
         Ok(info)
     }
 
@@ -113,7 +127,7 @@ impl Model {
         for shard in removed.subscribed.keys() {
             lock(&state.shards[*shard as usize].log).wake();
         }
-        Ok(())
+        self.note(&stream, &state)
     }
 
     /// A consumer as it is now.

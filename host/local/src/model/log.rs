@@ -106,6 +106,22 @@ impl Log {
         digits
     }
 
+    /// As if so many records had been appended, the last one at `arrival`, and none of them were kept any more; unless
+    /// there were as many.
+    pub(crate) fn advance(&mut self, count: u64, arrival: Millis) {
+        self.last_arrival = self.last_arrival.max(arrival);
+        if count > self.next {
+            self.frozen.clear();
+            self.tail = Chunk { first: count, ..Chunk::default() };
+            (self.next, self.horizon) = (count, count);
+        }
+    }
+
+    /// When the last record arrived, 0 if there was none.
+    pub(crate) fn last_arrival(&self) -> Millis {
+        self.last_arrival
+    }
+
     fn freeze_tail(&mut self) {
         if self.tail.entries.is_empty() {
             return;

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::hash::hash_key;
+use super::image::RecordImage;
 use super::log::{Log, WRITE_BYTES_PER_SECOND, WRITE_RECORDS_PER_SECOND};
 use super::stream::{Distribution, Shard, Status, Stream, StreamState};
 use super::{Error, ErrorKind, Millis, Model, SequenceNumber, StreamRef, lock, names, read};
@@ -61,7 +62,9 @@ impl Model {
         let shard = place(&stream, &state, &entry)?;
         let mut log = lock(&shard.log);
         log.trim(now.saturating_sub(state.retention()));
-        self.append(now, &stream, shard, &mut log, &entry)
+        let written = self.append(now, &stream, shard, &mut log, &entry)?;
+        self.flush()?;
+        Ok(written)
     }
 
     /// Writes up to 500 records; each is taken or refused for itself. Records of one shard keep their order.
@@ -94,6 +97,7 @@ impl Model {
             }
             log.trim(now.saturating_sub(state.retention()));
         }
+        self.flush()?;
         Ok(results.into_iter().flatten().collect())
     }
 
@@ -115,6 +119,11 @@ impl Model {
             limits.write_records.add(1);
         }
         let digits = log.append(now, entry.data, entry.partition_key);
+        if let Some(keep) = &self.keep {
+            let (stream, shard) = (stream.name.as_str(), shard.index);
+            let (counter, arrival, key) = (log.tip(), log.last_arrival(), entry.partition_key);
+            keep.record(RecordImage { stream, shard, counter, arrival, key, data: entry.data });
+        }
         log.wake();
         Ok(Written {
             shard_id: names::shard_id(shard.index),

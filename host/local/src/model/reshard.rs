@@ -120,6 +120,7 @@ impl Model {
         check_active(&stream, &state, now)?;
         let result = change(&stream, &mut state)?;
         state.transition = Some((Status::Updating, now + self.config.state_delay));
+        self.note(&stream, &state)?;
         Ok(result)
     }
 }

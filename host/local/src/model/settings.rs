@@ -109,8 +109,10 @@ impl Model {
             shards: Vec::new(),
             open: Vec::new(),
         };
+        // Not the numbers of an earlier stream of this name: who still has a position of that one must notice.
+        let after = lock(&self.newest).get(&request.name).copied();
         for range in uniform(shards) {
-            state.add_shard(now, range, &[]);
+            state.add_shard_after(now, range, &[], after);
         }
         let stream = Stream {
             arn: names::stream_arn(&self.config.region, &request.name),
@@ -119,6 +121,7 @@ impl Model {
             turn: AtomicU64::new(0),
             state: RwLock::new(state),
         };
+        self.note(&stream, &read(&stream.state))?;
         streams.insert(request.name, Arc::new(stream));
         Ok(())
     }
@@ -141,6 +144,9 @@ impl Model {
             state.transition = Some((Status::Deleting, now + self.config.state_delay));
             state.consumers.clear();
             state.shards.iter().for_each(|shard| lock(&shard.log).wake());
+            let newest = state.shards.iter().map(|shard| shard.space.created).max().unwrap_or_default();
+            lock(&self.newest).insert(stream.name.clone(), newest);
+            self.note_gone(&stream.name, newest)?;
         }
         if is_gone(&stream, now) {
             let mut streams = write(&self.streams);
@@ -238,7 +244,7 @@ impl Model {
         all.extend(tags);
         check_tags(&all)?;
         state.tags = all;
-        Ok(())
+        self.note(&stream, &state)
     }
 
     /// Removes tags; one that is not there is not an error.
@@ -249,7 +255,7 @@ impl Model {
         let stream = self.stream(now, stream)?;
         let mut state = write(&stream.state);
         state.tags.retain(|key, _| !keys.contains(&key.as_str()));
-        Ok(())
+        self.note(&stream, &state)
     }
 
     /// All tags, by key.
@@ -280,7 +286,7 @@ impl Model {
         check_active(&stream, &state, now)?;
         change(&stream, &mut state)?;
         state.transition = Some((Status::Updating, now + self.config.state_delay));
-        Ok(())
+        self.note(&stream, &state)
     }
 }
 

@@ -153,9 +153,20 @@ impl StreamState {
 
     /// Adds an open shard; its sequence numbers start after those of its parents.
     pub(crate) fn add_shard(&mut self, now: Millis, range: HashRange, parents: &[u32]) -> u32 {
+        self.add_shard_after(now, range, parents, None)
+    }
+
+    /// The same; its sequence numbers start after those of shards that began with the second `newest`, too.
+    pub(crate) fn add_shard_after(
+        &mut self,
+        now: Millis,
+        range: HashRange,
+        parents: &[u32],
+        newest: Option<u64>,
+    ) -> u32 {
         let index = self.shards.len() as u32;
-        let after_parents = parents.iter().map(|p| self.shards[*p as usize].space.created + 1);
-        let space = SequenceSpace { created: after_parents.fold(now / 1000, u64::max), shard: index };
+        let before = parents.iter().map(|p| self.shards[*p as usize].space.created).chain(newest);
+        let space = SequenceSpace { created: before.map(|it| it + 1).fold(now / 1000, u64::max), shard: index };
         self.shards.push(Shard {
             index,
             range,

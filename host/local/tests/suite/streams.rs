@@ -151,3 +151,19 @@ fn tags_are_added_replaced_and_removed() {
     let long = tags(&[("x", &"v".repeat(257))]);
     assert_eq!(refused(model.add_tags(START, &stream, long), "256"), ErrorKind::InvalidArgument);
 }
+
+/// Whoever has a position of the old stream must notice, also when both were made within a second.
+#[test]
+fn a_stream_that_is_made_again_at_once_has_later_sequence_numbers() {
+    let world = World::new(2);
+    let put = |at: u128| world.put_at(at, "x").sequence_number;
+    let mut last = [0, u128::MAX].map(put).into_iter().max().unwrap();
+    for _ in 0..3 {
+        world.model.delete_stream(START, &world.stream(), true).unwrap();
+        let request = CreateStream { name: S.to_owned(), shard_count: Some(2), ..CreateStream::default() };
+        world.model.create_stream(START, request).unwrap();
+        let (first, second) = (put(0), put(u128::MAX));
+        assert!(first > last && second > last, "{first} and {second} come after {last}");
+        last = first.max(second);
+    }
+}

@@ -29,7 +29,7 @@ fn full() -> HostReport {
         behind_ms: None,
         is_finished: false,
     };
-    let mut job = of_job("a", &Job::default(), &Entry::default());
+    let mut job = of_job("a", &Job::default(), &Entry::default(), 0);
     (job.rejected, job.rollout, job.shards) = (Some(rejection), Some(rollout), vec![shard]);
     HostReport { pid: 1, is_ready: true, problems: Vec::new(), jobs: vec![job] }
 }

@@ -56,7 +56,7 @@ impl Worker {
         let scan = match result {
             Ok(scan) => scan,
             Err(error) => {
-                let reason = format!("lease table `{}`: {error}", self.settings.table);
+                let reason = self.of_table(&error);
                 return self.call_failed(now, error.kind, reason);
             }
         };

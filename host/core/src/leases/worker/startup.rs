@@ -40,11 +40,11 @@ impl Worker {
         let initial = self.settings.initial_position;
         let unexpected = sync::unexpected_children(shards);
         if let (Some(child), false) = (unexpected.first(), self.settings.ignore_unexpected_children) {
-            return self.contradicted(now, &inconsistent(child));
+            return self.implausible(now, &inconsistent(child));
         }
         let mut missing = match why {
             Listing::Bootstrap => match first_hole(shards.iter().map(|shard| &shard.hash_range).collect()) {
-                Some(hole) => return self.contradicted(now, &incomplete(shards, hole.start, hole.end)),
+                Some(hole) => return self.implausible(now, &incomplete(shards, hole.start, hole.end)),
                 None => sync::first_leases(shards, &unexpected, initial),
             },
             Listing::Complete | Listing::Running => {
@@ -63,6 +63,16 @@ impl Worker {
         }
     }
 
+    /// The stream was listed, and the listing cannot be true. Another one may be; after so many, a person must look.
+    fn implausible(&mut self, now: Millis, error: &ServiceError) {
+        self.implausible_listings += 1;
+        self.call_failed(now, error.kind, error.to_string());
+        if self.phase == Phase::Starting && self.implausible_listings >= START_ATTEMPTS_MAX {
+            self.scan_at = now + BACKOFF.longest;
+            self.fail(error.to_string());
+        }
+    }
+
     /// Those that the table shows, that this worker holds all the same, and that vanished a moment ago.
     fn known_leases(&self) -> Vec<Lease> {
         let mut known = self.table.leases();
@@ -70,16 +80,6 @@ impl Worker {
         let unseen = self.held.values().filter(|held| !self.table.has_row(&held.lease.key));
         known.extend(unseen.map(|held| held.lease.clone()));
         known
-    }
-
-    /// The stream was listed, and the listing cannot be true. Another one may be; after so many, a person must look.
-    fn contradicted(&mut self, now: Millis, error: &ServiceError) {
-        self.impossible_listings += 1;
-        self.call_failed(now, error.kind, error.to_string());
-        if self.phase == Phase::Starting && self.impossible_listings >= START_ATTEMPTS_MAX {
-            self.scan_at = now + BACKOFF.longest;
-            self.fail(error.to_string());
-        }
     }
 
     /// Every missing row is there: start-up is over. What this worker knows of the table by then is enough to take the
