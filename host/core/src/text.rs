@@ -119,24 +119,6 @@ pub fn cut(mut text: String) -> String {
     text
 }
 
-/// A foreign text for one line, as by [`shown`], and cut to about `max_bytes` with a note of how much is missing. Takes no
-/// longer for a longer text; shown twice it stays the same, if it was short.
-#[must_use]
-pub fn line(text: &str, max_bytes: usize) -> String {
-    let kept = &text[..text.floor_char_boundary(max_bytes)];
-    let mut line = String::with_capacity(kept.len());
-    for (at, character) in kept.char_indices() {
-        if line.len() >= max_bytes {
-            return format!("{line}... ({} bytes more)", text.len() - at);
-        }
-        line.push_str(&shown(character.encode_utf8(&mut [0; 4])));
-    }
-    if kept.len() < text.len() {
-        line.push_str(&format!("... ({} bytes more)", text.len() - kept.len()));
-    }
-    line
-}
-
 /// How many bytes a byte can become: `\u{1b}` is spelt out by six.
 const LONGEST_BYTES: usize = 6;
 

@@ -128,11 +128,3 @@ fn awkward(length: std::ops::Range<usize>) -> impl Strategy<Value = String> {
     let character = prop_oneof![proptest::sample::select(hidden), any::<char>(), Just('\n'), Just('\u{1b}')];
     proptest::collection::vec(character, length).prop_map(String::from_iter)
 }
-
-#[test]
-fn a_line_stays_one_line_and_short() {
-    assert_eq!(line("a\n2026 ERROR \u{1b}[2J", 100), "a\\n2026 ERROR \\u{1b}[2J");
-    let long = line(&"\u{7}ü".repeat(100_000), 100);
-    assert!(long.len() < 150 && long.ends_with(" bytes more)"), "{long}");
-    assert_eq!(line(&line("a\nb", 9), 9), line("a\nb", 9));
-}
