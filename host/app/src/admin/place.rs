@@ -201,11 +201,6 @@ impl Claim {
         &self.directory
     }
 
-    /// The socket, for people.
-    pub(super) fn shown(&self) -> String {
-        text::path(&self.path(SOCKET))
-    }
-
     fn path(&self, extension: &str) -> PathBuf {
         self.directory.join(format!("{}.{extension}", self.name))
     }

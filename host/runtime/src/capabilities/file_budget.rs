@@ -1,6 +1,5 @@
 //! How many bytes a call may write to files, and how much there may be in the directories that a task may write to.
 
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
