@@ -141,6 +141,8 @@ pub(crate) struct Deploy {
     /// Give it all shards at once; also where task.rollout is `canary`
     #[arg(long)]
     pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) modules: ModuleArgs,
     /// Wait for the outcome: until it has taken over on the hosts of this machine, a canary wave by wave to its end, or
     /// until it is rejected or rolled back. Ctrl-C ends the wait, not the rollout
     #[arg(long)]

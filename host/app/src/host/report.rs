@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use shardmill_core::jobs::{Job, State};
-use shardmill_core::module::{hex, shown};
+use shardmill_core::jobs::{Directory, Job, State};
+use shardmill_core::module::{digits, hex, shown};
 use shardmill_core::rollout::Deployment;
 use shardmill_runtime::Limit;
 
 use super::Host;
 use super::entry::Entry;
+use super::files::SLOW;
 use crate::clock::millis;
 use crate::status::{self, Snapshot};
 
@@ -22,9 +23,20 @@ pub struct HostReport {
     pub pid: u32,
     /// Whether every job runs, or does not on purpose.
     pub is_ready: bool,
+    /// The task directory as it was named, made absolute; links in it are as they were.
+    #[serde(default)]
+    pub tasks: String,
+    /// Which directory that is now; absent before it was listed.
+    #[serde(default)]
+    pub device: Option<u64>,
+    #[serde(default)]
+    pub inode: Option<u64>,
     /// What keeps it from seeing the task directory, or something in it.
     #[serde(default)]
     pub problems: Vec<String>,
+    /// What is in the task directory and is no file of a job, and why.
+    #[serde(default)]
+    pub passed_over: Vec<String>,
     pub jobs: Vec<JobReport>,
 }
 
@@ -48,6 +60,9 @@ pub struct JobReport {
     /// What is being checked and compiled.
     #[serde(default)]
     pub checking: Option<String>,
+    /// Why what the task directory holds could not be checked or rolled out yet; it is tried again.
+    #[serde(default)]
+    pub deferred: Option<String>,
     /// When a failed job is started again, in milliseconds since 1970.
     pub restart_at: Option<u64>,
     /// Envelopes processed since the job's start, again after a replay included.
@@ -203,11 +218,18 @@ pub(super) fn of(host: &Host) -> HostReport {
         })
         .collect();
     let is_ready = jobs.iter().all(JobReport::is_ready);
-    let tasks = host.settings.tasks.display();
-    let listing =
-        host.listing_error.iter().map(|error| format!("the task directory {tasks} cannot be listed: {error}"));
-    let problems = listing.chain(host.unusable.iter().cloned());
-    HostReport { pid: std::process::id(), is_ready, problems: problems.collect(), jobs }
+    let tasks = std::path::absolute(&host.settings.tasks).unwrap_or_else(|_| host.settings.tasks.clone());
+    let (device, inode) = host.seen.directory.unzip();
+    HostReport {
+        pid: std::process::id(),
+        is_ready,
+        tasks: tasks.display().to_string(),
+        device,
+        inode,
+        problems: host.directory_problems(),
+        passed_over: host.seen.passed_over.clone(),
+        jobs,
+    }
 }
 
 fn of_job(name: &str, job: &Job, entry: &Entry) -> JobReport {
@@ -242,6 +264,7 @@ fn of_job(name: &str, job: &Job, entry: &Entry) -> JobReport {
         admitted: job.admitted().map(|id| shown(name, &hex(id))),
         in_directory: job.wanted().map(|id| shown(name, &hex(id))),
         checking: job.admitting().map(|id| shown(name, &hex(id))),
+        deferred: job.put_off().map(str::to_owned),
         module: current,
         restart_at,
         processed: snapshot.processed,
@@ -258,15 +281,24 @@ fn of_job(name: &str, job: &Job, entry: &Entry) -> JobReport {
     }
 }
 
-/// Why the module of the task directory does not run: it was not let in, or it was sent back.
+/// Why the module of the task directory does not run.
 fn rejection(name: &str, job: &Job, deployment: Option<&Deployment>) -> Option<Rejection> {
     let wanted = hex(job.wanted()?);
     let module = shown(name, &wanted);
-    if let Some(reason) = deployment.and_then(|deployment| deployment.quarantine(&wanted)) {
-        return Some(Rejection { module, reason: reason.to_owned(), rolled_back: true });
-    }
-    let (_, reason) = job.rejected()?;
-    Some(Rejection { module, reason: reason.to_owned(), rolled_back: false })
+    let (reason, rolled_back) = match job.directory(deployment) {
+        Directory::RolledBack(reason) => (reason.to_owned(), true),
+        Directory::Rejected(reason) => (reason.to_owned(), false),
+        Directory::Superseded => {
+            let digits = digits(&wanted);
+            let text = format!(
+                "it had its chance, and another version was chosen since; `shardmill rollback {name} --to {digits}` goes \
+                 back to it if it is kept"
+            );
+            (text, false)
+        }
+        Directory::Absent | Directory::Pending | Directory::Current | Directory::Candidate => return None,
+    };
+    Some(Rejection { module, reason, rolled_back })
 }
 
 /// Everything that is not as it should be, and what can be done about it.
@@ -278,11 +310,15 @@ fn problems(
     snapshot: &Snapshot,
 ) -> Vec<String> {
     let rejected = rejected.map(Rejection::describe);
-    let put_off = job.put_off().map(|reason| format!("its module is not checked yet, and will be again: {reason}"));
+    let put_off = job.put_off().map(|reason| format!("its module does not run yet, which is tried again: {reason}"));
+    let slow = entry.recalling_since.map(|since| since.elapsed()).filter(|elapsed| *elapsed >= SLOW);
+    let slow = slow.map(|elapsed| format!("the state directory has not answered for {} s", elapsed.as_secs()));
+    let unused = entry.module.as_ref().and_then(|module| module.unused.clone());
     let misconfigured = job.misconfigured().map(|reason| format!("its configuration cannot be used: {reason}"));
     let unseen = snapshot.rollout.problem.clone().filter(|_| entry.actor.is_some());
     let unkept = entry.unkept.clone().filter(|_| entry.actor.is_some());
-    failure.into_iter().chain(rejected).chain(put_off).chain(misconfigured).chain(unseen).chain(unkept).collect()
+    let of_module = failure.into_iter().chain(rejected).chain(put_off).chain(misconfigured).chain(unused);
+    of_module.chain(unseen).chain(unkept).chain(slow).collect()
 }
 
 fn of_rollout(name: &str, deployment: &Deployment, waves: usize, snapshot: &Snapshot) -> RolloutReport {
