@@ -14,6 +14,7 @@ mod config;
 mod demo;
 mod help;
 mod hosts;
+mod kept;
 mod local;
 mod readme;
 mod rollouts;

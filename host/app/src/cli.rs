@@ -124,7 +124,7 @@ pub(crate) struct Run {
     shardmill deploy new.wasm --name orders --canary --wait\n\n\
     Neither --canary nor --all: task.rollout decides, as for a module that is copied there.\n\n\
     Exit codes: 0 done; with --wait, it has taken over. 1 with --wait: it was rejected or rolled back, or does not run \
-    (the reason is told), or not in time. 64 no such file or directory.")]
+    (the reason is told), or not in time. 64 the module cannot run, or there is no such file or directory.")]
 pub(crate) struct Deploy {
     /// The module: a WebAssembly component
     #[arg(value_name = "FILE")]

@@ -126,10 +126,11 @@ impl Deployments {
         let failed = |error: io::Error| WriteError::Failed(format!("{}: {error}", self.file().display()));
         let _lock = self.lock().map_err(failed)?;
         // One that is older than what came before it is of a directory that was put in the place of ours.
-        if let Some(last) = self.read().map_err(failed)?
-            && last.revision >= next.revision
-        {
-            return Err(WriteError::Changed(Box::new(last)));
+        match self.read().map_err(failed)? {
+            Some(last) if last.revision >= next.revision => return Err(WriteError::Changed(Box::new(last))),
+            Some(_) => {}
+            // The first one, or the directory is gone.
+            None => self.keep_held(next).map_err(failed)?,
         }
         self.put(next).map_err(failed)
     }

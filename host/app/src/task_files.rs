@@ -19,6 +19,9 @@ use crate::bounded_file::{self, MODULE_MAX_BYTES, PROPERTIES_MAX_BYTES, SMALL_MA
 /// Files whose names are shown in a list of those that are no jobs.
 const PASSED_OVER_MAX: usize = 20;
 
+/// In place of the hash of a file that was not read.
+pub(crate) const UNREAD: Hash = [0; 32];
+
 /// A file as it was read.
 #[derive(Debug)]
 pub(crate) struct Contents {
@@ -42,7 +45,7 @@ pub(crate) struct Contents {
 pub(crate) struct Listing {
     /// Those of interest.
     pub(crate) files: BTreeMap<String, Stamp>,
-    /// What would be of interest if it were a file with a name, and why it is not.
+    /// What would be of interest if its name could be used, and why it cannot.
     pub(crate) unusable: Vec<String>,
     /// What is no file of a job, and why; the first few.
     pub(crate) passed_over: Vec<String>,
@@ -67,17 +70,16 @@ pub(crate) fn list(directory: &Path) -> io::Result<Listing> {
             listing.passed_over.push(format!("{}: {}", name.escape_debug(), why_passed_over(&name, is_file)));
             continue;
         }
-        let flaw = match metadata {
+        let flaw = match metadata.or_else(|_| fs::symlink_metadata(directory.join(&file_name))) {
             _ if file_name.to_str().is_none() => "its name is not UTF-8: rename it",
             _ if name.chars().any(char::is_control) => "its name has control characters: rename it",
-            Ok(metadata) if metadata.is_file() => {
+            // Whatever it is: reading it tells what is wrong with it.
+            Ok(metadata) => {
                 listing.files.insert(name, stamp(&metadata));
                 continue;
             }
-            Ok(_) => "it is not a file",
             // Gone since.
-            Err(_) if fs::symlink_metadata(directory.join(&file_name)).is_err() => continue,
-            Err(_) => "it is a link to nothing",
+            Err(_) => continue,
         };
         listing.unusable.push(format!("{}: {flaw}", name.escape_debug()));
     }
@@ -123,16 +125,22 @@ pub(crate) fn read(directory: &Path, file: &str) -> Contents {
 
 /// There is nothing to look at.
 fn unread(path: &Path, error: &bounded_file::Error) -> Contents {
-    let stamp = fs::metadata(path).ok().map(|metadata| stamp(&metadata));
-    let reading = if error.may_pass() { Reading::Unreadable } else { Reading::Whole };
-    let flaw = if error.may_pass() { format!("it cannot be read: {error}") } else { error.to_string() };
+    let is_link = error.is_not_found();
+    let metadata = if is_link { fs::symlink_metadata(path) } else { fs::metadata(path) };
+    let stamp = metadata.ok().map(|metadata| stamp(&metadata));
+    let (flaw, reading) = match error {
+        // Links are put in place before what they lead to, now and then.
+        _ if is_link => ("it is a link to nothing".to_owned(), Reading::CutShort),
+        error if error.may_pass() => (format!("it cannot be read: {error}"), Reading::Unreadable),
+        error => (error.to_string(), Reading::Whole),
+    };
     Contents { stamp, flaw: Some(flaw), reading, ..Contents::whole(Vec::new()) }
 }
 
 impl Contents {
     fn whole(bytes: Vec<u8>) -> Self {
         let (reading, how) = (Reading::Whole, Manner::default());
-        Self { stamp: None, bytes, id: [0; 32], flaw: None, reading, how, unused: None }
+        Self { stamp: None, bytes, id: UNREAD, flaw: None, reading, how, unused: None }
     }
 }
 
@@ -291,11 +299,13 @@ mod tests {
             [
                 "a\\u{1b}[2J.wasm: its name has control characters: rename it",
                 "caf\u{fffd}.wasm: its name is not UTF-8: rename it",
-                "directory.wasm: it is not a file",
-                "link.wasm: it is a link to nothing",
             ]
         );
-        assert_eq!(listing.files.len(), 0);
+        assert_eq!(listing.files.into_keys().collect::<Vec<_>>(), ["directory.wasm", "link.wasm"]);
+        let flaw = |file: &str| read(directory.path(), file).flaw.unwrap();
+        assert_eq!(flaw("directory.wasm"), "it is a directory, not a regular file");
+        assert_eq!(flaw("link.wasm"), "it is a link to nothing");
+        assert!(read(directory.path(), "missing.wasm").stamp.is_none());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::entry::Entry;
 use super::files::SLOW;
 use crate::clock::millis;
 use crate::status::{self, Snapshot};
+use crate::task_files::UNREAD;
 
 /// A host and its jobs at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -262,7 +263,7 @@ fn of_job(name: &str, job: &Job, entry: &Entry) -> JobReport {
         problems,
         rejected,
         admitted: job.admitted().map(|id| shown(name, &hex(id))),
-        in_directory: job.wanted().map(|id| shown(name, &hex(id))),
+        in_directory: job.wanted().filter(|id| **id != UNREAD).map(|id| shown(name, &hex(id))),
         checking: job.admitting().map(|id| shown(name, &hex(id))),
         deferred: job.put_off().map(str::to_owned),
         module: current,
@@ -284,7 +285,8 @@ fn of_job(name: &str, job: &Job, entry: &Entry) -> JobReport {
 /// Why the module of the task directory does not run.
 fn rejection(name: &str, job: &Job, deployment: Option<&Deployment>) -> Option<Rejection> {
     let wanted = hex(job.wanted()?);
-    let module = shown(name, &wanted);
+    let is_read = *job.wanted()? != UNREAD;
+    let module = if is_read { shown(name, &wanted) } else { format!("{name}.wasm") };
     let (reason, rolled_back) = match job.directory(deployment) {
         Directory::RolledBack(reason) => (reason.to_owned(), true),
         Directory::Rejected(reason) => (reason.to_owned(), false),

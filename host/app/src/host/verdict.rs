@@ -9,6 +9,7 @@ use tracing::info;
 
 use super::Host;
 use super::entry::Entry;
+use crate::task_files::UNREAD;
 
 /// What became of a job in a run, for programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +104,7 @@ fn outcome(name: &str, job: &jobs::Job, entry: &Entry) -> JobOutcome {
     JobOutcome {
         job: name.to_owned(),
         module: deployment.as_ref().map(|deployment| shown(name, &deployment.current)),
-        in_directory: job.wanted().map(|id| shown(name, &hex(id))),
+        in_directory: job.wanted().filter(|id| **id != UNREAD).map(|id| shown(name, &hex(id))),
         became: became.to_owned(),
         reason: reason.map(str::to_owned),
     }
