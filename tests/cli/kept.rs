@@ -117,6 +117,26 @@ fn a_missing_file_does_not_cost_the_running_version_of_a_host_of_one_job() {
     assert!(said.stderr.contains("no module for task.class=orders"), "{said:?}");
 }
 
+/// Without its files it is not known how it is to run, and by another configuration it might read everything again.
+#[test]
+fn a_job_of_a_task_directory_whose_file_is_missing_at_the_start_does_not_run_and_that_is_said() {
+    let mut host = Host::start(&[("orders.wasm", &version(1)), ("other.wasm", &version(3))]);
+    host.until_running("orders", &version(1));
+    host.until_running("other", &version(3));
+    host.stop();
+    fs::remove_file(host.task("orders.wasm")).unwrap();
+    host.restart();
+    host.until_running("other", &version(3));
+    let line = format!("orders: {} was deployed here, and orders.wasm is not in", module("orders", &version(1)));
+    host.wait("it is said", || host.said(&["ls"]).stdout.contains(&line));
+    let said = host.said(&["status", "orders"]);
+    assert!(said.code == Some(1) && said.stderr.contains(&line), "{said:?}");
+    fs::write(host.task("orders.wasm"), version(1)).unwrap();
+    host.until_running("orders", &version(1));
+    assert!(!host.said(&["ls"]).stdout.contains(&line));
+    host.stop();
+}
+
 /// It starts with one configuration and not with another.
 #[test]
 fn a_module_that_does_not_start_does_not_cost_the_running_version_at_the_next_start() {
@@ -271,6 +291,7 @@ fn a_state_directory_that_goes_away_is_made_again_and_the_next_version_comes_in(
         let mut host = Host::start(&[]);
         let state_of = |host: &Host| host.task(state);
         if state != ".shardmill" {
+            host.until_reachable();
             host.stop();
             host.restart_with(&["--state", "elsewhere"]);
         }

@@ -226,6 +226,16 @@ impl Deployments {
     }
 }
 
+/// Modules of which something is deployed, with the current versions of their first jobs. What cannot be read is left out.
+/// Blocking.
+#[must_use]
+pub fn deployed(state: &Path) -> Vec<(String, ModuleId)> {
+    let names =
+        fs::read_dir(state).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let current = |name: &String| Deployments::at(state, name).read().ok().flatten().map(|it| it.current);
+    names.filter_map(|name| Some((name.clone(), current(&name)?))).collect()
+}
+
 fn make_one(directory: &Path) -> io::Result<()> {
     match fs::create_dir(directory) {
         // A file in its place is found by what comes next.

@@ -96,6 +96,7 @@ pub struct Host {
 enum Done {
     Listed(std::io::Result<Listing>),
     Read(String, Contents),
+    Deployed(Vec<(String, String)>),
     Configured {
         name: String,
         loaded: Result<Box<Job>, String>,
@@ -195,6 +196,7 @@ impl Host {
         match done {
             Done::Listed(listing) => self.listed(listing),
             Done::Read(file, contents) => self.read(file, contents),
+            Done::Deployed(modules) => self.seen.deployed = modules,
             Done::Configured { name, loaded } => self.configured(name, loaded),
             Done::Recalled { name, config, recollection } => self.recalled(name, config, recollection),
             Done::Admitted { name, id, took, result } => {

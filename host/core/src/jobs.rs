@@ -23,8 +23,10 @@
 //! only repeat the outputs; after any other failure (a service that cannot be reached) it is started again, later and
 //! later.
 
+mod intake;
 mod job;
 mod message;
+mod steps;
 
 use std::collections::BTreeMap;
 

@@ -54,7 +54,11 @@ pub(crate) fn status(args: &JobArgs) -> Result<()> {
 
 /// What may have been meant to be a job's module.
 fn passed_over(hosts: &[HostReport], job: &str) -> String {
-    let begins_so = |file: &&String| file.to_lowercase().starts_with(&format!("{}.", job.to_lowercase()));
+    let job = job.to_lowercase();
+    let begins_so = |file: &&String| {
+        let rest = file.to_lowercase().strip_prefix(&job).map(str::to_owned);
+        rest.is_some_and(|rest| rest.starts_with(['.', ':']))
+    };
     let files = hosts.iter().flat_map(|host| &host.passed_over).chain(hosts.iter().flat_map(|host| &host.problems));
     files.filter(begins_so).map(|file| format!("; passed over: {file}")).collect()
 }

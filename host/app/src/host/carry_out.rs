@@ -190,6 +190,8 @@ impl Host {
         let entry = self.entry(&name);
         entry.counts.rejected += 1;
         entry.drop_contents(id);
+        // Its bytes may be many, and its file has them.
+        entry.admitted.take_if(|admitted| admitted.id == id);
         self.remember(&name, id, &reason, cause);
         self.tell(jobs::Event::Rejected { name, id, reason, cause });
     }

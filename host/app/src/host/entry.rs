@@ -50,7 +50,7 @@ pub(super) struct Entry {
     pub(super) module: Option<ModuleFile>,
     /// The module is read again, to be checked again.
     pub(super) is_read_again: bool,
-    /// The newest module that was admitted, and its bytes.
+    /// The newest module that was admitted, and its bytes; not one that was rejected since.
     pub(super) admitted: Option<Proposal>,
     /// The one that the running job took last.
     pub(super) taken: Option<Proposal>,

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shardmill_core::jobs;
+use shardmill_core::module::shown;
 use shardmill_core::task_dir::{self, Reading};
 use tracing::{info, warn};
 
 use super::entry::ModuleFile;
 use super::{Done, Host};
+use crate::deployments;
 use crate::task_files::{self, Contents, Listing};
 
 /// A look at a directory that takes longer is a problem to be shown.
@@ -28,6 +30,8 @@ pub(super) struct Seen {
     pub(super) passed_over: Vec<String>,
     /// Its device and inode, if it was ever listed.
     pub(super) directory: Option<(u64, u64)>,
+    /// Modules that were deployed from it by an earlier host, with their current versions.
+    pub(super) deployed: Vec<(String, String)>,
 }
 
 impl Host {
@@ -66,9 +70,35 @@ impl Host {
                 info!("passed over in the task directory: {name}");
             }
             self.seen.passed_over = passed_over;
+            if is_first {
+                self.look_for_deployed();
+            }
         }
         let actions = self.directory.on(self.now(), task_dir::Event::Listed(files));
         self.follow(actions, None);
+    }
+
+    /// A job whose module is missing at the start does not run: without its files it is not known how. That is said.
+    fn look_for_deployed(&mut self) {
+        let state = self.settings.state.clone();
+        // A state directory elsewhere may be that of several task directories.
+        if state.starts_with(&self.settings.tasks) {
+            self.work.spawn_blocking(move || Done::Deployed(deployments::deployed(&state)));
+        }
+    }
+
+    /// What is in the task directory and is no file of a job, and what was deployed from it and is not there.
+    pub(super) fn passed_over(&self) -> Vec<String> {
+        let missing = self.seen.deployed.iter().filter(|(name, _)| self.jobs.get(name).is_none());
+        let missing = missing.map(|(name, current)| {
+            let (module, state) = (shown(name, current), self.settings.state.join(name));
+            format!(
+                "{name}: {module} was deployed here, and {name}.wasm is not in the task directory: it does not run; put \
+                 the file back, or remove {} to forget it",
+                state.display()
+            )
+        });
+        self.seen.passed_over.iter().cloned().chain(missing).collect()
     }
 
     /// What keeps the host from seeing the task directory, or something in it.

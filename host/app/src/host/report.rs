@@ -228,7 +228,7 @@ pub(super) fn of(host: &Host) -> HostReport {
         device,
         inode,
         problems: host.directory_problems(),
-        passed_over: host.seen.passed_over.clone(),
+        passed_over: host.passed_over(),
         jobs,
     }
 }

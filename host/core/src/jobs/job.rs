@@ -1,22 +1,13 @@
-//! One job of a host: what is known of it, and what follows from that.
+//! One job of a host: what is known of it, and what can be said of it. How it comes to be known is in `intake`, what
+//! follows from it in `steps`.
 
 use std::collections::BTreeMap;
 
 use super::Hash;
-use super::message::{Action, Cause, End, Event, Known, OnDelete, Recalled};
+use super::message::{Cause, Recalled};
 use crate::leases::Millis;
 use crate::module::hex;
 use crate::rollout::Deployment;
-
-/// First and longest wait before a job that failed is started again.
-pub(super) const RESTART_AFTER: Millis = 1_000;
-const RESTART_AFTER_MAX: Millis = 60_000;
-/// Wait before what this machine could not do for a module is tried again.
-const AGAIN_AFTER: Millis = 10_000;
-/// A job that ran for so long before it failed starts with the first wait again.
-pub(super) const RAN_WELL: Millis = 300_000;
-/// Rejected modules that are remembered of each job.
-const REJECTIONS_MAX: usize = 32;
 
 /// What can be said of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +46,7 @@ pub enum Directory<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Run {
+pub(super) enum Run {
     Down,
     Up { config: u64, since: Millis },
     Stopping,
@@ -63,57 +54,57 @@ enum Run {
 
 /// The module of the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+pub(super) enum Wanted {
     Unknown,
     Absent,
     Is(Hash),
 }
 
 #[derive(Debug)]
-struct Rejection {
-    reason: String,
-    cause: Cause,
+pub(super) struct Rejection {
+    pub(super) reason: String,
+    pub(super) cause: Cause,
 }
 
 /// What this machine could not do for the module of the directory.
 #[derive(Debug)]
-struct PutOff {
-    reason: String,
-    until: Millis,
+pub(super) struct PutOff {
+    pub(super) reason: String,
+    pub(super) until: Millis,
 }
 
 /// One job.
 #[derive(Debug)]
 pub struct Job {
-    run: Run,
-    wanted: Wanted,
-    admitting: Option<Hash>,
-    put_off: Option<PutOff>,
+    pub(super) run: Run,
+    pub(super) wanted: Wanted,
+    pub(super) admitting: Option<Hash>,
+    pub(super) put_off: Option<PutOff>,
     /// The newest module that was admitted.
-    admitted: Option<Hash>,
+    pub(super) admitted: Option<Hash>,
     /// What the running job was given last.
-    deployed: Option<Hash>,
+    pub(super) deployed: Option<Hash>,
     /// Of that, what it has not answered yet.
-    deploying: Option<Hash>,
+    pub(super) deploying: Option<Hash>,
     /// What it took last. Started again where nothing is kept.
-    good: Option<Hash>,
-    rejections: BTreeMap<Hash, Rejection>,
-    config: Option<u64>,
-    is_configuring: bool,
-    misconfigured: Option<String>,
-    recalled: Option<Recalled>,
+    pub(super) good: Option<Hash>,
+    pub(super) rejections: BTreeMap<Hash, Rejection>,
+    pub(super) config: Option<u64>,
+    pub(super) is_configuring: bool,
+    pub(super) misconfigured: Option<String>,
+    pub(super) recalled: Option<Recalled>,
     /// For which configuration it was asked what is written down.
-    asked: Option<u64>,
+    pub(super) asked: Option<u64>,
     /// What is written down may have changed since.
-    is_stale: bool,
+    pub(super) is_stale: bool,
     /// It starts without the module of the directory if that is not checked by then.
-    begin_by: Option<Millis>,
-    failure: Option<(String, Option<Millis>)>,
+    pub(super) begin_by: Option<Millis>,
+    pub(super) failure: Option<(String, Option<Millis>)>,
     /// The wait before the last restart.
-    waited: Millis,
-    is_drained: bool,
-    is_gone: bool,
-    has_run: bool,
+    pub(super) waited: Millis,
+    pub(super) is_drained: bool,
+    pub(super) is_gone: bool,
+    pub(super) has_run: bool,
 }
 
 impl Default for Job {
@@ -257,248 +248,5 @@ impl Job {
         let restart = self.failure.as_ref().filter(|_| !self.is_configuring).and_then(|(_, restart_at)| *restart_at);
         let again = self.put_off.as_ref().map(|put_off| put_off.until);
         restart.into_iter().chain(again).chain(self.begin_by).min().unwrap_or(Millis::MAX)
-    }
-
-    pub(super) fn take_in(&mut self, now: Millis, event: Event) {
-        match event {
-            Event::Module { id, flaw, .. } => self.module(id, flaw),
-            Event::ModuleAbsent { .. } => self.wanted = Wanted::Absent,
-            Event::ModuleGone { on_delete, .. } => {
-                self.wanted = Wanted::Absent;
-                self.put_off = None;
-                // What never ran is not kept.
-                self.is_gone = on_delete == OnDelete::Stop || !self.has_run;
-            }
-            Event::Configuring { .. } => self.is_configuring = true,
-            Event::Configured { version, .. } => self.configured(version),
-            Event::Misconfigured { reason, .. } => {
-                self.is_configuring = false;
-                self.misconfigured = Some(reason);
-            }
-            Event::Recalled { recalled, .. } => self.recalled(recalled),
-            Event::NotRecalled { reason, .. } => {
-                self.asked = None;
-                self.fail(now, reason);
-            }
-            // It is no longer wanted.
-            Event::Admitted { id, .. } if self.admitting != Some(id) => {}
-            Event::Admitted { id, .. } => {
-                self.admitting = None;
-                self.put_off = None;
-                self.admitted = Some(id);
-                self.rejections.remove(&id);
-                self.failure = None;
-            }
-            Event::Rejected { id, reason, cause, .. } => self.reject(id, reason, cause),
-            Event::NotAdmitted { reason, .. } => {
-                self.admitting = None;
-                self.put_off = Some(PutOff { reason, until: now + AGAIN_AFTER });
-            }
-            Event::Settled { id, .. } => {
-                self.deploying.take_if(|deploying| *deploying == id);
-                self.good = Some(id);
-            }
-            Event::NotDeployed { id, reason, .. } => {
-                if self.deploying.take_if(|deploying| *deploying == id).is_some() {
-                    self.deployed = None;
-                    self.put_off = Some(PutOff { reason, until: now + AGAIN_AFTER });
-                }
-            }
-            Event::DeploymentChanged { .. } => {
-                self.failure = None;
-                self.is_stale = true;
-                self.asked = None;
-            }
-            Event::Ended { end, .. } => self.ended(now, end),
-            Event::Drain { .. } => {
-                self.is_drained = true;
-                self.failure = None;
-            }
-            Event::Resume { .. } => self.resume(),
-            Event::Tick | Event::Stop => {}
-        }
-    }
-
-    fn module(&mut self, id: Hash, flaw: Option<String>) {
-        // There is one file: what was said of it before is about another content.
-        self.rejections.retain(|_, rejection| rejection.cause != Cause::File);
-        if self.wanted != Wanted::Is(id) {
-            self.put_off = None;
-            // What was taken back is wanted when it is put there once more.
-            if self.wanted != Wanted::Unknown {
-                self.rejections.retain(|_, rejection| rejection.cause != Cause::Withdrawn);
-            }
-        }
-        self.wanted = Wanted::Is(id);
-        self.is_gone = false;
-        if let Some(reason) = flaw {
-            self.reject(id, reason, Cause::File);
-        }
-    }
-
-    fn configured(&mut self, version: u64) {
-        self.is_configuring = false;
-        self.misconfigured = None;
-        if self.config.replace(version) != Some(version) {
-            self.failure = None;
-            self.rejections.retain(|_, rejection| rejection.cause != Cause::Configuration);
-        }
-    }
-
-    fn recalled(&mut self, recalled: Recalled) {
-        self.asked.take_if(|asked| *asked == recalled.config);
-        self.is_stale = false;
-        for Known { id, reason, cause } in &recalled.rejected {
-            // What was found out since is newer.
-            if self.admitted != Some(*id) && !self.rejections.contains_key(id) {
-                self.remember(*id, reason.clone(), *cause);
-            }
-        }
-        self.recalled = Some(recalled);
-    }
-
-    fn reject(&mut self, id: Hash, reason: String, cause: Cause) {
-        self.admitting.take_if(|admitting| *admitting == id);
-        self.deploying.take_if(|deploying| *deploying == id);
-        self.put_off = None;
-        self.remember(id, reason, cause);
-    }
-
-    fn remember(&mut self, id: Hash, reason: String, cause: Cause) {
-        if self.rejections.len() >= REJECTIONS_MAX {
-            let is_of_use = |it: &Hash| self.wanted == Wanted::Is(*it) || self.admitted == Some(*it);
-            let old = self.rejections.keys().find(|it| !is_of_use(it)).copied();
-            old.map(|old| self.rejections.remove(&old));
-        }
-        self.rejections.insert(id, Rejection { reason, cause });
-    }
-
-    fn resume(&mut self) {
-        self.is_drained = false;
-        self.failure = None;
-        self.put_off = None;
-        if self.is_stuck()
-            && let Some(id) = self.wanted().copied()
-        {
-            // Nothing else can run: it is looked at once more.
-            self.rejections.remove(&id);
-        }
-    }
-
-    fn fail(&mut self, now: Millis, reason: String) {
-        self.waited = (self.waited * 2).clamp(RESTART_AFTER, RESTART_AFTER_MAX);
-        self.failure = Some((reason, Some(now + self.waited)));
-    }
-
-    fn ended(&mut self, now: Millis, end: End) {
-        if let Run::Up { since, .. } = self.run
-            && now.saturating_sub(since) >= RAN_WELL
-        {
-            self.waited = 0;
-        }
-        // No operator asked, so the task did: it is done, until it is resumed.
-        self.is_drained |= end == End::Stopped && matches!(self.run, Run::Up { .. });
-        self.run = Run::Down;
-        self.is_stale = true;
-        self.deploying = None;
-        match end {
-            End::Stopped => self.failure = None,
-            End::TaskFailed(reason) => self.failure = Some((reason, None)),
-            End::Failed(reason) => self.fail(now, reason),
-        }
-    }
-
-    pub(super) fn advance(
-        &mut self,
-        now: Millis,
-        name: &str,
-        patience: Millis,
-        is_stopping: bool,
-        actions: &mut Vec<Action>,
-    ) {
-        let begin_by = self.begin_by.take();
-        self.put_off.take_if(|put_off| now >= put_off.until);
-        if let Some(id) = self.to_admit()
-            && !is_stopping
-        {
-            self.admitting = Some(id);
-            actions.push(Action::Admit { name: name.to_owned(), id });
-        }
-        let may_run = !is_stopping && !self.is_drained && !self.is_gone;
-        match self.run {
-            Run::Up { config, .. } if !may_run || self.config != Some(config) && !self.is_configuring => {
-                self.run = Run::Stopping;
-                actions.push(Action::Stop { name: name.to_owned() });
-            }
-            Run::Up { .. } => {
-                if let Some(id) = self.to_deploy() {
-                    self.deployed = Some(id);
-                    self.deploying = Some(id);
-                    actions.push(Action::Deploy { name: name.to_owned(), id });
-                }
-            }
-            Run::Down if may_run && !self.is_configuring => {
-                self.begin_by = begin_by;
-                actions.extend(self.begin(now, name, patience));
-            }
-            Run::Down | Run::Stopping => {}
-        }
-    }
-
-    /// What to start with, if it is time; see the table in the machine's documentation.
-    fn begin(&mut self, now: Millis, name: &str, patience: Millis) -> Option<Action> {
-        self.failure.take_if(|(_, restart_at)| restart_at.is_some_and(|at| now >= at));
-        let begin_by = self.begin_by.take();
-        let config = self.config.filter(|_| self.failure.is_none() && self.wanted != Wanted::Unknown)?;
-        let recalled = self.recalled.as_ref().filter(|recalled| recalled.config == config && !self.is_stale);
-        let Some(recalled) = recalled else {
-            let is_asked = self.asked.replace(config) == Some(config);
-            return (!is_asked).then(|| Action::Recall { name: name.to_owned() });
-        };
-        let offer = match (self.offer(), recalled.current) {
-            (Some(offer), _) => Some(offer),
-            (None, Some(_)) if self.is_awaited() => {
-                let by = begin_by.unwrap_or_else(|| now.saturating_add(patience));
-                if now < by {
-                    self.begin_by = Some(by);
-                    return None;
-                }
-                None
-            }
-            (None, Some(_)) => None,
-            (None, None) => return None,
-        };
-        self.run = Run::Up { config, since: now };
-        self.has_run = true;
-        (self.deployed, self.deploying) = (offer, offer);
-        Some(Action::Start { name: name.to_owned(), offer })
-    }
-
-    /// The module to start with, or to offer to a job that has something to run.
-    fn offer(&self) -> Option<Hash> {
-        let keeps = self.recalled.as_ref().is_some_and(|recalled| recalled.current.is_some());
-        let admitted = self.admitted.filter(|id| !self.rejections.contains_key(id));
-        admitted.or_else(|| self.good.filter(|_| !keeps))
-    }
-
-    /// Whether the check of the directory's module is about to end.
-    fn is_awaited(&self) -> bool {
-        let is_new = |id: &Hash| self.admitted != Some(*id) && !self.rejections.contains_key(id);
-        self.put_off.is_none() && self.wanted().is_some_and(is_new)
-    }
-
-    /// New bytes, one after the other: those that came while others were looked at are next. Not before it is known
-    /// whether they were rejected earlier.
-    fn to_admit(&self) -> Option<Hash> {
-        let wanted = *self.wanted()?;
-        let has_no_configuration = self.config.is_none() && !self.is_configuring;
-        let is_recalled = self.recalled.is_some() || has_no_configuration || self.failure.is_some();
-        (is_recalled && self.admitting.is_none() && self.is_awaited()).then_some(wanted)
-    }
-
-    fn to_deploy(&self) -> Option<Hash> {
-        let is_held = self.is_configuring || self.put_off.is_some();
-        let is_new = |id: &Hash| self.deployed != Some(*id) && !self.rejections.contains_key(id);
-        self.admitted.filter(|id| !is_held && is_new(id))
     }
 }

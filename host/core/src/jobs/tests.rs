@@ -1,6 +1,6 @@
 //! The machine with one job by hand, and with many events at random.
 
-use super::job::{RAN_WELL, RESTART_AFTER};
+use super::intake::{RAN_WELL, RESTART_AFTER};
 use super::*;
 use crate::dice::{Dice, histories};
 use crate::module::hex;
@@ -220,10 +220,11 @@ fn a_module_that_does_not_go_with_the_configuration_is_tried_with_the_next() {
     jobs.on(4, ended(End::Failed("unreachable".to_owned())));
     assert_eq!(jobs.on(jobs.wake_at(), Event::Tick), [recall()]);
     assert_eq!(jobs.on(1_500, recalled(1, Some(V1))), [start_kept()], "the same configuration: it is not tried again");
-    assert_eq!(jobs.on(2_000, configured(2)), [stop()]);
+    assert_eq!(jobs.on(2_000, configured(2)), [admit(V2), stop()]);
     assert_eq!(rejection(&jobs), None);
     assert_eq!(jobs.on(2_001, ended(End::Stopped)), [recall()]);
-    assert_eq!(jobs.on(2_001, recalled(2, Some(V1))), [start(V2)]);
+    assert_eq!(jobs.on(2_001, recalled(2, Some(V1))), [], "it is waited for");
+    assert_eq!(jobs.on(2_002, admitted(V2)), [start(V2)]);
 }
 
 #[test]
