@@ -16,6 +16,7 @@ mod control;
 mod demo;
 mod help;
 mod hosts;
+mod kept;
 mod local;
 mod readme;
 mod rollouts;

@@ -185,7 +185,7 @@ async fn every_job_of_a_directory_is_waited_for() {
     assert!(said.stderr.lines().any(|line| line.starts_with("error: bad: ")), "{said:?}");
 }
 
-async fn put_two(local: &Local) {
+pub(crate) async fn put_two(local: &Local) {
     let settings = ClientSettings {
         region: Some("us-east-1".to_owned()),
         endpoint: Some(local.kinesis.clone()),

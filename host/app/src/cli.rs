@@ -165,7 +165,7 @@ pub(crate) struct Run {
     shardmill deploy new.wasm --name orders --canary --wait\n\n\
     Neither --canary nor --all: task.rollout decides, as for a module that is copied there.\n\n\
     Exit codes: 0 done; with --wait, it has taken over. 1 with --wait: it was rejected or rolled back, or does not run \
-    (the reason is told), or not in time. 64 no such file or directory.")]
+    (the reason is told), or not in time. 64 the module cannot run, or there is no such file or directory.")]
 pub(crate) struct Deploy {
     /// The module: a WebAssembly component
     #[arg(value_name = "FILE")]
@@ -182,6 +182,8 @@ pub(crate) struct Deploy {
     /// Give it all shards at once; also where task.rollout is `canary`
     #[arg(long)]
     pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) modules: ModuleArgs,
     /// Wait for the outcome: until it has taken over on the hosts of this machine, a canary wave by wave to its end, or
     /// until it is rejected or rolled back. Ctrl-C ends the wait, not the rollout
     #[arg(long)]

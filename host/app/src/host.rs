@@ -1,48 +1,55 @@
 //! The host: the jobs of a task directory side by side in one process. The shell around `core::task_dir` (which files
 //! are whole) and `core::jobs` (what to do with them): it lists, reads, admits, starts and stops, and answers people.
-//! What a job does is its own: see `job`.
+//! What a job does is its own: see `job`. Nothing here waits for a file, a configuration or a module: all that is work
+//! beside the loop.
 
 mod actor;
+mod carry_out;
+mod configuration;
 mod entry;
 mod files;
 mod report;
 mod requests;
+mod rest;
+mod verdict;
 mod versions;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use shardmill_core::config::{Job, Source};
-use shardmill_core::jobs::{self, Action, End, Hash, Jobs, State};
+use shardmill_core::jobs::{self, End, Hash, Jobs, START_PATIENCE};
 use shardmill_core::leases::Millis;
 use shardmill_core::module::{hex, shown};
 use shardmill_core::task_dir::{LISTING_INTERVAL, TaskDir};
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tracing::{Instrument, error, error_span, info, warn};
+use tokio::sync::{Semaphore, mpsc};
+use tracing::{error, info};
 
 use crate::admit::{Admission, Rejected};
 use crate::clock::Clock;
-use crate::deployments::Deployments;
 use crate::own_files;
 use crate::task_files::{Contents, Listing};
 use crate::tasks::{Panicked, Tasks};
-use actor::{Command, JobActor, Proposal, Refusal};
+use actor::{Outcome, Proposal};
+use carry_out::{NotAdmitted, Recollection};
 use entry::Entry;
-use versions::Versions;
+use files::Seen;
 
 pub use report::{
     CandidateReport, HostReport, JobReport, OutageReport, Rejection, RolloutReport, ShardReport, Totals, UnreadReport,
 };
 pub use requests::{Reply, Request};
+pub use verdict::JobOutcome;
 
-/// Builds a job's configuration. The sources stand between the files and the single settings of the command line.
+/// Builds a job's configuration. The sources stand between the files and the single settings of the command line. Called
+/// on threads that may wait.
 ///
 /// The error is for people: every problem with its place.
-pub type LoadJob = Box<dyn Fn(&[Source]) -> Result<Job, String> + Send>;
+pub type LoadJob = Arc<dyn Fn(&[Source]) -> Result<Job, String> + Send + Sync>;
 
 /// What a host runs.
 pub struct Settings {
@@ -50,7 +57,7 @@ pub struct Settings {
     pub tasks: PathBuf,
     /// The one job to run. `None`: every module of the directory is a job.
     pub only: Option<String>,
-    /// What the hosts of this task directory share: see [`Deployments`].
+    /// What the hosts of this task directory share: see [`Deployments`](crate::deployments::Deployments).
     pub state: PathBuf,
     pub load_job: LoadJob,
     pub admission: Admission,
@@ -81,13 +88,9 @@ pub struct Host {
     jobs: Jobs,
     entries: BTreeMap<String, Entry>,
     work: Tasks<Work, Done>,
-    /// From the jobs: what they did not take.
-    refusals: (mpsc::UnboundedSender<Refusal>, mpsc::UnboundedReceiver<Refusal>),
-    is_listing: bool,
-    /// Why the directory could not be listed the last time.
-    listing_error: Option<String>,
-    /// What is in it and can be no file of a job.
-    unusable: Vec<String>,
+    /// From the jobs: what they took or did not take.
+    outcomes: (mpsc::UnboundedSender<Outcome>, mpsc::UnboundedReceiver<Outcome>),
+    seen: Seen,
     /// Admissions at a time, each of which has a copy of its module.
     admissions: Arc<Semaphore>,
     /// Why the only job ended or could not begin.
@@ -99,7 +102,14 @@ pub struct Host {
 enum Work {
     List,
     Read(String),
+    LookForDeployed,
+    Configure(String),
+    Recall { name: String, config: u64 },
     Admit { name: String, id: Hash },
+    /// Of a job that is down.
+    ChangeDeployment(String),
+    /// Something about a module is written down.
+    Note(String),
     Job(String),
 }
 
@@ -108,7 +118,12 @@ impl fmt::Display for Work {
         match self {
             Self::List => f.write_str("the listing of the task directory"),
             Self::Read(file) => write!(f, "the reading of {file}"),
+            Self::LookForDeployed => f.write_str("the listing of the state directory"),
+            Self::Configure(name) => write!(f, "the reading of the configuration of {name}"),
+            Self::Recall { name, .. } => write!(f, "the reading of what {name} is to run"),
             Self::Admit { name, id } => write!(f, "the check of {}", shown(name, &hex(id))),
+            Self::ChangeDeployment(name) => write!(f, "the change of what {name} is to run"),
+            Self::Note(name) => write!(f, "a note in the state directory of {name}"),
             Self::Job(name) => write!(f, "job {name}"),
         }
     }
@@ -118,41 +133,49 @@ impl fmt::Display for Work {
 enum Done {
     Listed(std::io::Result<Listing>),
     Read(String, Contents),
-    Admitted { name: String, id: Hash, took: Duration, result: Result<Proposal, NotAdmitted> },
-    Ended { name: String, end: End },
-}
-
-/// Whether a job has processed all that was there.
-#[derive(PartialEq, Eq)]
-enum Caught {
-    Up,
-    NotYet,
-    /// It cannot, for this reason.
-    Never(String),
-}
-
-/// Why a module was not let in.
-enum NotAdmitted {
-    Bad(String),
-    /// The module may be good: this machine could not tell.
-    NotNow(Rejected),
-    /// Neither could this program.
-    Panicked(Panicked),
+    Deployed(Vec<(String, String)>),
+    Configured {
+        name: String,
+        loaded: Result<Box<Job>, String>,
+    },
+    Recalled {
+        name: String,
+        config: u64,
+        recollection: Recollection,
+    },
+    Admitted {
+        name: String,
+        id: Hash,
+        took: Duration,
+        result: Result<Proposal, NotAdmitted>,
+    },
+    /// The deployment of a job that was down was changed, or not.
+    AtRest {
+        name: String,
+        result: Result<bool, String>,
+        reply: Reply,
+    },
+    Ended {
+        name: String,
+        end: End,
+    },
+    /// Nothing hangs on it.
+    Noted,
 }
 
 impl Host {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
+        // A run that is about one module does not do its work with another one because the check takes long.
+        let patience = if settings.until_caught_up { Millis::MAX } else { START_PATIENCE };
         Self {
             settings,
             directory: TaskDir::default(),
-            jobs: Jobs::default(),
+            jobs: Jobs::new(patience),
             entries: BTreeMap::new(),
             work: Tasks::default(),
-            refusals: mpsc::unbounded_channel(),
-            is_listing: false,
-            listing_error: None,
-            unusable: Vec::new(),
+            outcomes: mpsc::unbounded_channel(),
+            seen: Seen::default(),
             admissions: Arc::new(Semaphore::new(ADMISSIONS_MAX)),
             failure: None,
         }
@@ -181,8 +204,8 @@ impl Host {
                     Err(panicked) => self.panicked(work, panicked),
                 },
                 Some(request) = requests.recv() => self.asked(request),
-                Some(refusal) = self.refusals.1.recv() => self.refused(refusal),
-                _ = listings.tick(), if !self.is_listing => self.list(),
+                Some(outcome) = self.outcomes.1.recv() => self.told(outcome),
+                _ = listings.tick(), if self.seen.listing_since.is_none() => self.list(),
                 _ = looks.tick(), if self.settings.until_caught_up => self.stop_if_caught_up(),
                 () = tokio::time::sleep(wake) => self.tell(jobs::Event::Tick),
             }
@@ -208,240 +231,52 @@ impl Host {
         self.tell(jobs::Event::Stop);
     }
 
-    /// Every job has done its work, or never will.
-    fn stop_if_caught_up(&mut self) {
-        if !self.directory.is_settled() || self.jobs.iter().next().is_none() {
-            return;
-        }
-        let ends: Vec<Caught> = self.jobs.iter().map(|(name, job)| self.caught_up(name, job)).collect();
-        if ends.contains(&Caught::NotYet) {
-            return;
-        }
-        info!("caught up");
-        self.settings.until_caught_up = false;
-        for end in ends {
-            if let Caught::Never(why) = end {
-                self.failure.get_or_insert(anyhow!("{why}"));
-            }
-        }
-        self.tell(jobs::Event::Stop);
-    }
-
-    fn caught_up(&self, name: &str, job: &jobs::Job) -> Caught {
-        let bad = job.rejected().map(|(_, reason)| reason).or(job.misconfigured());
-        let entry = self.entries.get(name);
-        let runs_on = entry.is_some_and(Entry::is_caught_up);
-        if let (State::Running, Some(reason)) = (job.state(), entry.and_then(Entry::left_unread)) {
-            return Caught::Never(format!("{name}: {reason}"));
-        }
-        match (job.state(), bad) {
-            (State::Running, _) if runs_on => Caught::Up,
-            (State::Drained, _) => Caught::Up,
-            (State::Failed { reason, restart_at: None }, _) => Caught::Never(format!("{name}: {reason}")),
-            (State::Waiting, Some(reason)) => Caught::Never(format!("{name}: {reason}")),
-            _ => Caught::NotYet,
-        }
-    }
-
     fn now(&self) -> Millis {
         self.settings.clock.now()
     }
 
     fn done(&mut self, done: Done) {
         match done {
-            Done::Listed(listing) => {
-                self.is_listing = false;
-                self.listed(listing);
-            }
+            Done::Listed(listing) => self.listed(listing),
             Done::Read(file, contents) => self.read(file, contents),
+            Done::Deployed(modules) => self.seen.deployed = modules,
+            Done::Configured { name, loaded } => self.configured(name, loaded),
+            Done::Recalled { name, config, recollection } => self.recalled(name, config, recollection),
             Done::Admitted { name, id, took, result } => {
                 self.entry(&name).counts.admission += took;
                 self.admitted(name, id, result);
             }
+            Done::AtRest { name, result, reply } => self.rested(name, result, reply),
             Done::Ended { name, end } => self.ended(name, end),
+            Done::Noted => {}
         }
     }
 
     /// Whatever panics takes only that down which it worked for; a host that has nothing else to do ends.
     fn panicked(&mut self, work: Work, panicked: Panicked) {
         error!("{panicked}");
+        let reason = panicked.to_string();
         match work {
-            Work::List => {
-                self.is_listing = false;
-                match self.settings.only.is_some() {
-                    true => self.give_up(panicked.into()),
-                    false => self.listed(Err(std::io::Error::other(panicked))),
-                }
-            }
-            Work::Read(_) if self.settings.only.is_some() => self.give_up(panicked.into()),
+            Work::Job(name) => self.ended(name, End::Failed(reason)),
+            _ if self.settings.only.is_some() => self.give_up(panicked.into()),
+            Work::List => self.listed(Err(std::io::Error::other(panicked))),
             Work::Read(file) => {
                 let stamp = self.directory.seen(&file);
                 self.read(file, Contents { stamp, ..Contents::unreadable(&panicked) });
             }
-            Work::Admit { name, id } => self.admitted(name, id, Err(NotAdmitted::Panicked(panicked))),
-            Work::Job(name) => self.ended(name, End::Failed(panicked.to_string())),
+            Work::Configure(name) => self.configured(name, Err(reason)),
+            Work::Recall { name, config } => self.recalled(name, config, Recollection::Unknown(reason)),
+            Work::Admit { name, id } => {
+                let failed = Rejected::Machine { name: name.clone(), reason };
+                self.admitted(name, id, Err(NotAdmitted::NotNow(failed)));
+            }
+            // Who asked hears that there is no answer; what was to be noted is forgotten at the next start.
+            Work::ChangeDeployment(_) | Work::LookForDeployed | Work::Note(_) => {}
         }
     }
 
     fn entry(&mut self, name: &str) -> &mut Entry {
         self.entries.entry(name.to_owned()).or_default()
-    }
-
-    fn tell(&mut self, event: jobs::Event) {
-        for action in self.jobs.on(self.settings.clock.now(), event) {
-            match action {
-                Action::Admit { name, id } => self.admit(name, id),
-                Action::Start { name, id } => self.start(name, id),
-                Action::Deploy { name, id } => {
-                    if let Some(proposal) = self.entry(&name).proposal(id) {
-                        self.pass_on(&name, Command::Deploy(proposal));
-                    }
-                }
-                Action::Stop { name } => self.pass_on(&name, Command::Stop),
-            }
-        }
-        let mut forgot = false;
-        for (name, entry) in &mut self.entries {
-            if entry.module.is_some() && self.jobs.get(name).is_none() {
-                info!(job = name, "forgotten: its module is gone");
-                entry.forget();
-                forgot = true;
-            }
-        }
-        if forgot {
-            self.configure_waiting();
-        }
-    }
-
-    fn admit(&mut self, name: String, id: Hash) {
-        let Some((_, contents)) = self.entry(&name).module.clone().filter(|(of, _)| *of == id) else { return };
-        info!(job = name, module = shown(&name, &hex(&id)), bytes = contents.bytes.len(), "checking the module");
-        let (admission, admissions) = (self.settings.admission.clone(), Arc::clone(&self.admissions));
-        self.work.spawn(Work::Admit { name: name.clone(), id }, async move {
-            // Never closed.
-            let _turn = admissions.acquire().await;
-            let began = Instant::now();
-            let result = look_at(&admission, &name, id, contents).await;
-            Done::Admitted { name, id, took: began.elapsed(), result }
-        });
-    }
-
-    fn admitted(&mut self, name: String, id: Hash, result: Result<Proposal, NotAdmitted>) {
-        if self.jobs.get(&name).is_none() {
-            return;
-        }
-        let runs_on = self.entry(&name).actor.is_some();
-        let is_needed = self.settings.only.is_some() && !runs_on;
-        match result {
-            Ok(admitted) => {
-                self.entry(&name).admitted = Some(admitted);
-                self.tell(jobs::Event::Admitted { name, id });
-            }
-            Err(NotAdmitted::Bad(reason)) => {
-                let then = if runs_on { "the running version goes on" } else { "nothing runs" };
-                warn!(job = name, module = shown(&name, &hex(&id)), "rejected, {then}: {reason}");
-                self.entry(&name).counts.rejected += 1;
-                self.tell(jobs::Event::Rejected { name: name.clone(), id, reason: reason.clone() });
-                if is_needed {
-                    let file = self.settings.tasks.join(format!("{name}.wasm"));
-                    self.give_up(Unusable::Module { file, reason }.into());
-                }
-            }
-            Err(NotAdmitted::NotNow(failed)) => {
-                warn!(job = name, module = shown(&name, &hex(&id)), "not checked, tried again: {failed}");
-                self.tell(jobs::Event::NotAdmitted { name, id, reason: failed.to_string() });
-                if is_needed {
-                    self.give_up(failed.into());
-                }
-            }
-            Err(NotAdmitted::Panicked(panicked)) => {
-                let reason = panicked.to_string();
-                self.tell(jobs::Event::NotAdmitted { name: name.clone(), id, reason: reason.clone() });
-                if is_needed {
-                    self.give_up(panicked.into());
-                } else if !runs_on {
-                    self.tell(jobs::Event::Ended { name, end: End::Failed(reason) });
-                }
-            }
-        }
-    }
-
-    fn start(&mut self, name: String, id: Hash) {
-        let Settings { clock, admission, state, .. } = &self.settings;
-        let entry = self.entries.entry(name.clone()).or_default();
-        // The machine starts what was admitted, with a configuration that is good.
-        let (Some(job), Some(first)) = (entry.job.clone(), entry.proposal(id)) else { return };
-        let kept = Deployments::open(state, &name);
-        entry.unkept = kept.as_ref().err().map(|error| {
-            let state = state.display();
-            format!("what is deployed is forgotten at the end, for {state} cannot be used: {error}; --state names another directory")
-        });
-        if let Some(unkept) = &entry.unkept {
-            warn!(job = name, "{unkept}");
-        }
-        let versions = Versions::new(&name, &job, admission.clone(), kept.ok(), *clock);
-        let (actor, mailbox) = JobActor::new(self.refusals.0.clone());
-        entry.actor = Some(actor);
-        entry.last = None;
-        entry.counts.starts += 1;
-        if entry.is_paused {
-            // Nobody waits for the answer.
-            entry.command(Command::Pause(oneshot::channel().0));
-        }
-        let clock = *clock;
-        // Of the level that is never left out: whatever is logged for the job says so.
-        let span = error_span!("job", name);
-        let run = actor::run(job, versions, first, clock, mailbox).instrument(span);
-        self.work.spawn(Work::Job(name.clone()), async move { Done::Ended { name, end: run.await } });
-    }
-
-    fn pass_on(&mut self, name: &str, command: Command) {
-        self.entry(name).command(command);
-    }
-
-    fn refused(&mut self, Refusal { job, id, reason, is_unfit }: Refusal) {
-        warn!(job, module = shown(&job, &hex(&id)), "not rolled out, the running version goes on: {reason}");
-        self.entry(&job).counts.rejected += 1;
-        self.tell(match is_unfit {
-            true => jobs::Event::Unfit { name: job, id, reason },
-            false => jobs::Event::Rejected { name: job, id, reason },
-        });
-    }
-
-    fn ended(&mut self, name: String, end: End) {
-        self.entry(&name).ended();
-        match &end {
-            End::Stopped => info!(job = name, "stopped"),
-            End::Failed(reason) | End::TaskFailed(reason) => error!(job = name, "stopped: {reason}"),
-        }
-        if self.settings.only.is_none() {
-            return self.tell(jobs::Event::Ended { name, end });
-        }
-        let failure = match &end {
-            End::Stopped => None,
-            End::Failed(reason) | End::TaskFailed(reason) => Some(anyhow!("{reason}")),
-        };
-        self.tell(jobs::Event::Stop);
-        self.tell(jobs::Event::Ended { name, end });
-        self.failure = self.failure.take().or(failure);
-    }
-}
-
-/// Checks a module's file.
-async fn look_at(
-    admission: &Admission,
-    name: &str,
-    id: Hash,
-    contents: Arc<Contents>,
-) -> Result<Proposal, NotAdmitted> {
-    if let Some(flaw) = contents.flaw.as_ref().filter(|_| contents.is_unreadable) {
-        return Err(NotAdmitted::Bad(flaw.clone()));
-    }
-    match (admission.admit(name, contents.bytes.clone()).await, &contents.flaw) {
-        (Ok(_), Some(flaw)) => Err(NotAdmitted::Bad(flaw.clone())),
-        (Ok(admitted), None) => Ok(Proposal { id, module: admitted.module, file: contents }),
-        (Err(rejected), _) if rejected.is_final() => Err(NotAdmitted::Bad(rejected.to_string())),
-        (Err(failed), _) => Err(NotAdmitted::NotNow(failed)),
     }
 }
 

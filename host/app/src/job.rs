@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use shardmill_core::config::Job;
-use shardmill_core::rollout::{Deployment, Manner};
+use shardmill_core::rollout::{Deployment, Manner, Refusal};
 use shardmill_runtime::trial::Recent;
 use shardmill_runtime::{Module, Source, TaskSpec};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -78,8 +78,24 @@ pub enum Refused {
     /// Why; the version that ran goes on.
     #[error("{0}")]
     Because(String),
+    /// The version cannot be started with the job's configuration.
+    #[error("{0}")]
+    Unfit(String),
+    /// This machine could not do it now.
+    #[error("{0}")]
+    NotNow(String),
     #[error("the job is stopping")]
     Stopping,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Because(reason) => Self::Because(reason),
+            Refusal::Unfit(reason) => Self::Unfit(reason),
+            Refusal::NotNow(reason) => Self::NotNow(reason),
+        }
+    }
 }
 
 /// What whoever runs the job asks for.
@@ -248,7 +264,7 @@ impl JobHandle {
     async fn ask(&self, command: impl FnOnce(Answer) -> Command) -> Result<(), Refused> {
         let (answer, answered) = oneshot::channel();
         self.commands.send(command(answer)).await.map_err(|_| Refused::Stopping)?;
-        answered.await.map_err(|_| Refused::Stopping)?.map_err(Refused::Because)
+        answered.await.map_err(|_| Refused::Stopping)?.map_err(Refused::from)
     }
 
     /// Asks for a graceful stop: stop reading, finish, commit, release the leases.

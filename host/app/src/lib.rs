@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod admit;
+pub mod bounded_file;
 pub mod clock;
 pub mod deployments;
 pub mod failures;

@@ -8,32 +8,37 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use shardmill_core::jobs::Hash;
 use shardmill_core::module::hex;
 use shardmill_core::rollout::Manner;
-use shardmill_core::task_dir::{Stamp, is_cut_short, is_of_interest};
+use shardmill_core::task_dir::{Reading, Stamp, is_beside_a_module, is_cut_short, is_of_interest, why_passed_over};
 use shardmill_core::text;
-use shardmill_runtime::sha256;
+use shardmill_runtime::{Engine, sha256};
+
+use crate::bounded_file::{self, MODULE_MAX_BYTES, PROPERTIES_MAX_BYTES, SMALL_MAX_BYTES};
+
+/// Files whose names are shown in a list of those that are no jobs.
+const PASSED_OVER_MAX: usize = 20;
+
+/// In place of the hash of a file that was not read.
+pub(crate) const UNREAD: Hash = [0; 32];
 
 /// A file as it was read.
 #[derive(Debug)]
 pub(crate) struct Contents {
     /// The file's after the reading; `None` when it is gone.
     pub(crate) stamp: Option<Stamp>,
+    /// Empty if it has a flaw.
     pub(crate) bytes: Vec<u8>,
-    /// Why it is not whole, if it is not.
+    /// Of what was read.
+    pub(crate) id: Hash,
+    /// Why it cannot be used as it is.
     pub(crate) flaw: Option<String>,
-    /// Whether there is nothing to look at, for the same reason.
-    pub(crate) is_unreadable: bool,
+    pub(crate) reading: Reading,
     /// Of a module: how it is to be rolled out, as `shardmill deploy` left it.
     pub(crate) how: Manner,
-}
-
-impl Contents {
-    /// Of a file that could not be looked at.
-    pub(crate) fn unreadable(reason: &dyn std::fmt::Display) -> Self {
-        let flaw = Some(format!("it cannot be read: {reason}"));
-        Self { stamp: None, bytes: Vec::new(), flaw, is_unreadable: true, how: Manner::default() }
-    }
+    /// What stands beside a module and is not used, and why.
+    pub(crate) unused: Option<String>,
 }
 
 /// What is in a task directory.
@@ -41,31 +46,49 @@ impl Contents {
 pub(crate) struct Listing {
     /// Those of interest.
     pub(crate) files: BTreeMap<String, Stamp>,
-    /// What would be of interest if it were a file with a name, and why it is not.
+    /// What would be of interest if its name could be used, and why it cannot.
     pub(crate) unusable: Vec<String>,
+    /// What is no file of a job, and why; the first few.
+    pub(crate) passed_over: Vec<String>,
+    /// Which directory it is: its device and inode.
+    pub(crate) directory: (u64, u64),
 }
 
 /// The files of interest in a directory. Symbolic links are followed, as Kubernetes' volumes are made of them.
 pub(crate) fn list(directory: &Path) -> io::Result<Listing> {
-    let mut listing = Listing::default();
+    let metadata = fs::metadata(directory)?;
+    let mut listing = Listing { directory: (metadata.dev(), metadata.ino()), ..Listing::default() };
     for entry in fs::read_dir(directory)? {
         let file_name = entry?.file_name();
         let name = file_name.to_string_lossy().into_owned();
-        if !is_of_interest(&name) {
+        // What copy programs and editors work on, and this program's own.
+        if name.starts_with('.') || is_beside_a_module(&name) && !is_of_interest(&name) {
             continue;
         }
-        let flaw = match fs::metadata(directory.join(&file_name)) {
+        let metadata = fs::metadata(directory.join(&file_name));
+        let is_file = metadata.as_ref().is_ok_and(Metadata::is_file);
+        if !is_of_interest(&name) {
+            listing.passed_over.push(format!("{}: {}", text::shown(&name), why_passed_over(&name, is_file)));
+            continue;
+        }
+        let flaw = match metadata.or_else(|_| fs::symlink_metadata(directory.join(&file_name))) {
             _ if file_name.to_str().is_none() => "its name is not UTF-8: rename it",
-            Ok(metadata) if metadata.is_file() => {
+            _ if name.chars().any(char::is_control) => "its name has control characters: rename it",
+            // Whatever it is: reading it tells what is wrong with it.
+            Ok(metadata) => {
                 listing.files.insert(name, stamp(&metadata));
                 continue;
             }
-            Ok(_) => "it is not a file",
             // Gone since.
-            Err(_) if fs::symlink_metadata(directory.join(&file_name)).is_err() => continue,
-            Err(_) => "it is a link to nothing",
+            Err(_) => continue,
         };
         listing.unusable.push(format!("{}: {flaw}", text::shown(&name)));
+    }
+    for names in [&mut listing.unusable, &mut listing.passed_over] {
+        names.sort();
+        let more = names.len().saturating_sub(PASSED_OVER_MAX);
+        names.truncate(PASSED_OVER_MAX);
+        names.extend((more > 0).then(|| format!("and {more} more")));
     }
     Ok(listing)
 }
@@ -73,16 +96,58 @@ pub(crate) fn list(directory: &Path) -> io::Result<Listing> {
 /// Reads a file into memory once; it is never mapped, for a mapped file that is cut short ends the process.
 pub(crate) fn read(directory: &Path, file: &str) -> Contents {
     let path = directory.join(file);
-    let bytes = fs::read(&path);
-    let stamp = fs::metadata(&path).ok().map(|metadata| stamp(&metadata));
-    match bytes {
-        Ok(bytes) => {
-            let is_module = file.ends_with(".wasm");
-            let flaw = is_module.then(|| flaw(&path, &bytes)).flatten();
-            let how = if is_module { manner(&path, &bytes) } else { Manner::default() };
-            Contents { stamp, bytes, flaw, is_unreadable: false, how }
+    let is_module = file.ends_with(".wasm");
+    let max = match file {
+        _ if is_module => MODULE_MAX_BYTES,
+        _ if file.ends_with(".properties") => PROPERTIES_MAX_BYTES,
+        _ => SMALL_MAX_BYTES,
+    };
+    let content = match bounded_file::read(&path, max) {
+        Ok(content) => content,
+        Err(error) => return unread(&path, &error),
+    };
+    let stamp = Some(stamp(&content.metadata));
+    let id = sha256(&content.bytes);
+    if !is_module {
+        return Contents { stamp, id, ..Contents::whole(content.bytes) };
+    }
+    if let Some((flaw, reading)) = flaw(&path, &content.bytes, &id) {
+        return Contents { stamp, id, flaw: Some(flaw), reading, ..Contents::whole(Vec::new()) };
+    }
+    let (how, unused) = match manner(&path, &id) {
+        Ok(how) => (how, None),
+        Err(error) => {
+            let file = manner_file(&path);
+            (Manner::default(), Some(format!("{} is not used: {error}", file.display())))
         }
-        Err(error) => Contents { stamp, ..Contents::unreadable(&error) },
+    };
+    Contents { stamp, id, how, unused, ..Contents::whole(content.bytes) }
+}
+
+/// There is nothing to look at.
+fn unread(path: &Path, error: &bounded_file::Error) -> Contents {
+    let is_link = error.is_not_found();
+    let metadata = if is_link { fs::symlink_metadata(path) } else { fs::metadata(path) };
+    let stamp = metadata.ok().map(|metadata| stamp(&metadata));
+    let (flaw, reading) = match error {
+        // Links are put in place before what they lead to, now and then.
+        _ if is_link => ("it is a link to nothing".to_owned(), Reading::CutShort),
+        error if error.may_pass() => (format!("it cannot be read: {error}"), Reading::Unreadable),
+        error => (error.to_string(), Reading::Whole),
+    };
+    Contents { stamp, flaw: Some(flaw), reading, ..Contents::whole(Vec::new()) }
+}
+
+impl Contents {
+    /// Of a file that could not be looked at.
+    pub(crate) fn unreadable(reason: &dyn std::fmt::Display) -> Self {
+        let flaw = Some(format!("it cannot be read: {reason}"));
+        Self { flaw, reading: Reading::Unreadable, ..Self::whole(Vec::new()) }
+    }
+
+    fn whole(bytes: Vec<u8>) -> Self {
+        let (reading, how) = (Reading::Whole, Manner::default());
+        Self { stamp: None, bytes, id: UNREAD, flaw: None, reading, how, unused: None }
     }
 }
 
@@ -112,9 +177,12 @@ fn manner_file(module: &Path) -> PathBuf {
 }
 
 /// What is said of these bytes; of others, the configuration decides.
-fn manner(module: &Path, wasm: &[u8]) -> Manner {
-    let Ok(text) = fs::read_to_string(manner_file(module)) else { return Manner::default() };
-    Manner::said_of(&hex(&sha256(wasm)), &text)
+fn manner(module: &Path, id: &Hash) -> Result<Manner, bounded_file::Error> {
+    match bounded_file::read_text(&manner_file(module), SMALL_MAX_BYTES) {
+        Ok(text) => Ok(Manner::said_of(&hex(id), &text)),
+        Err(error) if error.is_not_found() => Ok(Manner::default()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes beside the file, then renames: whoever looks sees the old file or the new one, also after a loss of power.
@@ -136,18 +204,39 @@ pub fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
-fn flaw(path: &Path, bytes: &[u8]) -> Option<String> {
+/// What is wrong with a module's file, whatever its bytes may be worth, and whether it may still become whole.
+fn flaw(path: &Path, bytes: &[u8], id: &Hash) -> Option<(String, Reading)> {
     if is_cut_short(bytes) {
-        return Some(format!("it ends in the middle of a section, after {} bytes: copy it again", bytes.len()));
+        let cut = || format!("it ends in the middle of a section, after {} bytes: copy it again", bytes.len());
+        // Its first bytes may say more.
+        let flaw = Engine::check_header(&name(path), bytes).map_or_else(|error| error.to_string(), |()| cut());
+        return Some((flaw, Reading::CutShort));
     }
     let sums = path.with_extension("wasm.sha256");
-    let text = fs::read_to_string(&sums).ok()?;
+    let text = match bounded_file::read_text(&sums, SMALL_MAX_BYTES) {
+        Ok(text) => text,
+        Err(error) if error.is_not_found() => return None,
+        Err(error) => {
+            let reading = if error.may_pass() { Reading::Unreadable } else { Reading::CutShort };
+            return Some((
+                format!("its checksum {} cannot be used: {error}; replace or remove it", sums.display()),
+                reading,
+            ));
+        }
+    };
     // As sha256sum writes it: the sum, blanks, the file's name.
     let expected = text.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
-    let found = hex(&sha256(bytes));
-    (expected != found).then(|| {
-        format!("its SHA-256 is {found}, and {} says {expected}: copy both again, the module last", sums.display())
-    })
+    let found = hex(id);
+    let differs = || {
+        let expected: String = expected.chars().take(found.len()).collect();
+        let sums = sums.display();
+        format!("its SHA-256 is {found}, and {sums} says {}: copy both again, the module last", expected.escape_debug())
+    };
+    (expected != found).then(|| (differs(), Reading::CutShort))
+}
+
+fn name(path: &Path) -> String {
+    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn stamp(metadata: &Metadata) -> Stamp {
@@ -201,6 +290,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let name = std::ffi::OsString::from_vec(b"caf\xe9.wasm".to_vec());
         fs::write(directory.path().join(name), "a").unwrap();
+        fs::write(directory.path().join("a\u{1b}[2J.wasm"), "a").unwrap();
         fs::create_dir(directory.path().join("directory.wasm")).unwrap();
         std::os::unix::fs::symlink("nothing", directory.path().join("link.wasm")).unwrap();
         let mut listing = list(directory.path()).unwrap();
@@ -208,11 +298,65 @@ mod tests {
         assert_eq!(
             listing.unusable,
             [
+                "a\\u{1b}[2J.wasm: its name has control characters: rename it",
                 "caf\u{fffd}.wasm: its name is not UTF-8: rename it",
-                "directory.wasm: it is not a file",
-                "link.wasm: it is a link to nothing",
             ]
         );
-        assert_eq!(listing.files.len(), 0);
+        assert_eq!(listing.files.into_keys().collect::<Vec<_>>(), ["directory.wasm", "link.wasm"]);
+        let flaw = |file: &str| read(directory.path(), file).flaw.unwrap();
+        assert_eq!(flaw("directory.wasm"), "it is a directory, not a regular file");
+        assert_eq!(flaw("link.wasm"), "it is a link to nothing");
+        assert!(read(directory.path(), "missing.wasm").stamp.is_none());
+    }
+
+    #[test]
+    fn what_is_passed_over_is_listed_with_what_to_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let names = ["CAPS.WASM", "x.Wasm", "orders.wasm.bak", "readme.md", ".hidden", "a.wasm", "a.wasm.rollout"];
+        names.iter().for_each(|name| fs::write(directory.path().join(name), "a").unwrap());
+        fs::create_dir(directory.path().join("old")).unwrap();
+        let listing = list(directory.path()).unwrap();
+        assert_eq!(
+            listing.passed_over,
+            [
+                "CAPS.WASM: its ending is not .wasm: rename it to CAPS.wasm if it is a module",
+                "old: it is a directory: modules are looked for in the task directory only",
+                "orders.wasm.bak: its ending is not .wasm, .wasm.sha256 or .properties",
+                "readme.md: its ending is not .wasm, .wasm.sha256 or .properties",
+                "x.Wasm: its ending is not .wasm: rename it to x.wasm if it is a module",
+            ]
+        );
+        assert_eq!(listing.files.into_keys().collect::<Vec<_>>(), ["a.wasm"]);
+        (0..100).for_each(|number| fs::write(directory.path().join(format!("{number}.bak")), "a").unwrap());
+        assert_eq!(list(directory.path()).unwrap().passed_over.len(), PASSED_OVER_MAX + 1);
+    }
+
+    /// What stands beside a module costs none of its versions.
+    #[test]
+    fn a_pipe_or_an_endless_file_beside_a_module_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("a.wasm"), "a module").unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("a.wasm.rollout"), rustix::fs::Mode::RUSR).unwrap();
+        let contents = read(directory.path(), "a.wasm");
+        assert_eq!((contents.bytes.as_slice(), contents.flaw), (&b"a module"[..], None));
+        assert!(contents.unused.unwrap().ends_with("a.wasm.rollout is not used: it is a pipe, not a regular file"));
+
+        std::os::unix::fs::symlink("/dev/zero", path("a.wasm.sha256")).unwrap();
+        let contents = read(directory.path(), "a.wasm");
+        assert!(contents.flaw.unwrap().contains("it is a device, not a regular file; replace or remove it"));
+        assert_eq!(contents.bytes.len(), 0, "what cannot be used is not kept");
+        assert_eq!(contents.id, sha256(b"a module"));
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, max) in [("a.wasm", MODULE_MAX_BYTES), ("a.properties", PROPERTIES_MAX_BYTES)] {
+            File::create(directory.path().join(name)).unwrap().set_len(max + 1).unwrap();
+            let contents = read(directory.path(), name);
+            assert_eq!(contents.flaw, Some(format!("it is larger than {max} bytes")));
+            assert_eq!((contents.reading, contents.bytes.capacity()), (Reading::Whole, 0));
+        }
     }
 }

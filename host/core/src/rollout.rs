@@ -33,11 +33,13 @@
 //! shards of a process are split between an instance of each version. A shard is never processed by both at a time, and
 //! the children of a resharded shard follow their parents.
 
+mod begin;
 mod deployment;
 mod health;
 mod message;
 mod plan;
 mod requests;
+mod rest;
 mod verdict;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -46,10 +48,12 @@ use crate::leases::Millis;
 use crate::module::digits;
 use crate::run_loop::{InstanceId, SourceId};
 
+pub use begin::{Begin, Found, Offer, Then, begin, found};
 pub use deployment::{Candidate, Deployment, ModuleId, Previous, Quarantined};
 pub use health::Health;
 use health::Restarts;
-pub use message::{Action, Event, Manner, Outcome, RequestId, Settings, Wave, WriteError};
+pub use message::{Action, Event, Manner, Outcome, Refusal, RequestId, Settings, Wave, WriteError};
+pub use rest::{AtRest, at_rest};
 
 /// The instance that is there from the start, of the current version.
 pub const FIRST_INSTANCE: InstanceId = 0;
@@ -249,8 +253,12 @@ impl Rollout {
         self.starting.as_ref().map(|starting| &starting.module)
     }
 
-    fn answer(&mut self, request: RequestId, result: Result<(), String>) {
+    fn answer(&mut self, request: RequestId, result: Result<(), Refusal>) {
         self.actions.push(Action::Answer { request, result });
+    }
+
+    fn refuse(&mut self, request: RequestId, reason: impl Into<String>) {
+        self.answer(request, Err(Refusal::Because(reason.into())));
     }
 
     fn built(&mut self, now: Millis, instance: InstanceId, result: Result<(), String>) {
@@ -265,7 +273,7 @@ impl Rollout {
         let module = state.module.clone();
         self.instances.remove(&instance);
         if let Some(starting) = self.starting.take_if(|starting| starting.instance == instance) {
-            self.answer(starting.request, Err(reason));
+            self.answer(starting.request, Err(Refusal::Unfit(reason)));
         } else if self.deployment.candidate.as_ref().is_some_and(|candidate| candidate.module == module) {
             self.roll_back_candidate(now, reason, None);
         } else if self.deployment.current == module {

@@ -1,8 +1,8 @@
 //! The task directory, as a pure machine: listings in, settled files out. It decides when a file is whole, so that a
 //! copy in progress is never taken for a module: a file must rest for a while, must not change while it is read, and a
 //! module that ends too early is given time to grow. A module and its properties are told in the order in which nothing
-//! runs with half of what is meant: the properties come first, and go last. It must not know the file system, jobs or
-//! WebAssembly.
+//! runs with half of what is meant: the properties come first, and go last. A file that cannot be read is read again later,
+//! and one whose reading hangs keeps no other from being read. It must not know the file system, jobs or WebAssembly.
 //!
 //! It compares listings and asks for no notification of the kernel: network file systems send none, and a Kubernetes
 //! volume changes by a flip of symbolic links above the file. The shell lists every [`LISTING_INTERVAL`].
@@ -20,6 +20,11 @@ const QUIET: Millis = 250;
 const MISSED_AFTER: Millis = 2_000;
 /// How long a module that ends too early, or that differs from its checksum, may take to become whole.
 const PATIENCE: Millis = 10_000;
+/// Pause before a file that could not be read is read again: a network file system, or a machine short of open files, may
+/// recover without a change of the file.
+const READ_AGAIN_AFTER: Millis = 10_000;
+/// A reading that takes longer is a problem to be shown.
+pub const SLOW_AFTER: Millis = 10_000;
 
 const MODULE: &str = ".wasm";
 const PROPERTIES: &str = ".properties";
@@ -44,8 +49,19 @@ impl Stamp {
 pub enum Event {
     /// What is in the directory now.
     Listed(BTreeMap<String, Stamp>),
-    /// A file was read. `stamp` is the file's after the reading; `None` when it is gone or cannot be read.
-    Read { file: String, stamp: Option<Stamp>, is_whole: bool },
+    /// A file was read. `stamp` is the file's after the reading; `None` when it is gone.
+    Read { file: String, stamp: Option<Stamp>, reading: Reading },
+}
+
+/// What came of reading a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// It is whole, or nothing that grows into something useful.
+    Whole,
+    /// It ends too early, or differs from its checksum: a copy may be in progress.
+    CutShort,
+    /// The machine could not read it.
+    Unreadable,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +79,8 @@ struct File {
     /// Since when it is as seen.
     since: Millis,
     taken: Option<Stamp>,
-    is_being_read: bool,
+    reading_since: Option<Millis>,
+    is_unreadable: bool,
     /// Not before this is it read again.
     read_at: Millis,
     gone_since: Option<Millis>,
@@ -82,6 +99,29 @@ pub struct TaskDir {
 pub fn is_of_interest(file: &str) -> bool {
     let endings = [MODULE, ".wasm.sha256", PROPERTIES];
     !file.starts_with('.') && endings.iter().any(|ending| file.len() > ending.len() && file.ends_with(ending))
+}
+
+/// Whether a file stands beside a module and is read with it: its checksum, or how it is to be rolled out.
+#[must_use]
+pub fn is_beside_a_module(file: &str) -> bool {
+    [".wasm.sha256", ".wasm.rollout"].iter().any(|ending| file.len() > ending.len() && file.ends_with(ending))
+}
+
+/// Why a file that is of no interest is none of a job's, and what to do if it was meant to be.
+#[must_use]
+pub fn why_passed_over(file: &str, is_file: bool) -> String {
+    if !is_file {
+        return "it is a directory: modules are looked for in the task directory only".to_owned();
+    }
+    let lower = file.to_ascii_lowercase();
+    let meant = [(MODULE, "a module"), (PROPERTIES, "a job's properties")].into_iter();
+    let meant = meant.filter_map(|(ending, what)| Some((lower.strip_suffix(ending)?.len(), ending, what))).next();
+    match meant {
+        Some((stem, ending, what)) if stem > 0 => {
+            format!("its ending is not {ending}: rename it to {}{ending} if it is {what}", file[..stem].escape_debug())
+        }
+        _ => format!("its ending is not {MODULE}, .wasm.sha256 or {PROPERTIES}"),
+    }
 }
 
 /// Whether a WebAssembly binary ends within a section, as a copy in progress does. Anything else is whole: what is
@@ -125,9 +165,9 @@ impl TaskDir {
     pub fn on(&mut self, now: Millis, event: Event) -> Vec<Action> {
         match event {
             Event::Listed(listing) => self.listed(now, listing),
-            Event::Read { file, stamp, is_whole } => {
+            Event::Read { file, stamp, reading } => {
                 let module = file.strip_suffix(PROPERTIES).map(|of| format!("{of}{MODULE}"));
-                let mut actions: Vec<Action> = self.read(now, file, stamp, is_whole).into_iter().collect();
+                let mut actions: Vec<Action> = self.read(now, file, stamp, reading).into_iter().collect();
                 if !actions.is_empty() {
                     // It may have waited for these properties.
                     actions.extend(module.and_then(|module| self.begin_reading(now, &module)));
@@ -147,6 +187,12 @@ impl TaskDir {
     #[must_use]
     pub fn seen(&self, file: &str) -> Option<Stamp> {
         self.files.get(file).filter(|file| file.gone_since.is_none()).map(|file| file.seen)
+    }
+
+    /// Files whose reading takes too long, and since when.
+    pub fn slow(&self, now: Millis) -> impl Iterator<Item = (&str, Millis)> {
+        let since = move |file: &File| file.reading_since.filter(|since| now >= since + SLOW_AFTER);
+        self.files.iter().filter_map(move |(name, file)| Some((name.as_str(), since(file)?)))
     }
 
     fn listed(&mut self, now: Millis, listing: BTreeMap<String, Stamp>) -> Vec<Action> {
@@ -173,7 +219,7 @@ impl TaskDir {
         if !self.is_ready(now, name) {
             return None;
         }
-        self.files.get_mut(name)?.is_being_read = true;
+        self.files.get_mut(name)?.reading_since = Some(now);
         Some(Action::Read(name.to_owned()))
     }
 
@@ -200,9 +246,9 @@ impl TaskDir {
         !is_half || now >= file.read_at + PATIENCE
     }
 
-    fn read(&mut self, now: Millis, name: String, stamp: Option<Stamp>, is_whole: bool) -> Option<Action> {
+    fn read(&mut self, now: Millis, name: String, stamp: Option<Stamp>, reading: Reading) -> Option<Action> {
         let file = self.files.get_mut(&name)?;
-        file.is_being_read = false;
+        file.reading_since = None;
         // Gone: the listings will tell.
         let stamp = stamp?;
         if stamp != file.seen {
@@ -210,19 +256,31 @@ impl TaskDir {
             return None;
         }
         let rested = now.saturating_sub(file.since);
-        if !is_whole && rested < PATIENCE {
+        if reading != Reading::Whole && rested < PATIENCE {
             // As long again as it has rested: soon at first, seldom later, and once when patience ends.
             file.read_at = now + rested.clamp(QUIET, PATIENCE - rested);
             return None;
         }
-        file.taken = Some(stamp);
-        Some(Action::Changed(name))
+        let was_unreadable = std::mem::replace(&mut file.is_unreadable, reading == Reading::Unreadable);
+        if file.is_unreadable {
+            file.read_at = now + READ_AGAIN_AFTER;
+        }
+        let is_known = file.taken.replace(stamp) == Some(stamp) && was_unreadable && file.is_unreadable;
+        (!is_known).then_some(Action::Changed(name))
     }
 }
 
 impl File {
     fn new(since: Millis, seen: Stamp) -> Self {
-        Self { seen, since, taken: None, is_being_read: false, read_at: since + QUIET, gone_since: None }
+        Self {
+            seen,
+            since,
+            taken: None,
+            reading_since: None,
+            is_unreadable: false,
+            read_at: since + QUIET,
+            gone_since: None,
+        }
     }
 
     fn see(&mut self, now: Millis, stamp: Stamp) {
@@ -235,7 +293,8 @@ impl File {
     }
 
     fn is_ready(&self, now: Millis) -> bool {
-        !self.is_being_read && self.gone_since.is_none() && self.taken != Some(self.seen) && now >= self.read_at
+        let is_due = self.is_unreadable || self.taken != Some(self.seen);
+        self.reading_since.is_none() && self.gone_since.is_none() && is_due && now >= self.read_at
     }
 }
 

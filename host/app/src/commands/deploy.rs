@@ -1,5 +1,5 @@
-//! `shardmill deploy`: puts a module into a task directory in one step, so that no host sees half of it, and waits, if
-//! asked to, until it has taken over or has not.
+//! `shardmill deploy`: checks a module, puts it into a task directory in one step, so that no host sees half of it, and
+//! waits, if asked to, until it has taken over or has not.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,13 +9,14 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 
+use shardmill::bounded_file::{self, MODULE_MAX_BYTES};
 use shardmill::host::{CandidateReport, JobReport};
 use shardmill::task_files;
 use shardmill_core::module::{hex, shown};
 use shardmill_core::rollout::Manner;
-use shardmill_runtime::sha256;
+use shardmill_runtime::{Engine, sha256};
 
-use super::{BadInput, jobs, print, print_json, say};
+use super::{BadInput, jobs, modules, print, print_json, runtime, say};
 use crate::cli::Deploy;
 
 /// How often hosts are asked how far they are.
@@ -24,12 +25,12 @@ const POLL: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) fn deploy(args: &Deploy) -> Result<()> {
-    let bytes = fs::read(&args.file)
-        .map_err(|error| BadInput(format!("cannot read module {}: {error}", args.file.display())))?;
     let name = name(args)?;
+    let bytes = modules::read(&args.file)?;
     if !args.tasks.is_dir() {
         return Err(BadInput(format!("there is no task directory {}", args.tasks.display())).into());
     }
+    check(args, &name, &bytes)?;
     let sha256 = hex(&sha256(&bytes));
     let (module, file) = (shown(&name, &sha256), args.tasks.join(format!("{name}.wasm")));
     let tasks = args.tasks.display();
@@ -45,13 +46,46 @@ pub(crate) fn deploy(args: &Deploy) -> Result<()> {
         let stamp = stamp(&file);
         Deployed { name: name.clone(), module: module.clone(), sha256: sha256.clone(), file, stamp }.wait(args)?;
     }
+    let has_host = args.wait || jobs::has_host(&args.tasks);
     if args.json {
-        print_json(&json!({ "job": name, "module": module, "sha256": sha256, "runs": args.wait }).to_string());
+        let result = json!({
+            "job": name, "module": module, "sha256": sha256, "runs": args.wait, "has_host": has_host
+        });
+        print_json(&result.to_string());
     } else {
-        let state = if args.wait { "runs" } else { "is deployed; `shardmill ls` shows what becomes of it" };
-        print(&format!("{module} {state}"));
+        print(&match (args.wait, has_host) {
+            (true, _) => format!("{module} runs"),
+            (false, true) => format!("{module} is deployed; `shardmill ls` shows what becomes of it"),
+            (false, false) => {
+                format!("{module} is deployed; no host runs on {tasks}: it is taken at the next start")
+            }
+        });
     }
     Ok(())
+}
+
+/// What no host would admit does not take the place of what one may run. What this machine cannot tell is left to the
+/// host; a module that it compiles for the first time is compiled here, and there no more.
+fn check(args: &Deploy, name: &str, bytes: &[u8]) -> Result<()> {
+    Engine::check_header(name, bytes).map_err(|error| refused(args, &error))?;
+    let admitted = modules::admission(&args.modules)
+        .and_then(|admission| Ok(runtime()?.block_on(admission.admit(name, bytes.to_vec()))));
+    match admitted {
+        Ok(Err(rejected)) if rejected.is_final() => Err(refused(args, &rejected).into()),
+        Ok(Err(failed)) => {
+            say(&format!("not checked, which is left to the host: {failed}"));
+            Ok(())
+        }
+        Err(error) => {
+            say(&format!("not checked, which is left to the host: {error:#}"));
+            Ok(())
+        }
+        Ok(Ok(_)) => Ok(()),
+    }
+}
+
+fn refused(args: &Deploy, reason: &dyn std::fmt::Display) -> BadInput {
+    BadInput(format!("{} is not deployed: {reason}", args.file.display()))
 }
 
 /// The job's name: given, or the file's, with `-` for the `_` that Rust's tools write.
@@ -146,6 +180,9 @@ impl Deployed {
         if let Some(candidate) = candidate.filter(|candidate| candidate.module == self.module) {
             return Progress::Bakes(wave(candidate));
         }
+        if let Some(deferred) = job.deferred.as_ref().filter(|_| is_it(&job.in_directory)) {
+            return Progress::Waits(format!("not yet, and it is tried again: {deferred}"));
+        }
         let is_admitted = is_it(&job.admitted);
         match job.state.as_str() {
             // Whatever paused it, it is what is called next.
@@ -177,7 +214,8 @@ impl Deployed {
         if stamp(&self.file) == self.stamp {
             return None;
         }
-        let found = hex(&sha256(&fs::read(&self.file).ok()?));
+        let found = bounded_file::read(&self.file, MODULE_MAX_BYTES).ok()?;
+        let found = hex(&sha256(&found.bytes));
         (found != self.sha256).then(|| shown(&self.name, &found))
     }
 }

@@ -30,6 +30,7 @@ pub(crate) fn ls(args: &Ls) -> Result<()> {
 /// Fails when the job is not as it should be, so that a readiness probe can call it.
 pub(crate) fn status(args: &JobArgs) -> Result<()> {
     let mut hosts = reports(&args.tasks)?;
+    let passed_over = passed_over(&hosts, &args.job);
     let name = module_name(&hosts, &args.job)?;
     for host in &mut hosts {
         host.jobs.retain(|job| job.name == name);
@@ -37,7 +38,7 @@ pub(crate) fn status(args: &JobArgs) -> Result<()> {
     let jobs: Vec<&JobReport> = hosts.iter().flat_map(|host| &host.jobs).collect();
     if jobs.is_empty() {
         bail!(
-            "no host runs a job {} from {}; `shardmill ls` shows those that there are",
+            "no host runs a job {} from {}; `shardmill ls` shows those that there are{passed_over}",
             args.job,
             args.tasks.display()
         );
@@ -53,6 +54,17 @@ pub(crate) fn status(args: &JobArgs) -> Result<()> {
         true => Ok(()),
         false => Err(NotReady.into()),
     }
+}
+
+/// What may have been meant to be a job's module.
+fn passed_over(hosts: &[HostReport], job: &str) -> String {
+    let job = job.to_lowercase();
+    let begins_so = |file: &&String| {
+        let rest = file.to_lowercase().strip_prefix(&job).map(str::to_owned);
+        rest.is_some_and(|rest| rest.starts_with(['.', ':']))
+    };
+    let files = hosts.iter().flat_map(|host| &host.passed_over).chain(hosts.iter().flat_map(|host| &host.problems));
+    files.filter(begins_so).map(|file| format!("; passed over: {file}")).collect()
 }
 
 pub(crate) fn drain(args: &JobArgs) -> Result<()> {
@@ -96,6 +108,11 @@ pub(crate) fn reports(tasks: &Path) -> Result<Vec<HostReport>> {
         }
     }
     Ok(reports)
+}
+
+/// Whether a host of this user runs the task directory on this machine, as far as can be told.
+pub(crate) fn has_host(tasks: &Path) -> bool {
+    ask(tasks, &Ask::Report).is_ok_and(|Answers { answers, silent }| !answers.is_empty() || !silent.is_empty())
 }
 
 /// The version of a job that a roll-back is about: the candidate, or the current one. By its first digits.
@@ -177,6 +194,7 @@ fn table(hosts: &[HostReport]) -> String {
     let mut problems = String::new();
     for host in hosts {
         host.problems.iter().for_each(|problem| problems += &format!("\nhost {}: {}", host.pid, text::entry(problem)));
+        host.passed_over.iter().for_each(|file| problems += &format!("\npassed over: {}", text::entry(file)));
         for job in &host.jobs {
             rows.push([
                 host.pid.to_string(),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use shardmill::admit::{Admission, Admitted};
+use shardmill::bounded_file::{self, MODULE_MAX_BYTES};
 use shardmill::machine_memory::default_limit;
 use shardmill_runtime::{ArtifactStore, Engine, HostMemory};
 use tracing::warn;
@@ -34,8 +35,8 @@ pub(crate) async fn load_module(admission: &Admission, path: &Path) -> Result<Ad
 
 /// The bytes of a module.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
-    let bytes = std::fs::read(path);
-    Ok(bytes.map_err(|error| BadInput(format!("cannot read module {}: {error}", path.display())))?)
+    let content = bounded_file::read(path, MODULE_MAX_BYTES);
+    Ok(content.map_err(|error| BadInput(format!("cannot read module {}: {error}", path.display())))?.bytes)
 }
 
 /// A module's name is its file's, without `.wasm`; Cargo turns `-` into `_`.

@@ -1,6 +1,7 @@
 //! `shardmill run`: a host and its jobs, from the configuration to the exit code.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -8,7 +9,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use shardmill::admin::AdminSocket;
 use shardmill::clock::Clock;
-use shardmill::host::{Host, Request, Settings, Totals, Unusable};
+use shardmill::deployments::{Deployments, Identity};
+use shardmill::host::{Host, JobOutcome, Request, Settings, Totals, Unusable};
 use shardmill::tasks::Panicked;
 use shardmill_core::config::{Job, render_reason};
 use tokio::sync::mpsc;
@@ -27,7 +29,7 @@ const HURRY_LIMIT: Duration = Duration::from_secs(3);
 /// The same signal so soon again is no second one: `timeout` and the like send theirs to the process and to its group.
 const ECHO: Duration = Duration::from_millis(250);
 
-/// What a run did; printed by `--json`.
+/// What a run did; printed by `--json`, however it ended.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Summary {
     pub(crate) envelopes: u64,
@@ -39,14 +41,43 @@ pub(crate) struct Summary {
     pub(crate) since_first_record_ms: Option<u64>,
     pub(crate) cpu_seconds: f64,
     pub(crate) peak_rss_mb: u64,
+    /// Of the only job: what ran.
+    #[serde(default)]
+    pub(crate) module: Option<String>,
+    /// Of the only job: what became of the module in the task directory.
+    #[serde(default)]
+    pub(crate) became: Option<String>,
+    #[serde(default)]
+    pub(crate) jobs: Vec<JobOutcome>,
+    /// Why the exit code is not 0.
+    #[serde(default)]
+    pub(crate) error: Option<String>,
 }
 
 pub(crate) fn run(args: &Run) -> Result<()> {
     let clock = Clock::start();
     allow_open_files();
-    let loader = JobLoader::new(&args.config)?;
+    let mut host = None;
+    let result = run_host(args, clock, &mut host);
+    let totals = host.as_ref().map(Host::totals).unwrap_or_default();
+    let outcomes = host.as_ref().map(Host::job_outcomes).unwrap_or_default();
+    let error = result.as_ref().err().map(|error| format!("{error:#}"));
+    let summary = summary(&totals, clock, outcomes, error);
+    if result.is_ok() {
+        info!(envelopes = summary.envelopes, sent = summary.messages_sent, "stopped");
+    }
+    if args.json {
+        print_json(&serde_json::to_string(&summary)?);
+    }
+    result
+}
+
+/// Runs a host to its end, and leaves it there to be asked what it did.
+fn run_host(args: &Run, clock: Clock, ran: &mut Option<Host>) -> Result<()> {
+    let loader = Arc::new(JobLoader::new(&args.config)?);
+    let state = state_directory(args.state.as_deref(), &args.tasks);
     // With `task.class` the command line is one whole job, and what is wrong with it is told before anything begins.
-    let only = loader.names_a_task().then(|| only_job(&loader, &args.tasks)).transpose()?;
+    let only = loader.names_a_task().then(|| only_job(&loader, args, &state)).transpose()?;
     if only.is_none() && !args.tasks.is_dir() {
         let text = format!(
             "no task directory {}: make one and put modules into it (`shardmill build PATH --tasks DIR`), name another \
@@ -56,30 +87,28 @@ pub(crate) fn run(args: &Run) -> Result<()> {
         return Err(BadInput(text).into());
     }
     // What is wrong with the operator's own configuration is told before anything begins, too.
-    loader.host()?;
-    let mut host = Host::new(Settings {
+    let memory_max = loader.host()?.memory_max;
+    if args.state.is_some() {
+        // What is wrong with it, each job says.
+        drop(std::fs::create_dir_all(&state));
+    }
+    let host = ran.insert(Host::new(Settings {
         tasks: args.tasks.clone(),
         only,
-        state: state_directory(args.state.as_deref(), &args.tasks),
-        load_job: Box::new(move |directory| load_job(&loader, directory)),
-        admission: admission(&args.modules, None)?,
+        state,
+        load_job: Arc::new(move |directory| load_job(&loader, directory)),
+        admission: admission(&args.modules, memory_max)?,
         clock,
         until_caught_up: args.until_caught_up,
-    });
+    }));
     let runtime = runtime()?;
-    let result = runtime.block_on(until_stopped(&mut host, &args.tasks));
+    let result = runtime.block_on(until_stopped(host, &args.tasks));
     // Whatever still waits for a disk or a service is not waited for: it may never end.
     runtime.shutdown_background();
     result.map_err(|error| match error.downcast::<Unusable>() {
         Ok(unusable) => BadInput(unusable.to_string()).into(),
         Err(error) => error,
-    })?;
-    let summary = summary(&host.totals(), clock);
-    info!(envelopes = summary.envelopes, sent = summary.messages_sent, "stopped");
-    if args.json {
-        print_json(&serde_json::to_string(&summary)?);
-    }
-    Ok(())
+    })
 }
 
 /// Takes the open files that the system grants at most: a job needs some, even when it is idle, and the thousand that
@@ -91,19 +120,28 @@ fn allow_open_files() {
     }
 }
 
-/// The module of the one job that the command line describes.
-fn only_job(loader: &JobLoader, tasks: &Path) -> Result<String> {
-    let Job { task_class, .. } = loader.load(&[])?.job;
-    let path = tasks.join(format!("{task_class}.wasm"));
-    if !path.is_file() {
-        let text = format!(
-            "no module for task.class={task_class}: expected {}; `shardmill build` makes one, `--tasks DIR` names \
-             another directory",
-            path.display()
-        );
-        return Err(BadInput(text).into());
+/// The module of the one job that the command line describes. It need not be there if a version of it was deployed before,
+/// which then runs; but a run that ends when it is caught up is about the module in the directory.
+fn only_job(loader: &JobLoader, args: &Run, state: &Path) -> Result<String> {
+    let Job { task_class, name, id, .. } = loader.load(&[])?.job;
+    let path = args.tasks.join(format!("{task_class}.wasm"));
+    let is_there = std::fs::symlink_metadata(&path).is_ok();
+    if is_there || !args.until_caught_up && was_deployed(state, &task_class, &Identity { name, id }) {
+        return Ok(task_class);
     }
-    Ok(task_class)
+    let text = format!(
+        "no module for task.class={task_class}: expected {}; `shardmill build` makes one, `--tasks DIR` names another \
+         directory",
+        path.display()
+    );
+    Err(BadInput(text).into())
+}
+
+fn was_deployed(state: &Path, module: &str, job: &Identity) -> bool {
+    let all = Deployments::all(state, module).unwrap_or_default();
+    let mut ours = all.iter().filter(|(owner, _)| owner.as_ref().is_none_or(|owner| owner == job));
+    // What cannot be read the host says.
+    ours.any(|(_, kept)| !matches!(kept.read(), Ok(None)))
 }
 
 fn load_job(loader: &JobLoader, directory: &[shardmill_core::config::Source]) -> Result<Job, String> {
@@ -159,8 +197,9 @@ async fn failed(socket: &mut Option<AdminSocket>) -> Panicked {
     }
 }
 
-fn summary(totals: &Totals, clock: Clock) -> Summary {
+fn summary(totals: &Totals, clock: Clock, jobs: Vec<JobOutcome>, error: Option<String>) -> Summary {
     let end = clock.now();
+    let only = if let [only] = &jobs[..] { Some(only) } else { None };
     Summary {
         envelopes: totals.processed,
         messages_sent: totals.sent,
@@ -169,5 +208,9 @@ fn summary(totals: &Totals, clock: Clock) -> Summary {
         since_first_record_ms: totals.first_record_at.map(|at| end.saturating_sub(at)),
         cpu_seconds: usage::cpu_seconds(),
         peak_rss_mb: usage::peak_rss_mb(),
+        module: only.and_then(|job| job.module.clone()),
+        became: only.map(|job| job.became.clone()),
+        jobs,
+        error,
     }
 }

@@ -1,11 +1,12 @@
 //! `shardmill versions`: what is kept of a job, read from the directory that its hosts share; no host need run.
 
+use std::io;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use shardmill::clock::millis;
-use shardmill::deployments::{Deployments, Version};
+use shardmill::deployments::{Deployments, Identity, Version};
 use shardmill_core::module::shown;
 use shardmill_core::rollout::Deployment;
 
@@ -15,22 +16,36 @@ use crate::cli::{JobArgs, Versions};
 pub(crate) fn versions(args: &Versions) -> Result<()> {
     let JobArgs { job, tasks, json } = &args.job;
     let state = state_directory(args.state.as_deref(), tasks);
-    let kept = Deployments::at(&state, job);
-    let versions = kept
-        .versions()
-        .map_err(|error| BadInput(format!("no versions of a job {job} are kept in {}: {error}", state.display())))?;
-    let deployment = kept.read().context("failed to read what runs")?;
-    let rows = versions.iter().map(|version| (version, role(deployment.as_ref(), version)));
+    let failed =
+        |error: io::Error| BadInput(format!("no versions of a job {job} are kept in {}: {error}", state.display()));
+    let mut all = Vec::new();
+    for (owner, kept) in Deployments::all(&state, job).map_err(failed)? {
+        all.push((owner, kept.versions().map_err(failed)?, kept.read().context("failed to read what runs")?));
+    }
     if *json {
-        let rows: Value = rows.map(|(version, role)| as_json(version, role)).collect();
-        print_json(&json!({ "job": job, "versions": rows }).to_string());
+        let rows = |versions: &[Version], deployment: Option<&Deployment>| -> Value {
+            versions.iter().map(|version| as_json(version, role(deployment, version))).collect()
+        };
+        let first = all.first().map(|(_, versions, deployment)| rows(versions, deployment.as_ref()));
+        let others = all.iter().skip(1).map(|(owner, versions, deployment)| {
+            let (name, id) = owner.as_ref().map(|owner| (&owner.name, &owner.id)).unzip();
+            json!({ "job_name": name, "job_id": id, "versions": rows(versions, deployment.as_ref()) })
+        });
+        print_json(&json!({ "job": job, "versions": first, "other_jobs": others.collect::<Value>() }).to_string());
         return Ok(());
     }
-    let mut lines = vec![["VERSION", "ROLE", "BYTES", "AGE"].map(str::to_owned)];
-    lines.extend(rows.map(|(version, role)| {
-        [shown(job, &version.module), role.to_owned(), version.bytes.to_string(), age(version.since)]
-    }));
-    print(&jobs::columns(&lines));
+    let is_one = all.len() == 1;
+    for (owner, versions, deployment) in all {
+        if let Some(Identity { name, id }) = owner.filter(|_| !is_one) {
+            print(&format!("job.name={name} job.id={id}"));
+        }
+        let mut lines = vec![["VERSION", "ROLE", "BYTES", "AGE"].map(str::to_owned)];
+        lines.extend(versions.iter().map(|version| {
+            let role = role(deployment.as_ref(), version).to_owned();
+            [shown(job, &version.module), role, version.bytes.to_string(), age(version.since)]
+        }));
+        print(&jobs::columns(&lines));
+    }
     Ok(())
 }
 

@@ -2,12 +2,18 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test's threads and tasks end with it")]
 
+use std::time::SystemTime;
+
 use super::*;
 
 fn opened() -> (tempfile::TempDir, Deployments) {
     let directory = tempfile::tempdir().unwrap();
-    let deployments = Deployments::open(directory.path(), "orders").unwrap();
+    let deployments = Deployments::open(directory.path(), "orders", &job("1")).unwrap();
     (directory, deployments)
+}
+
+fn job(id: &str) -> Identity {
+    Identity { name: "orders".to_owned(), id: id.to_owned() }
 }
 
 fn after(last: &Deployment, current: &str) -> Deployment {
@@ -97,7 +103,8 @@ fn three_old_versions_are_kept_and_all_that_are_in_use() {
         let module = deployments.keep(&[age]).unwrap();
         // The order of files that were made within one tick of the clock would be a matter of luck.
         let since = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(u64::from(age));
-        File::options().write(true).open(deployments.module_file(&module)).unwrap().set_modified(since).unwrap();
+        let path = deployments.modules().join(format!("{module}.wasm"));
+        File::options().write(true).open(path).unwrap().set_modified(since).unwrap();
         modules.push(module);
     }
     deployments.write(&Deployment::first(modules[0].clone())).unwrap();
@@ -114,4 +121,133 @@ fn nothing_half_written_is_left() {
     let files = fs::read_dir(directory.path().join("orders")).unwrap();
     let names: Vec<String> = files.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(!names.iter().any(|name| name.ends_with(".part")), "{names:?}");
+}
+
+/// Each would roll back to what the other ran.
+#[test]
+fn two_jobs_of_one_module_do_not_know_of_each_other() {
+    let (directory, first) = opened();
+    first.write(&Deployment::first("a".to_owned())).unwrap();
+    let second = Deployments::open(directory.path(), "orders", &job("2")).unwrap();
+    assert_eq!(second.read().unwrap(), None);
+    second.write(&Deployment::first("b".to_owned())).unwrap();
+    for (id, current) in [("1", "a"), ("2", "b")] {
+        let again = Deployments::open(directory.path(), "orders", &job(id)).unwrap();
+        assert_eq!(again.read().unwrap(), Some(Deployment::first(current.to_owned())), "job {id}");
+    }
+    let all = Deployments::all(directory.path(), "orders").unwrap();
+    let known: Vec<_> =
+        all.iter().map(|(owner, kept)| (owner.clone().unwrap().id, kept.read().unwrap().unwrap().current)).collect();
+    assert_eq!(known, [("1", "a"), ("2", "b")].map(|(id, current)| (id.to_owned(), current.to_owned())));
+}
+
+/// Hosts of both releases go on with one file.
+#[test]
+fn what_an_older_release_wrote_is_taken_over_where_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir_all(directory.path().join("orders/modules")).unwrap();
+    let older = Deployments::at(directory.path(), "orders");
+    older.write(&Deployment::first("a".to_owned())).unwrap();
+    assert_eq!(older.owner().unwrap(), None);
+    let newer = Deployments::open(directory.path(), "orders", &job("1")).unwrap();
+    assert_eq!(newer.read().unwrap(), Some(Deployment::first("a".to_owned())));
+    newer.write(&after(&newer.read().unwrap().unwrap(), "b")).unwrap();
+    let refused = older.write(&after(&Deployment::first("a".to_owned()), "c"));
+    assert!(
+        matches!(refused, Err(WriteError::Changed(_))),
+        "the older release sees what the newer one wrote: {refused:?}"
+    );
+}
+
+#[test]
+fn of_many_jobs_that_come_first_one_gets_the_directory_of_the_module() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened: Vec<Deployments> = std::thread::scope(|scope| {
+        let open = |id: usize| Deployments::open(directory.path(), "orders", &job(&id.to_string())).unwrap();
+        let threads: Vec<_> = (0..8).map(|id| scope.spawn(move || open(id))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let directories: std::collections::BTreeSet<_> = opened.iter().map(|it| it.directory.clone()).collect();
+    assert_eq!(directories.len(), 8);
+    assert!(directories.contains(&directory.path().join("orders")));
+}
+
+#[test]
+fn a_directory_that_is_gone_is_made_again_with_what_runs() {
+    let (directory, deployments) = opened();
+    let module = deployments.keep(b"one").unwrap();
+    let runs = Deployment { revision: 7, ..Deployment::first(module.clone()) };
+    deployments.write(&runs).unwrap();
+    assert!(!deployments.restore(&runs).unwrap(), "nothing is lost");
+    fs::remove_dir_all(directory.path().join("orders")).unwrap();
+    assert!(deployments.restore(&runs).unwrap());
+    assert_eq!(deployments.read().unwrap(), Some(runs.clone()));
+    assert_eq!(deployments.owner().unwrap(), Some(job("1")));
+    let again = Deployments::open(directory.path(), "orders", &job("1")).unwrap();
+    assert_eq!(again.module(&module).unwrap().as_deref(), Some(&b"one"[..]), "the bytes were held open");
+    // What is written next makes it, too.
+    fs::remove_dir_all(directory.path().join("orders")).unwrap();
+    deployments.keep(b"two").unwrap();
+    deployments.write(&after(&runs, "b")).unwrap();
+}
+
+/// Who moved it away may be about to put a link in its place.
+#[test]
+fn the_directory_around_the_state_is_never_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let tasks = directory.path().join("tasks");
+    fs::create_dir(&tasks).unwrap();
+    let deployments = Deployments::open(&tasks.join(".shardmill"), "orders", &job("1")).unwrap();
+    let runs = Deployment::first("a".to_owned());
+    deployments.write(&runs).unwrap();
+    fs::rename(&tasks, directory.path().join("release1")).unwrap();
+    let error = deployments.restore(&runs).unwrap_err();
+    assert!(error.to_string().contains("failed to make"), "{error}");
+    assert!(deployments.keep(b"one").is_err());
+    assert!(!tasks.exists());
+    fs::create_dir(directory.path().join("release2")).unwrap();
+    std::os::unix::fs::symlink("release2", &tasks).unwrap();
+    assert!(deployments.restore(&runs).unwrap());
+    assert!(directory.path().join("release2/.shardmill/orders/deployment.json").exists());
+}
+
+#[test]
+fn what_was_rejected_is_remembered_within_bounds() {
+    let (directory, deployments) = opened();
+    let rejected = |module: &str, reason: &str| RejectedModule {
+        module: module.to_owned(),
+        reason: reason.to_owned(),
+        release: "0.1.0".to_owned(),
+        configuration: None,
+        is_withdrawn: false,
+    };
+    assert_eq!(deployments.rejected().unwrap(), []);
+    deployments.reject(rejected("a", "first")).unwrap();
+    deployments.reject(rejected("a", "second")).unwrap();
+    assert_eq!(deployments.rejected().unwrap(), [rejected("a", "second")]);
+    for number in 0..40 {
+        deployments.reject(rejected(&number.to_string(), &"\u{1b}é".repeat(100_000))).unwrap();
+    }
+    let all = deployments.rejected().unwrap();
+    assert_eq!((all.len(), all.last().unwrap().module.as_str()), (32, "39"));
+    deployments.forgive("39").unwrap();
+    assert_eq!(deployments.rejected().unwrap().len(), 31);
+    fs::write(directory.path().join("orders/rejected.json"), "{").unwrap();
+    assert_eq!(deployments.rejected().unwrap(), [], "it costs another look, and no more");
+    deployments.reject(rejected("a", "again")).unwrap();
+    assert_eq!(deployments.rejected().unwrap().len(), 1);
+}
+
+/// Neither blocks nor fills the memory.
+#[test]
+fn files_that_are_none_are_errors() {
+    let (directory, deployments) = opened();
+    let file = directory.path().join("orders/deployment.json");
+    std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
+    assert!(deployments.read().unwrap_err().to_string().contains("it is a device, not a regular file"));
+    fs::remove_file(&file).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &file, rustix::fs::Mode::RUSR).unwrap();
+    assert!(deployments.read().unwrap_err().to_string().contains("it is a pipe"));
+    std::os::unix::fs::symlink("/dev/zero", directory.path().join("orders/proposed")).unwrap();
+    assert!(deployments.is_proposed("a").is_err());
 }

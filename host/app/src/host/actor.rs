@@ -17,7 +17,8 @@ use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use super::Reply;
-use super::versions::{NotDeployed, Versions};
+use super::files::SLOW;
+use super::versions::{NotDeployed, Then, Versions};
 use crate::clock::Clock;
 use crate::job::{JobHandle, RunningJob, TaskFailed};
 use crate::status::Status;
@@ -27,8 +28,8 @@ use crate::tasks::{Panicked, Tasks};
 /// How often it is looked whether another host of the job changed what is to run.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why a module is not rolled out that somebody does not want any more.
-const TAKEN_BACK: &str = "somebody asked for a roll-back while it was being tried out";
+/// Why a module is not rolled out that an operator does not want any more.
+const TAKEN_BACK: &str = "an operator rolled it back while it was being tried out";
 
 /// Said to a running job.
 #[derive(Debug)]
@@ -59,13 +60,12 @@ pub(super) struct Proposal {
     pub(super) file: Arc<Contents>,
 }
 
-/// A module was not deployed.
-pub(super) struct Refusal {
+/// What a job made of a module that it was given.
+pub(super) struct Outcome {
     pub(super) job: String,
     pub(super) id: Hash,
-    pub(super) reason: String,
-    /// It may go with another configuration.
-    pub(super) is_unfit: bool,
+    /// It took it, or left it on purpose; or why it could not.
+    pub(super) result: Result<(), NotDeployed>,
 }
 
 /// The host's end of a job.
@@ -88,45 +88,51 @@ pub(super) struct Mailbox {
     /// What came before the job ran.
     early: VecDeque<Command>,
     started: watch::Sender<Option<Started>>,
-    pub(super) refusals: mpsc::UnboundedSender<Refusal>,
+    pub(super) outcomes: mpsc::UnboundedSender<Outcome>,
 }
 
 impl JobActor {
-    pub(super) fn new(refusals: mpsc::UnboundedSender<Refusal>) -> (Self, Mailbox) {
+    pub(super) fn new(outcomes: mpsc::UnboundedSender<Outcome>) -> (Self, Mailbox) {
         let (commands, received) = mpsc::unbounded_channel();
         let (sender, started) = watch::channel(None);
-        (Self { commands, started }, Mailbox { commands: received, early: VecDeque::new(), started: sender, refusals })
+        (Self { commands, started }, Mailbox { commands: received, early: VecDeque::new(), started: sender, outcomes })
     }
 }
 
-/// Runs a job from its start to its end.
-pub(super) async fn run(job: Job, versions: Versions, first: Proposal, clock: Clock, mailbox: Mailbox) -> End {
-    match run_to_end(job, versions, first, clock, mailbox).await {
+/// Runs a job from its start to its end. `offer` is a module that may take over, or be the first.
+pub(super) async fn run(job: Job, versions: Versions, offer: Option<Proposal>, clock: Clock, mailbox: Mailbox) -> End {
+    match run_to_end(job, versions, offer, clock, mailbox).await {
         Ok(()) => End::Stopped,
         Err(error) if error.is::<TaskFailed>() => End::TaskFailed(format!("{error:#}")),
         Err(error) => End::Failed(format!("{error:#}")),
     }
 }
 
-async fn run_to_end(job: Job, versions: Versions, first: Proposal, clock: Clock, mut mailbox: Mailbox) -> Result<()> {
+async fn run_to_end(
+    job: Job,
+    versions: Versions,
+    offer: Option<Proposal>,
+    clock: Clock,
+    mut mailbox: Mailbox,
+) -> Result<()> {
     // Cancel-safe: what is written down before a stop holds at the next start.
     let begun = tokio::select! {
-        begun = versions.begin(&first) => begun.context("failed to find out which version is to run")?,
+        begun = versions.begin(offer.as_ref()) => begun.context("failed to find out which version is to run")?,
         () = mailbox.stopped() => return Ok(()),
     };
-    let refusals = Refusals { job: versions.name().to_owned(), refusals: mailbox.refusals.clone() };
-    if let Some(reason) = begun.refused {
-        refusals.refuse(first.id, reason);
-    }
+    let outcomes = Outcomes { job: versions.name().to_owned(), outcomes: mailbox.outcomes.clone() };
     // Not always the one in the task directory: that may have been rolled back.
     let module = shown(versions.name(), &begun.deployed.deployment.current);
     info!(job.name, job.id, module, "starting");
     let mut running = RunningJob::start_with(&job, begun.deployed, clock).await?;
     let started = Started { status: Arc::clone(running.status()), inputs: job.inputs.len() };
     mailbox.started.send_replace(Some(started));
-    let mut work = Work::new(versions, running.handle(), refusals);
-    if begun.is_to_deploy {
-        work.deploy(first);
+    let mut work = Work::new(versions, running.handle(), outcomes);
+    match (offer, begun.then) {
+        (Some(offer), Then::Deploy) => work.deploy(offer),
+        (Some(offer), Then::Nothing) => work.outcomes.tell(offer.id, Ok(())),
+        (Some(offer), Then::Refuse(reason)) => work.outcomes.tell(offer.id, Err(reason)),
+        (None, _) => {}
     }
     let mut broken: Option<Panicked> = None;
     loop {
@@ -168,23 +174,17 @@ impl Mailbox {
     }
 }
 
-/// Says that modules were not deployed.
+/// Says what became of modules.
 #[derive(Clone)]
-struct Refusals {
+struct Outcomes {
     job: String,
-    refusals: mpsc::UnboundedSender<Refusal>,
+    outcomes: mpsc::UnboundedSender<Outcome>,
 }
 
-impl Refusals {
-    fn refuse(&self, id: Hash, reason: NotDeployed) {
-        let (reason, is_unfit) = match reason {
-            NotDeployed::Unfit(reason) => (reason, true),
-            NotDeployed::Refused(reason) => (reason, false),
-            // The next start takes it up.
-            NotDeployed::Stopping => return,
-        };
+impl Outcomes {
+    fn tell(&self, id: Hash, result: Result<(), NotDeployed>) {
         // The host is gone when the process is.
-        drop(self.refusals.send(Refusal { job: self.job.clone(), id, reason, is_unfit }));
+        drop(self.outcomes.send(Outcome { job: self.job.clone(), id, result }));
     }
 }
 
@@ -192,7 +192,7 @@ impl Refusals {
 struct Work {
     versions: Versions,
     job: JobHandle,
-    refusals: Refusals,
+    outcomes: Outcomes,
     /// A panic of one ends the job: it would not follow the other hosts any more, or leave somebody without an answer.
     tasks: Tasks<&'static str, ()>,
     deploying: Option<Deploying>,
@@ -206,24 +206,22 @@ struct Deploying {
 }
 
 impl Work {
-    fn new(versions: Versions, job: JobHandle, refusals: Refusals) -> Self {
+    fn new(versions: Versions, job: JobHandle, outcomes: Outcomes) -> Self {
         let mut tasks = Tasks::default();
         tasks.spawn("the look at what other hosts run", follow(versions.clone(), job.clone()));
-        Self { versions, job, refusals, tasks, deploying: None }
+        Self { versions, job, outcomes, tasks, deploying: None }
     }
 
     /// Tries a module out and rolls it out, in place of one that is still being tried out: the last one wins, however long
     /// the first one's trial takes.
     fn deploy(&mut self, proposal: Proposal) {
         self.take_back();
-        let (versions, job, refusals) = (self.versions.clone(), self.job.clone(), self.refusals.clone());
+        let (versions, job, outcomes) = (self.versions.clone(), self.job.clone(), self.outcomes.clone());
         let is_handed_over = Arc::new(AtomicBool::new(false));
         let (id, handed_over) = (proposal.id, Arc::clone(&is_handed_over));
         let task = self.tasks.spawn("the trial of a module", async move {
             let handing_over = || handed_over.store(true, Ordering::SeqCst);
-            if let Err(reason) = versions.deploy(&job, &proposal, handing_over).await {
-                refusals.refuse(proposal.id, reason);
-            }
+            outcomes.tell(proposal.id, versions.deploy(&job, &proposal, handing_over).await);
         });
         self.deploying = Some(Deploying { id, task, is_handed_over });
     }
@@ -249,7 +247,7 @@ impl Work {
             Command::RollBack { to, version, reply } => {
                 let trial = self.take_back();
                 if let Some(id) = trial {
-                    self.refusals.refuse(id, NotDeployed::Refused(TAKEN_BACK.to_owned()));
+                    self.outcomes.tell(id, Err(NotDeployed::Refused(TAKEN_BACK.to_owned())));
                 }
                 self.tasks.spawn("a rollback", async move {
                     let result = match (to, trial) {
@@ -274,14 +272,23 @@ impl Work {
     }
 }
 
-/// Passes on what other hosts write, for as long as the job runs.
+/// Passes on what other hosts write, and writes again what is lost, for as long as the job runs.
 async fn follow(versions: Versions, job: JobHandle) {
     let mut looks = tokio::time::interval(FOLLOW_INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
-        let known = job.status().snapshot().rollout.deployment.map_or(0, |deployment| deployment.revision);
-        let problem = match versions.written_after(known).await {
+        let Some(runs) = job.status().snapshot().rollout.deployment else { continue };
+        let look = versions.look(runs);
+        tokio::pin!(look);
+        // One at a time: a look that hangs holds a thread.
+        let looked = loop {
+            match tokio::time::timeout(SLOW, &mut look).await {
+                Ok(looked) => break looked,
+                Err(_) => show(&job, Some(format!("the state directory has not answered for {} s", SLOW.as_secs()))),
+            }
+        };
+        let problem = match looked {
             Ok(None) => None,
             Ok(Some(deployment)) => {
                 info!(revision = deployment.revision, "another host changed what is to run");
@@ -290,12 +297,16 @@ async fn follow(versions: Versions, job: JobHandle) {
             }
             Err(error) => Some(format!("it is not known what the other hosts run: {error:#}")),
         };
-        job.status().update(|status| {
-            // Told once, and shown for as long as it lasts.
-            if let Some(problem) = problem.as_ref().filter(|_| problem != status.rollout.problem) {
-                warn!("{problem}");
-            }
-            status.rollout.problem = problem;
-        });
+        show(&job, problem);
     }
+}
+
+/// Logged once, and shown for as long as it lasts.
+fn show(job: &JobHandle, problem: Option<String>) {
+    job.status().update(|status| {
+        if let Some(problem) = problem.as_ref().filter(|_| problem != status.rollout.problem) {
+            warn!("{problem}");
+        }
+        status.rollout.problem = problem;
+    });
 }

@@ -1,19 +1,23 @@
 //! What the host keeps of one job: the newest files, what was made of them, and the running job.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shardmill_core::config::{Job, Source};
 use shardmill_core::jobs::{Hash, OnDelete};
+use shardmill_core::module::hex;
+use shardmill_core::rollout::Deployment;
 use shardmill_core::text;
+use shardmill_runtime::sha256;
 
 use super::actor::{Command, JobActor, Proposal, Started};
+use crate::deployments::{Deployments, Identity};
 use crate::task_files::Contents;
 
 /// What became of a job's modules since it is known to the host, in numbers.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Counts {
-    /// Modules that were not let in or were sent back.
+    /// Modules that were not admitted or failed their trial.
     pub(super) rejected: u64,
     /// Starts of the job: the first, and those after failures or with another configuration.
     pub(super) starts: u64,
@@ -21,20 +25,47 @@ pub(super) struct Counts {
     pub(super) admission: Duration,
 }
 
+/// `NAME.wasm` as it was read last.
+pub(super) struct ModuleFile {
+    pub(super) id: Hash,
+    /// Until it is admitted or rejected.
+    pub(super) contents: Option<Arc<Contents>>,
+    /// What stands beside it and is not used, and why.
+    pub(super) unused: Option<String>,
+}
+
+/// What goes on with a job's configuration.
+#[derive(Default, PartialEq, Eq)]
+pub(super) enum Configuring {
+    #[default]
+    No,
+    Yes,
+    /// Something changed meanwhile.
+    Outdated,
+}
+
 #[derive(Default)]
 pub(super) struct Entry {
     /// `NAME.properties`, if there is one; or why it cannot be read.
     pub(super) properties: Option<Result<String, String>>,
-    /// `NAME.wasm` as it was read last.
-    pub(super) module: Option<(Hash, Arc<Contents>)>,
-    /// The newest module that may run, and its bytes.
+    pub(super) module: Option<ModuleFile>,
+    /// The module is read again, to be checked again.
+    pub(super) is_read_again: bool,
+    /// The newest module that was admitted, and its bytes; not one that was rejected since.
     pub(super) admitted: Option<Proposal>,
+    /// The one that the running job took last.
+    pub(super) taken: Option<Proposal>,
     /// The newest configuration that can be used, and how many there were before it.
     pub(super) job: Option<Job>,
     version: u64,
-    /// Somebody paused it; a restart does not change that.
+    pub(super) configuring: Configuring,
+    /// An operator paused it; a restart does not change that.
     pub(super) is_paused: bool,
     pub(super) counts: Counts,
+    /// Its part of the state directory.
+    pub(super) kept: Option<Deployments>,
+    /// Since when the state directory has been asked what is to run.
+    pub(super) recalling_since: Option<Instant>,
     /// Why it is not kept what is deployed.
     pub(super) unkept: Option<String>,
     pub(super) actor: Option<JobActor>,
@@ -72,6 +103,21 @@ impl Entry {
         self.version
     }
 
+    /// The number of its configuration.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Which job its configuration makes of it.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        self.job.as_ref().map(|job| Identity { name: job.name.clone(), id: job.id.clone() })
+    }
+
+    /// Tells its configuration from others. Secrets are no part of it.
+    pub(super) fn fingerprint(&self) -> Option<String> {
+        self.job.as_ref().map(|job| hex(&sha256(format!("{job:?}").as_bytes())))
+    }
+
     pub(super) fn on_delete(&self) -> OnDelete {
         self.job.as_ref().map(|job| job.on_delete).unwrap_or_default()
     }
@@ -83,9 +129,17 @@ impl Entry {
         Some(&shared.table_name)
     }
 
-    /// The admitted module, if it is still this one.
+    /// A module that was admitted, if it is still at hand.
     pub(super) fn proposal(&self, id: Hash) -> Option<Proposal> {
-        self.admitted.clone().filter(|admitted| admitted.id == id)
+        let known = self.admitted.iter().chain(&self.taken);
+        known.into_iter().find(|proposal| proposal.id == id).cloned()
+    }
+
+    /// The bytes of the module that is in the directory are not needed any more.
+    pub(super) fn drop_contents(&mut self, id: Hash) {
+        if let Some(module) = self.module.as_mut().filter(|module| module.id == id) {
+            module.contents = None;
+        }
     }
 
     /// Tells the running job; nothing happens when none runs.
@@ -113,6 +167,11 @@ impl Entry {
             Some(actor) => actor.started.borrow().clone(),
             None => self.last.clone(),
         }
+    }
+
+    /// What the job runs, or ran last.
+    pub(super) fn deployment(&self) -> Option<Deployment> {
+        self.started()?.status.snapshot().rollout.deployment
     }
 
     /// Its module is gone, and so is the job. What its properties say is for the next of this name.

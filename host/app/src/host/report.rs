@@ -5,17 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use shardmill_core::jobs::{Job, State};
+use shardmill_core::jobs::{Directory, Job, State};
 use shardmill_core::leases::Millis;
-use shardmill_core::module::{hex, shown};
+use shardmill_core::module::{digits, hex, shown};
 use shardmill_core::rollout::Deployment;
 use shardmill_runtime::Limit;
 
 use super::Host;
 use super::entry::Entry;
+use super::files::SLOW;
 use crate::clock::millis;
 use crate::failures::Subject;
 use crate::status::{self, Outage, Snapshot};
+use crate::task_files::UNREAD;
 
 /// A host and its jobs at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,9 +26,20 @@ pub struct HostReport {
     pub pid: u32,
     /// Whether every job runs, or does not on purpose.
     pub is_ready: bool,
+    /// The task directory as it was named, made absolute; links in it are as they were.
+    #[serde(default)]
+    pub tasks: String,
+    /// Which directory that is now; absent before it was listed.
+    #[serde(default)]
+    pub device: Option<u64>,
+    #[serde(default)]
+    pub inode: Option<u64>,
     /// What keeps it from seeing the task directory, or something in it.
     #[serde(default)]
     pub problems: Vec<String>,
+    /// What is in the task directory and is no file of a job, and why.
+    #[serde(default)]
+    pub passed_over: Vec<String>,
     pub jobs: Vec<JobReport>,
 }
 
@@ -59,6 +72,9 @@ pub struct JobReport {
     /// What is being checked and compiled.
     #[serde(default)]
     pub checking: Option<String>,
+    /// Why what the task directory holds could not be checked or rolled out yet; it is tried again.
+    #[serde(default)]
+    pub deferred: Option<String>,
     /// When a failed job is started again, in milliseconds since 1970.
     pub restart_at: Option<u64>,
     /// Envelopes processed since the job's start, again after a replay included.
@@ -243,11 +259,18 @@ pub(super) fn of(host: &Host) -> HostReport {
         })
         .collect();
     let is_ready = jobs.iter().all(JobReport::is_ready);
-    let tasks = host.settings.tasks.display();
-    let listing =
-        host.listing_error.iter().map(|error| format!("the task directory {tasks} cannot be listed: {error}"));
-    let problems = listing.chain(host.unusable.iter().cloned());
-    HostReport { pid: std::process::id(), is_ready, problems: problems.collect(), jobs }
+    let tasks = std::path::absolute(&host.settings.tasks).unwrap_or_else(|_| host.settings.tasks.clone());
+    let (device, inode) = host.seen.directory.unzip();
+    HostReport {
+        pid: std::process::id(),
+        is_ready,
+        tasks: tasks.display().to_string(),
+        device,
+        inode,
+        problems: host.directory_problems(),
+        passed_over: host.passed_over(),
+        jobs,
+    }
 }
 
 fn of_job(name: &str, job: &Job, entry: &Entry, now: Millis) -> JobReport {
@@ -294,8 +317,9 @@ fn of_job(name: &str, job: &Job, entry: &Entry, now: Millis) -> JobReport {
         outages: outages.into_iter().map(of_outage).collect(),
         rejected,
         admitted: job.admitted().map(|id| shown(name, &hex(id))),
-        in_directory: job.wanted().map(|id| shown(name, &hex(id))),
+        in_directory: job.wanted().filter(|id| **id != UNREAD).map(|id| shown(name, &hex(id))),
         checking: job.admitting().map(|id| shown(name, &hex(id))),
+        deferred: job.put_off().map(str::to_owned),
         module: current,
         restart_at,
         processed: snapshot.processed,
@@ -312,15 +336,25 @@ fn of_job(name: &str, job: &Job, entry: &Entry, now: Millis) -> JobReport {
     }
 }
 
-/// Why the module of the task directory does not run: it was not let in, or it was sent back.
+/// Why the module of the task directory does not run.
 fn rejection(name: &str, job: &Job, deployment: Option<&Deployment>) -> Option<Rejection> {
     let wanted = hex(job.wanted()?);
-    let module = shown(name, &wanted);
-    if let Some(reason) = deployment.and_then(|deployment| deployment.quarantine(&wanted)) {
-        return Some(Rejection { module, reason: reason.to_owned(), rolled_back: true });
-    }
-    let (_, reason) = job.rejected()?;
-    Some(Rejection { module, reason: reason.to_owned(), rolled_back: false })
+    let is_read = *job.wanted()? != UNREAD;
+    let module = if is_read { shown(name, &wanted) } else { format!("{name}.wasm") };
+    let (reason, rolled_back) = match job.directory(deployment) {
+        Directory::RolledBack(reason) => (reason.to_owned(), true),
+        Directory::Rejected(reason) => (reason.to_owned(), false),
+        Directory::Superseded => {
+            let digits = digits(&wanted);
+            let text = format!(
+                "it had its chance, and another version was chosen since; `shardmill rollback {name} --to {digits}` goes \
+                 back to it if it is kept"
+            );
+            (text, false)
+        }
+        Directory::Absent | Directory::Pending | Directory::Current | Directory::Candidate => return None,
+    };
+    Some(Rejection { module, reason, rolled_back })
 }
 
 /// Everything that is not as it should be, and what can be done about it.
@@ -332,14 +366,17 @@ fn problems(
     snapshot: &Snapshot,
 ) -> Vec<String> {
     let rejected = rejected.map(Rejection::describe);
-    let put_off = job.put_off().map(|reason| format!("its module is not checked yet, and will be again: {reason}"));
+    let put_off = job.put_off().map(|reason| format!("its module does not run yet, which is tried again: {reason}"));
+    let slow = entry.recalling_since.map(|since| since.elapsed()).filter(|elapsed| *elapsed >= SLOW);
+    let slow = slow.map(|elapsed| format!("the state directory has not answered for {} s", elapsed.as_secs()));
+    let unused = entry.module.as_ref().and_then(|module| module.unused.clone());
     let misconfigured = job.misconfigured().map(|reason| format!("its configuration cannot be used: {reason}"));
     let unseen = snapshot.rollout.problem.clone().filter(|_| entry.actor.is_some());
     let unkept = entry.unkept.clone().filter(|_| entry.actor.is_some());
     let waits = snapshot.waits.values().take(1).filter(|_| entry.actor.is_some());
     let waits = waits.map(|reason| format!("it waits and is tried again, its records are kept: {reason}"));
-    let unkept = unkept.into_iter().chain(waits);
-    failure.into_iter().chain(rejected).chain(put_off).chain(misconfigured).chain(unseen).chain(unkept).collect()
+    let of_module = failure.into_iter().chain(rejected).chain(put_off).chain(misconfigured).chain(unused);
+    of_module.chain(unseen).chain(unkept).chain(waits).chain(slow).collect()
 }
 
 /// In words, with how long each lasts. Many shards of one stream are one problem.

@@ -1,10 +1,11 @@
 //! What people, and the command that runs the host, ask of it: answered from what the host knows, or passed on to the
 //! job.
 
-use shardmill_core::jobs;
+use shardmill_core::jobs::{self, Cause};
 use tokio::sync::oneshot;
 
 use super::actor::Command;
+use super::rest::Ask;
 use super::{Host, HostReport};
 
 /// What people, and the command that runs the host, may ask of it.
@@ -49,7 +50,7 @@ impl Host {
                     self.resume(name, reply);
                 }
             }
-            Request::Promote(name, reply) => self.of_running(&name, reply, Command::Promote),
+            Request::Promote(name, reply) => self.of_versions(name, reply, Ask::Promote, Command::Promote),
             Request::RollBack { job, to, version, reply } => self.roll_back(&job, to, version, reply),
             Request::Pause(name, reply) => {
                 if let Some(reply) = self.of_known(&name, reply) {
@@ -68,11 +69,24 @@ impl Host {
             return self.pass_on(&name, Command::Resume(reply));
         }
         self.tell(jobs::Event::Resume { name: name.clone() });
-        let result = match self.entry(&name).actor.is_some() {
-            true => Ok(()),
-            false => Err(format!("{name} cannot run; `shardmill status {name}` says why")),
+        let result = match self.why_not(&name) {
+            None => Ok(()),
+            Some(reason) => Err(format!("{name} cannot run: {reason}")),
         };
         drop(reply.send(result));
+    }
+
+    /// Why a job that was resumed will not run before something changes.
+    fn why_not(&self, name: &str) -> Option<String> {
+        let job = self.jobs.get(name)?;
+        let is_up = self.entries.get(name).is_some_and(|entry| entry.actor.is_some());
+        let reason = job.misconfigured().map(|reason| format!("its configuration cannot be used: {reason}"));
+        let reason = reason.filter(|_| self.entries.get(name).is_some_and(|entry| entry.job.is_none()));
+        let stuck = job.is_stuck().then(|| match job.rejected() {
+            Some((_, reason)) => reason.to_owned(),
+            None => "there is no module, and nothing was deployed before".to_owned(),
+        });
+        reason.or(stuck).filter(|_| !is_up)
     }
 
     /// It stays paused when it is restarted, until somebody resumes it.
@@ -85,13 +99,26 @@ impl Host {
     fn roll_back(&mut self, name: &str, to: Option<String>, version: Option<String>, reply: Reply) {
         // That was meant: the running version has done nothing wrong.
         if let Some(&id) = self.jobs.get(name).and_then(|job| job.admitting()) {
-            let reason = "somebody asked for a roll-back while it was being checked".to_owned();
-            self.tell(jobs::Event::Rejected { name: name.to_owned(), id, reason });
+            let reason = "an operator rolled it back while it was being checked".to_owned();
+            self.rejected(name.to_owned(), id, reason, Cause::Withdrawn);
             if to.is_none() {
                 return drop(reply.send(Ok(())));
             }
         }
-        self.of_running(name, reply, |reply| Command::RollBack { to, version, reply });
+        let ask = match to.clone() {
+            Some(to) => Ask::SwitchTo(to),
+            None => Ask::RollBack { version: version.clone() },
+        };
+        self.of_versions(name.to_owned(), reply, ask, |reply| Command::RollBack { to, version, reply });
+    }
+
+    /// What is about versions is done by the running job, or to what is written down of one that is down.
+    fn of_versions(&mut self, name: String, reply: Reply, at_rest: Ask, running: impl FnOnce(Reply) -> Command) {
+        let Some(reply) = self.of_known(&name, reply) else { return };
+        match self.entry(&name).actor.is_some() {
+            true => self.pass_on(&name, running(reply)),
+            false => self.at_rest(name, at_rest, reply),
+        }
     }
 
     fn of_running(&mut self, name: &str, reply: Reply, command: impl FnOnce(Reply) -> Command) {

@@ -9,7 +9,9 @@ use anyhow::{Context, Result, bail};
 use shardmill_core::config::Job;
 use shardmill_core::leases::Millis;
 use shardmill_core::module::shown;
-use shardmill_core::rollout::{Deployment, Manner, ModuleId, Previous, Settings, WriteError};
+use shardmill_core::rollout::{
+    self, AtRest, Begin, Deployment, Manner, ModuleId, Offer, Settings, WriteError, at_rest,
+};
 use shardmill_runtime::{Module, TaskSpec};
 use tracing::warn;
 
@@ -49,10 +51,17 @@ pub(super) struct Versions {
 /// What a job begins with.
 pub(super) struct Begun {
     pub(super) deployed: Deployed,
-    /// The module of the task directory is still to be rolled out.
-    pub(super) is_to_deploy: bool,
-    /// Why it will not be.
-    pub(super) refused: Option<NotDeployed>,
+    pub(super) then: Then,
+}
+
+/// What becomes of the module that the task directory offers.
+pub(super) enum Then {
+    /// It runs, or was left on purpose.
+    Nothing,
+    /// It is still to be rolled out.
+    Deploy,
+    /// It will not be.
+    Refuse(NotDeployed),
 }
 
 /// Why a module does not run.
@@ -60,7 +69,10 @@ pub(super) struct Begun {
 pub(super) enum NotDeployed {
     /// It does not go with the job's configuration, or is worse than the running version.
     Unfit(String),
+    /// An operator took it back, or it was rolled back before.
     Refused(String),
+    /// This machine could not roll it out now.
+    NotNow(String),
     Stopping,
 }
 
@@ -98,77 +110,87 @@ impl Versions {
         &self.name
     }
 
-    /// What a job begins with, given the module of its task directory: what holds, as it was written down; or that
-    /// module, if it is new and there is no reason to be careful with it.
+    /// What a job begins with, given the module that its task directory offers; see [`rollout::begin`].
     ///
     /// # Errors
     /// When what holds cannot be read or is not on this host: then it must not run anything else.
-    pub(super) async fn begin(&self, first: &Proposal) -> Result<Begun> {
+    pub(super) async fn begin(&self, offer: Option<&Proposal>) -> Result<Begun> {
         if self.kept.is_none() {
+            let first = offer.context("nothing is kept of the job, and there is no module to begin with")?;
             return Ok(Begun::with(Deployed::once(first.module.clone())));
         }
         for _ in 0..BEGINNINGS_MAX {
-            if let Some(begun) = self.try_to_begin(first).await? {
+            if let Some(begun) = self.try_to_begin(offer).await? {
                 return Ok(begun);
             }
         }
-        bail!("other hosts of the job changed what is to run {BEGINNINGS_MAX} times meanwhile");
+        bail!("the deployment was changed {BEGINNINGS_MAX} times by other hosts of the job meanwhile");
     }
 
     /// `None`: another host of the job wrote first, and what it wrote holds.
-    async fn try_to_begin(&self, first: &Proposal) -> Result<Option<Begun>> {
-        let id = first.module.id().hex();
-        let Some(holds) = self.blocking(|kept| kept.read()).await? else {
-            self.keep(first).await?;
-            let deployment = Deployment::first(id);
-            if !self.write(deployment.clone()).await? {
-                return Ok(None);
-            }
-            self.propose(first).await;
-            return Ok(Some(Begun::with(self.deployed(deployment, vec![first.module.clone()]))));
-        };
-        if holds.modules().any(|module| *module == id) {
+    async fn try_to_begin(&self, offer: Option<&Proposal>) -> Result<Option<Begun>> {
+        let holds = self.blocking(|kept| kept.read()).await?;
+        let id = offer.map(|offer| offer.module.id().hex()).unwrap_or_default();
+        if let Some(offer) = offer
+            && holds.as_ref().is_some_and(|holds| holds.modules().any(|module| *module == id))
+        {
             // Somebody may have removed them.
-            self.keep(first).await.unwrap_or_else(|error| warn!("{error:#}"));
-            self.propose(first).await;
+            self.keep(offer).await.unwrap_or_else(|error| warn!("{error:#}"));
+            self.propose(offer).await;
         }
-        let refused = holds.quarantine(&id).map(|reason| NotDeployed::Refused(was_rolled_back(reason)));
-        let runs = holds.current == id || holds.candidate.as_ref().is_some_and(|candidate| candidate.module == id);
-        let wanted = id.clone();
-        let is_wanted =
-            !runs && refused.is_none() && !self.blocking(move |kept| kept.is_proposed(&wanted)).await.unwrap_or(false);
-        if is_wanted && !self.has_waves(first.file.how) && holds.candidate.is_none() {
-            return self.take_over(holds, first).await;
+        let (asked, has_waves) = (id.clone(), offer.is_some_and(|offer| self.has_waves(offer.file.how)));
+        let had_its_chance =
+            offer.is_some() && self.blocking(move |kept| kept.is_proposed(&asked)).await.unwrap_or(false);
+        let offered = offer.map(|_| Offer { module: &id, has_waves, had_its_chance });
+        let then = match (rollout::begin(holds.as_ref(), offered), offer) {
+            (Begin::First, Some(first)) => return self.begin_first(first).await,
+            (Begin::Resume(rollout::Then::Nothing), _) => Then::Nothing,
+            (Begin::Resume(rollout::Then::Deploy), _) => Then::Deploy,
+            (Begin::Resume(rollout::Then::Refuse(reason)), _) => Then::Refuse(NotDeployed::Refused(reason)),
+            (Begin::TakeOver, Some(offer)) => {
+                let holds = holds.context("there is nothing to take over from")?;
+                return self.take_over(holds, offer).await;
+            }
+            (Begin::Nothing | Begin::First | Begin::TakeOver, _) => bail!("nothing was ever deployed"),
+        };
+        let holds = holds.context("nothing was ever deployed")?;
+        let modules = self.current(&holds, offer).await?;
+        Ok(Some(Begun { deployed: self.deployed(holds, modules), then }))
+    }
+
+    async fn begin_first(&self, first: &Proposal) -> Result<Option<Begun>> {
+        self.keep(first).await?;
+        let deployment = Deployment::first(first.module.id().hex());
+        if !self.write(deployment.clone()).await? {
+            return Ok(None);
         }
-        let modules = self.current(&holds, first).await?;
-        Ok(Some(Begun { deployed: self.deployed(holds, modules), is_to_deploy: is_wanted, refused }))
+        self.propose(first).await;
+        Ok(Some(Begun::with(self.deployed(deployment, vec![first.module.clone()]))))
     }
 
     /// Nothing runs yet, so a new module may as well begin; unless it does not start. The one before it is kept ready.
-    async fn take_over(&self, holds: Deployment, first: &Proposal) -> Result<Option<Begun>> {
-        let mut deployment = holds;
-        let refused = match self.may_take_over(first).await {
+    async fn take_over(&self, holds: Deployment, offer: &Proposal) -> Result<Option<Begun>> {
+        let (then, deployment) = match self.may_take_over(offer).await {
             Ok(()) => {
                 let warm_until: Millis = self.clock.now() + self.rollout.keep_warm;
-                let previous = Some(Previous { module: deployment.current.clone(), warm_until });
-                let revision = deployment.revision + 1;
-                deployment = Deployment { revision, current: first.module.id().hex(), previous, ..deployment };
-                if !self.write(deployment.clone()).await? {
+                let next = at_rest(&holds, &AtRest::SwitchTo(offer.module.id().hex()), warm_until);
+                let next = next.map_err(anyhow::Error::msg)?.unwrap_or(holds);
+                if !self.write(next.clone()).await? {
                     return Ok(None);
                 }
-                None
+                self.propose(offer).await;
+                (Then::Nothing, next)
             }
-            Err(refused) => Some(refused),
+            Err(refused) => (Then::Refuse(refused), holds),
         };
-        self.propose(first).await;
-        let modules = self.current(&deployment, first).await?;
-        Ok(Some(Begun { deployed: self.deployed(deployment, modules), is_to_deploy: false, refused }))
+        let modules = self.current(&deployment, Some(offer)).await?;
+        Ok(Some(Begun { deployed: self.deployed(deployment, modules), then }))
     }
 
-    async fn may_take_over(&self, first: &Proposal) -> Result<(), NotDeployed> {
-        let tried = self.admission.try_out(&first.module, &self.spec, None).await;
-        tried.map_err(|rejected| NotDeployed::Unfit(rejected.to_string()))?;
-        self.keep(first).await.map_err(|error| NotDeployed::Refused(format!("{error:#}")))
+    async fn may_take_over(&self, offer: &Proposal) -> Result<(), NotDeployed> {
+        let tried = self.admission.try_out(&offer.module, &self.spec, None).await;
+        tried.map_err(|rejected| not_fit(&rejected))?;
+        self.keep(offer).await.map_err(|error| NotDeployed::NotNow(format!("{error:#}")))
     }
 
     fn has_waves(&self, how: Manner) -> bool {
@@ -185,13 +207,15 @@ impl Versions {
     }
 
     /// The module of the current version.
-    async fn current(&self, deployment: &Deployment, first: &Proposal) -> Result<Vec<Module>> {
-        if deployment.current == first.module.id().hex() {
-            return Ok(vec![first.module.clone()]);
+    async fn current(&self, deployment: &Deployment, offer: Option<&Proposal>) -> Result<Vec<Module>> {
+        if let Some(offer) = offer.filter(|offer| deployment.current == offer.module.id().hex()) {
+            return Ok(vec![offer.module.clone()]);
         }
         let current = shown(&self.name, &deployment.current);
         let found = self.kept_module(&deployment.current).await;
-        Ok(vec![found.with_context(|| format!("{current} is to run, and this host does not have it"))?])
+        Ok(vec![
+            found.with_context(|| format!("module {current}, which the deployment calls current, cannot run here"))?,
+        ])
     }
 
     /// A start, and what the running version has had lately; only the start if that one is stuck in a call, for then
@@ -220,22 +244,18 @@ impl Versions {
         handing_over: impl FnOnce(),
     ) -> Result<(), NotDeployed> {
         let module = &proposal.module;
-        if let Err(rejected) = self.try_out(job, module).await? {
-            // A restart does not try it again.
-            self.propose(proposal).await;
-            return Err(NotDeployed::Unfit(rejected.to_string()));
-        }
-        self.keep(proposal).await.map_err(|error| NotDeployed::Refused(format!("{error:#}")))?;
+        self.try_out(job, module).await?.map_err(|rejected| not_fit(&rejected))?;
+        self.keep(proposal).await.map_err(|error| NotDeployed::NotNow(format!("{error:#}")))?;
         handing_over();
-        let result = job.deploy_as(module.clone(), proposal.file.how).await.map_err(|refused| match refused {
+        job.deploy_as(module.clone(), proposal.file.how).await.map_err(|refused| match refused {
             Refused::Because(reason) => NotDeployed::Refused(reason),
+            Refused::Unfit(reason) => NotDeployed::Unfit(reason),
+            Refused::NotNow(reason) => NotDeployed::NotNow(reason),
             Refused::Stopping => NotDeployed::Stopping,
-        });
+        })?;
         // Not before it is written down: what a crash or a stop cuts short, the next start takes up.
-        if !matches!(result, Err(NotDeployed::Stopping)) {
-            self.propose(proposal).await;
-        }
-        result
+        self.propose(proposal).await;
+        Ok(())
     }
 
     /// Goes back, or on, to a version that is kept, at once. It is named by the first digits of its hash, as lists show
@@ -246,26 +266,23 @@ impl Versions {
     }
 
     async fn named(&self, to: &str) -> Result<Module> {
-        let digits = to.rsplit('@').next().unwrap_or(to).to_ascii_lowercase();
-        if digits.len() < NAME_DIGITS_MIN {
-            bail!("{to} is too short to name a version: at least {NAME_DIGITS_MIN} digits of its hash are needed");
-        }
-        let versions = self.blocking(|kept| kept.versions()).await?;
-        let mut found = versions.into_iter().filter(|version| version.module.starts_with(&digits));
-        match (found.next(), found.next()) {
-            (Some(version), None) => self.kept_module(&version.module).await,
-            (Some(_), Some(_)) => bail!("{to} names more than one version: give more digits"),
-            (None, _) => bail!("{to} is not kept here; `shardmill versions {}` shows those that are", self.name),
-        }
+        let (name, to) = (Arc::clone(&self.name), to.to_owned());
+        let module = self.blocking(move |kept| Ok(kept_version(kept, &name, &to))).await??;
+        self.kept_module(&module).await
     }
 
-    /// What another host has written since a revision.
-    pub(super) async fn written_after(&self, revision: u64) -> Result<Option<Deployment>> {
+    /// What another host has written since; what is lost is written again.
+    pub(super) async fn look(&self, runs: Deployment) -> Result<Option<Deployment>> {
         if self.kept.is_none() {
             return Ok(None);
         }
-        let written = self.blocking(|kept| kept.read()).await?;
-        Ok(written.filter(|written| written.revision > revision))
+        self.blocking(move |kept| {
+            if kept.restore(&runs)? {
+                warn!(revision = runs.revision, "what is deployed was gone from the state directory: written again");
+            }
+            Ok(kept.read()?.filter(|written| written.revision > runs.revision))
+        })
+        .await
     }
 
     async fn kept_module(&self, id: &ModuleId) -> Result<Module> {
@@ -322,10 +339,32 @@ impl Versions {
 
 impl Begun {
     fn with(deployed: Deployed) -> Self {
-        Self { deployed, is_to_deploy: false, refused: None }
+        Self { deployed, then: Then::Nothing }
     }
 }
 
-fn was_rolled_back(reason: &str) -> String {
-    format!("it was rolled back before: {reason}")
+/// The version that is kept under these first digits of its hash, as lists show them. Blocking.
+///
+/// # Errors
+/// When there is none, or more than one.
+pub(super) fn kept_version(kept: &Deployments, name: &str, to: &str) -> Result<ModuleId> {
+    let digits = to.rsplit('@').next().unwrap_or(to).to_ascii_lowercase();
+    if digits.len() < NAME_DIGITS_MIN {
+        bail!("{to} is too short to name a version: at least {NAME_DIGITS_MIN} digits of its hash are needed");
+    }
+    let versions = kept.versions().context("failed to use the state directory")?;
+    let mut found = versions.into_iter().filter(|version| version.module.starts_with(&digits));
+    match (found.next(), found.next()) {
+        (Some(version), None) => Ok(version.module),
+        (Some(_), Some(_)) => bail!("{to} names more than one version: give more digits"),
+        (None, _) => bail!("{to} is not kept here; `shardmill versions {name}` shows those that are"),
+    }
+}
+
+/// Whether a module is to blame for what its trial came to, or this machine.
+fn not_fit(rejected: &Rejected) -> NotDeployed {
+    match rejected.is_final() {
+        true => NotDeployed::Unfit(rejected.to_string()),
+        false => NotDeployed::NotNow(rejected.to_string()),
+    }
 }

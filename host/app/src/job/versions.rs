@@ -12,7 +12,7 @@ use shardmill_core::leases::{Epoch, Millis};
 use shardmill_core::module::shown;
 use shardmill_core::position::Checkpoint;
 use shardmill_core::rollout::{
-    Action, Deployment, Event, Manner, ModuleId, Outcome, RequestId, Rollout, Settings, WriteError,
+    Action, Deployment, Event, Manner, ModuleId, Outcome, Refusal, RequestId, Rollout, Settings, WriteError,
 };
 use shardmill_core::run_loop::{self, InstanceId, SourceId};
 use shardmill_runtime::{CallError, Instance, Interrupter, Module, TaskSpec};
@@ -139,7 +139,7 @@ impl fmt::Display for Work {
 }
 
 /// The answer to a request: it is done, or why not.
-pub(super) type Answer = oneshot::Sender<Result<(), String>>;
+pub(super) type Answer = oneshot::Sender<Result<(), Refusal>>;
 
 /// A shard that waits for its instance.
 struct Assignment {
@@ -314,12 +314,14 @@ impl Versions {
     }
 
     fn on(&mut self, event: Event) {
-        for action in self.rollout.on(self.clock.now(), event) {
-            self.act(action);
-        }
+        let (answers, actions): (Vec<_>, Vec<_>) =
+            self.rollout.on(self.clock.now(), event).into_iter().partition(|it| matches!(it, Action::Answer { .. }));
+        actions.into_iter().for_each(|action| self.act(action));
         let rollout = &self.rollout;
         self.modules.retain(|module, _| rollout.needs(module));
         self.show();
+        // Who hears that it is done sees it done.
+        answers.into_iter().for_each(|answer| self.act(answer));
     }
 
     fn act(&mut self, action: Action) {

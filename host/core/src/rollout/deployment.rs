@@ -10,6 +10,9 @@ use crate::leases::Millis;
 /// SHA-256 of a module's bytes in hexadecimal.
 pub type ModuleId = String;
 
+/// The longest reason that is written down.
+const REASON_MAX_BYTES: usize = 8 << 10;
+
 /// Bad versions that are remembered; the oldest is forgotten first.
 const QUARANTINED_MAX: usize = 32;
 
@@ -69,6 +72,11 @@ impl Candidate {
         let side = if inherits { &mut self.shards } else { &mut self.others };
         side.insert(child.to_owned());
     }
+}
+
+/// At most so many bytes of a text, whole characters.
+fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
 }
 
 /// A version that was found bad.
@@ -135,7 +143,8 @@ impl Deployment {
             self.current = previous.module;
         }
         self.forgive(bad);
-        self.quarantined.push(Quarantined { module: bad.to_owned(), reason: reason.to_owned() });
+        let reason = cut(reason, REASON_MAX_BYTES).to_owned();
+        self.quarantined.push(Quarantined { module: bad.to_owned(), reason });
         let over = self.quarantined.len().saturating_sub(QUARANTINED_MAX);
         self.quarantined.drain(..over);
     }

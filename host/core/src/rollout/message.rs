@@ -111,6 +111,23 @@ pub enum WriteError {
     Failed(String),
 }
 
+/// Why a request was not met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    Because(String),
+    /// The version cannot be started with the job's configuration.
+    Unfit(String),
+    /// This machine could not do it now; the same request may be met another time.
+    NotNow(String),
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Because(reason) | Self::Unfit(reason) | Self::NotNow(reason)) = self;
+        f.write_str(reason)
+    }
+}
+
 /// What the shell must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -127,7 +144,7 @@ pub enum Action {
     /// The job has to stop: what it is to run does not run here.
     Fail { reason: String },
     /// The end of a request: it is done (written), or why it is not.
-    Answer { request: RequestId, result: Result<(), String> },
+    Answer { request: RequestId, result: Result<(), Refusal> },
     /// For people.
     Tell(Outcome),
 }

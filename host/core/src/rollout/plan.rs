@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::health::Health;
 use super::{
-    Action, Change, Deployment, Instance, ModuleId, Outcome, Proposal, RequestId, Restarts, Rollout, Stage,
+    Action, Change, Deployment, Instance, ModuleId, Outcome, Proposal, Refusal, RequestId, Restarts, Rollout, Stage,
     WAITING_MAX, WRITE_PAUSE, WRITES_MAX, WriteError, Writing,
 };
 use crate::leases::Millis;
@@ -22,7 +22,8 @@ impl Rollout {
         } else if self.waiting.len() < WAITING_MAX {
             self.waiting.push_back(proposal);
         } else if let Some(request) = request {
-            self.answer(request, Err("too many changes are waiting to be written".to_owned()));
+            let reason = "too many changes are waiting to be written".to_owned();
+            self.answer(request, Err(Refusal::NotNow(reason)));
         }
     }
 
@@ -35,7 +36,7 @@ impl Rollout {
         self.writing = Some(Writing { proposal, next, attempts, retry_at: None });
     }
 
-    fn end(&mut self, proposal: &Proposal, result: Result<(), String>) {
+    fn end(&mut self, proposal: &Proposal, result: Result<(), Refusal>) {
         if let Some(request) = proposal.request {
             self.answer(request, result);
         }
@@ -109,7 +110,8 @@ impl Rollout {
                 if writing.attempts < WRITES_MAX {
                     return self.write(now, writing.proposal, writing.attempts + 1);
                 }
-                self.end(&writing.proposal, Err("other hosts changed the deployment all the time".to_owned()));
+                let reason = "other hosts changed the deployment all the time".to_owned();
+                self.end(&writing.proposal, Err(Refusal::NotNow(reason)));
             }
             Err(WriteError::Failed(_)) if writing.attempts < WRITES_MAX => {
                 writing.retry_at = Some(now + WRITE_PAUSE);
@@ -128,7 +130,7 @@ impl Rollout {
             let next = Deployment { revision: self.deployment.revision, ..writing.next };
             self.take_effect(now, next, &writing.proposal);
         } else {
-            self.end(&writing.proposal, Err(format!("it cannot be written down: {reason}")));
+            self.end(&writing.proposal, Err(Refusal::NotNow(format!("it cannot be written down: {reason}"))));
         }
     }
 

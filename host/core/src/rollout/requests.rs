@@ -3,8 +3,10 @@
 use super::{Change, Manner, ModuleId, RequestId, Rollout, Stage, Starting};
 use crate::leases::Millis;
 
-/// Why a version goes that somebody does not want.
-const BY_HAND: &str = "somebody asked for it";
+/// Why a version goes that an operator does not want.
+pub(super) const BY_HAND: &str = "somebody asked for it";
+pub(super) const NO_CANDIDATE: &str = "there is no candidate to promote";
+pub(super) const NO_PREVIOUS: &str = "there is no version before it";
 const REPLACED: &str = "a later version was deployed before this one ran";
 
 impl Rollout {
@@ -12,10 +14,10 @@ impl Rollout {
         let forced = how == Manner::Forced;
         if let Some(reason) = self.deployment.quarantine(&module).filter(|_| !forced) {
             let text = format!("it was rolled back before: {reason}");
-            return self.answer(request, Err(text));
+            return self.refuse(request, text);
         }
         if let Some(earlier) = self.starting.take() {
-            self.answer(earlier.request, Err(REPLACED.to_owned()));
+            self.refuse(earlier.request, REPLACED);
         }
         let candidate = self.deployment.candidate.as_ref().map(|candidate| &candidate.module);
         let at_once = match how {
@@ -55,7 +57,7 @@ impl Rollout {
                 let module = candidate.module.clone();
                 self.propose(now, Change::TakeOver { module }, Some(request));
             }
-            None => self.answer(request, Err("there is no candidate to promote".to_owned())),
+            None => self.refuse(request, NO_CANDIDATE),
         }
     }
 
@@ -69,7 +71,7 @@ impl Rollout {
             };
         }
         if let Some(starting) = self.starting.take() {
-            self.answer(starting.request, Err(BY_HAND.to_owned()));
+            self.refuse(starting.request, BY_HAND);
             return self.answer(request, Ok(()));
         }
         if !is_meant(&self.deployment.current) {
@@ -81,9 +83,9 @@ impl Rollout {
         }
         let text = match &self.deployment.previous {
             Some(_) => "the version before it is not kept ready any more; name it with --to to go back to it",
-            None => "there is no version before it",
+            None => NO_PREVIOUS,
         };
-        self.answer(request, Err(text.to_owned()));
+        self.refuse(request, text);
     }
 
     pub(super) fn roll_back_candidate(&mut self, now: Millis, reason: String, request: Option<RequestId>) {

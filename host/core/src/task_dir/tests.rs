@@ -34,7 +34,8 @@ impl Directory {
                     Action::Read(file) => {
                         self.reads += 1;
                         let (stamp, is_whole) = self.files[&file];
-                        let read = Event::Read { file, stamp: Some(stamp), is_whole };
+                        let reading = if is_whole { Reading::Whole } else { Reading::CutShort };
+                        let read = Event::Read { file, stamp: Some(stamp), reading };
                         actions.extend(self.machine.on(self.now, read));
                     }
                     told => self.told.push((self.now, told)),
@@ -120,7 +121,7 @@ fn a_file_that_changes_while_it_is_read_is_read_again() {
     let mut machine = TaskDir::default();
     let stamp = |bytes| Stamp { bytes, modified: 0, inode: 1 };
     let listed = |bytes| Event::Listed(BTreeMap::from([("a.wasm".to_owned(), stamp(bytes))]));
-    let read = |bytes| Event::Read { file: "a.wasm".to_owned(), stamp: Some(stamp(bytes)), is_whole: true };
+    let read = |bytes| Event::Read { file: "a.wasm".to_owned(), stamp: Some(stamp(bytes)), reading: Reading::Whole };
     assert_eq!(machine.on(0, listed(1)), []);
     assert_eq!(machine.on(250, listed(1)), [Action::Read("a.wasm".to_owned())]);
     assert_eq!(machine.on(300, listed(1)), [], "it is being read");
@@ -236,9 +237,52 @@ fn a_file_that_goes_while_it_is_read_is_not_taken() {
     let listing = BTreeMap::from([("a.wasm".to_owned(), Stamp { bytes: 1, modified: 0, inode: 1 })]);
     machine.on(0, Event::Listed(listing.clone()));
     assert_eq!(machine.on(250, Event::Listed(listing)), [Action::Read("a.wasm".to_owned())]);
-    assert_eq!(machine.on(300, Event::Read { file: "a.wasm".to_owned(), stamp: None, is_whole: false }), []);
+    assert_eq!(
+        machine.on(300, Event::Read { file: "a.wasm".to_owned(), stamp: None, reading: Reading::Unreadable }),
+        []
+    );
     assert_eq!(machine.on(500, Event::Listed(BTreeMap::new())), []);
     assert_eq!(machine.on(2_500, Event::Listed(BTreeMap::new())), []);
+}
+
+/// A network file system fails for a while: the file does not change when it is back.
+#[test]
+fn a_file_that_cannot_be_read_is_told_and_read_again_until_it_can() {
+    let mut machine = TaskDir::default();
+    let stamp = Stamp { bytes: 1, modified: 0, inode: 1 };
+    let listing = || Event::Listed(BTreeMap::from([("a.wasm".to_owned(), stamp)]));
+    let read = |reading| Event::Read { file: "a.wasm".to_owned(), stamp: Some(stamp), reading };
+    let (mut told, mut reads) = (Vec::new(), 0);
+    for now in (0..60_000).step_by(250) {
+        for action in machine.on(now, listing()) {
+            assert_eq!(action, Action::Read("a.wasm".to_owned()));
+            reads += 1;
+            let reading = if now < 40_000 { Reading::Unreadable } else { Reading::Whole };
+            told.extend(machine.on(now, read(reading)).into_iter().map(|action| (now, action)));
+        }
+    }
+    let [(first, problem), (last, content)] = &told[..] else { panic!("told {told:?}") };
+    assert_eq!((problem, content), (&changed("a.wasm"), &changed("a.wasm")));
+    assert!((PATIENCE..PATIENCE + 1_000).contains(first), "it is told at {first}, once");
+    assert!((40_000..51_000).contains(last), "it is taken at {last}");
+    assert!(reads < 20, "read {reads} times");
+}
+
+#[test]
+fn a_reading_that_hangs_is_shown_and_holds_up_no_other_file() {
+    let mut machine = TaskDir::default();
+    let stamp = Stamp { bytes: 1, modified: 0, inode: 1 };
+    let listing = || Event::Listed(["a.wasm", "b.wasm"].map(|name| (name.to_owned(), stamp)).into());
+    machine.on(0, listing());
+    assert_eq!(machine.on(250, listing()), ["a.wasm", "b.wasm"].map(|name| Action::Read(name.to_owned())));
+    let of_b = Event::Read { file: "b.wasm".to_owned(), stamp: Some(stamp), reading: Reading::Whole };
+    assert_eq!(machine.on(300, of_b), [changed("b.wasm")]);
+    assert_eq!(machine.slow(10_249).count(), 0);
+    assert_eq!(machine.slow(10_250).collect::<Vec<_>>(), [("a.wasm", 250)]);
+    assert_eq!(machine.on(10_250, listing()), [], "it is not read twice at a time");
+    let of_a = Event::Read { file: "a.wasm".to_owned(), stamp: Some(stamp), reading: Reading::Whole };
+    assert_eq!(machine.on(90_000, of_a), [changed("a.wasm")], "it is used when it is there");
+    assert_eq!(machine.slow(90_000).count(), 0);
 }
 
 #[test]

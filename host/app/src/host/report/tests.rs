@@ -31,7 +31,16 @@ fn full() -> HostReport {
     };
     let mut job = of_job("a", &Job::default(), &Entry::default(), 0);
     (job.rejected, job.rollout, job.shards) = (Some(rejection), Some(rollout), vec![shard]);
-    HostReport { pid: 1, is_ready: true, problems: Vec::new(), jobs: vec![job] }
+    HostReport {
+        pid: 1,
+        is_ready: true,
+        tasks: "/tasks".to_owned(),
+        device: Some(1),
+        inode: Some(2),
+        problems: Vec::new(),
+        passed_over: Vec::new(),
+        jobs: vec![job],
+    }
 }
 
 fn fields(value: &Value, found: &mut Vec<String>) {
