@@ -95,7 +95,16 @@ async fn report(mut requested: mpsc::Receiver<Request>) {
 }
 
 fn a_report() -> HostReport {
-    HostReport { pid: 7, is_ready: true, problems: Vec::new(), jobs: Vec::new() }
+    HostReport {
+        pid: 7,
+        is_ready: true,
+        tasks: String::new(),
+        device: None,
+        inode: None,
+        problems: Vec::new(),
+        passed_over: Vec::new(),
+        jobs: Vec::new(),
+    }
 }
 
 fn roll_back() -> Ask {

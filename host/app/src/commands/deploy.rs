@@ -68,7 +68,7 @@ pub(crate) fn deploy(args: &Deploy) -> Result<()> {
 /// host; a module that it compiles for the first time is compiled here, and there no more.
 fn check(args: &Deploy, name: &str, bytes: &[u8]) -> Result<()> {
     Engine::check_header(name, bytes).map_err(|error| refused(args, &error))?;
-    let admitted = modules::admission(&args.modules)
+    let admitted = modules::admission(&args.modules, None)
         .and_then(|admission| Ok(runtime()?.block_on(admission.admit(name, bytes.to_vec()))));
     match admitted {
         Ok(Err(rejected)) if rejected.is_final() => Err(refused(args, &rejected).into()),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 
 use shardmill_core::config;
 use shardmill_runtime::{ArtifactStore, Engine, ModuleId, sha256};
@@ -56,7 +57,7 @@ impl Place {
             tasks: self.path("tasks"),
             only: only.map(str::to_owned),
             state: self.path("state"),
-            load_job: Box::new(move |directory| {
+            load_job: Arc::new(move |directory: &[Source]| {
                 let host = Source::File { name: "host.properties".to_owned(), text: text.clone() };
                 let sources: Vec<Source> = std::iter::once(host).chain(directory.iter().cloned()).collect();
                 let loaded = config::load(&sources, &BTreeMap::new(), false);

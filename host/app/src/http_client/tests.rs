@@ -88,7 +88,7 @@ async fn each_job_has_connections_of_its_own() {
             });
         }
     });
-    let jobs = [of_job(&[]), of_job(&[])];
+    let jobs = [(); 2].map(|()| of_job(&[], Executor::new("a connection").0));
     for job in [&jobs[0], &jobs[0], &jobs[1]] {
         let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
         let answer = job.send(Request::get(&url).body(body).unwrap(), HttpTimes::default()).await.unwrap();
