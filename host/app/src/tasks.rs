@@ -181,17 +181,29 @@ pub(crate) mod injected {
     use std::fmt::Display;
 
     thread_local! {
-        /// The beginning of the part's name. Of this thread: a test's tasks are spawned by its own.
-        static WANTED: RefCell<Option<String>> = const { RefCell::new(None) };
+        /// The beginning of the part's name, and whether one is enough. Of this thread: a test's tasks are spawned by
+        /// its own.
+        static WANTED: RefCell<Option<(String, bool)>> = const { RefCell::new(None) };
     }
 
     /// From now on, parts whose name begins so panic when they are started by this thread.
     pub(crate) fn want(part: Option<&str>) {
-        WANTED.with(|wanted| *wanted.borrow_mut() = part.map(str::to_owned));
+        WANTED.with(|wanted| *wanted.borrow_mut() = part.map(|part| (part.to_owned(), false)));
+    }
+
+    /// The next such part does, and no other one.
+    pub(crate) fn want_once(part: &str) {
+        WANTED.with(|wanted| *wanted.borrow_mut() = Some((part.to_owned(), true)));
     }
 
     pub(super) fn is_wanted_of(part: &impl Display) -> bool {
-        WANTED.with(|wanted| wanted.borrow().as_ref().is_some_and(|wanted| part.to_string().starts_with(wanted)))
+        WANTED.with(|wanted| {
+            let mut wanted = wanted.borrow_mut();
+            let matched = wanted.as_ref().filter(|(begin, _)| part.to_string().starts_with(begin));
+            let (is_wanted, once) = matched.map_or((false, false), |(_, once)| (true, *once));
+            wanted.take_if(|_| once);
+            is_wanted
+        })
     }
 
     pub(super) fn panic_if(wanted: bool) {

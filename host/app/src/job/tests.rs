@@ -157,15 +157,24 @@ async fn the_other_inputs_leases_are_released_when_one_lease_worker_panics() {
     let inputs = account.properties(&["lines", "more"]).text();
     let source = Properties::File { name: "test.properties".to_owned(), text: inputs };
     let job = config::load(&[source], &BTreeMap::new(), false).unwrap().job;
-    let table = account.lease_table(&job.inputs[1].table_name).await;
+    let tables =
+        [account.lease_table(&job.inputs[0].table_name).await, account.lease_table(&job.inputs[1].table_name).await];
+    let owners = async || {
+        let mut owners = Vec::new();
+        for table in &tables {
+            owners.push(table.scan().await.ok()?.leases.first()?.owner.clone());
+        }
+        Some(owners)
+    };
     let [module, _] = versions();
-    let owner = async || table.scan().await.ok()?.leases.first()?.owner.clone();
-
-    // It panics at the first write to its own table only.
     let mut running = RunningJob::start(&job, module, Clock::start()).await.unwrap();
-    shardmill_tests::wait::until("the other input is read", async || owner().await).await;
-    injected::want(Some("a scan of the lease table"));
+    let both = async || owners().await.filter(|owners| owners.iter().all(Option::is_some));
+    shardmill_tests::wait::until("both inputs are held", both).await;
+
+    // Of a renewal, by whichever comes first.
+    injected::want_once("a write to the lease table");
     let failure = failure(&mut running).await;
-    injected::want(None);
-    assert!(failure.contains("panicked"), "{failure}");
+    assert!(failure.contains("a write to the lease table panicked"), "{failure}");
+    let released = owners().await.unwrap().iter().filter(|owner| owner.is_none()).count();
+    assert_eq!(released, 1, "the one whose worker lives");
 }
