@@ -35,9 +35,11 @@ fn names_of_files_reach_neither_terminal_nor_log_as_they_are() {
         let forged = said.stdout.lines().any(|line| line.starts_with("host 1 "));
         assert!(!forged, "{}", said.stdout);
     }
-    // As data, it is what it is.
+    // They are no names of jobs, and are said to be none.
     let report: Value = serde_json::from_str(&host.said(&["ls", "--json"]).stdout).unwrap();
-    assert!(report["hosts"][0]["jobs"].as_array().unwrap().iter().any(|job| job["name"] == FORGED), "{report}");
+    let problems = report["hosts"][0]["problems"].as_array().unwrap();
+    assert!(problems.iter().any(|it| it.as_str().unwrap().contains(".wasm: its name has control characters")), "{report}");
+    assert_eq!(report["hosts"][0]["jobs"].as_array().unwrap().len(), 1, "{report}");
     host.stop();
     let log = host.process.log();
     assert_steers_nothing(&log);
@@ -70,14 +72,18 @@ async fn what_a_task_says_and_sends_and_what_a_record_holds_steers_no_terminal()
 
 #[test]
 fn a_job_is_named_by_its_module_or_by_its_job_name() {
-    let mut host = Host::start(&[
-        ("big.wasm", &version(1)),
-        ("big.properties", b"job.name=orders\n"),
-        ("small.wasm", &version(2)),
-        ("small.properties", b"job.name=orders\njob.id=2\nsystems.out.file.path=small.jsonl\n"),
-        ("third.wasm", &version(3)),
-        ("third.properties", b"job.name=payments\nsystems.out.file.path=third.jsonl\n"),
-    ]);
+    let allowed = format!("{HOST}host.allow.keys=job.name,job.id\n");
+    let mut host = Host::start_with(
+        &allowed,
+        &[
+            ("big.wasm", &version(1)),
+            ("big.properties", b"job.name=orders\n"),
+            ("small.wasm", &version(2)),
+            ("small.properties", b"job.name=orders\njob.id=2\n"),
+            ("third.wasm", &version(3)),
+            ("third.properties", b"job.name=payments\n"),
+        ],
+    );
     for (name, number) in [("big", 1), ("small", 2), ("third", 3)] {
         host.until_running(name, &version(number));
     }

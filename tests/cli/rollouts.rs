@@ -251,7 +251,7 @@ fn what_is_wrong_with_one_job_is_said_and_the_others_go_on() {
     told("damaged", "failed", "is damaged");
     told("latin", "running", "latin.properties: it is not UTF-8");
     told("text", "waiting", "not a WebAssembly component");
-    told("two words", "waiting", "`two words` cannot be the name of a job: letters, digits");
+    told("two words", "waiting", "`two words` cannot be the name of a job: expected letters, digits");
     assert_eq!(host.job("orders").unwrap()["problems"], Value::Array(Vec::new()));
     told("directory", "waiting", "directory.wasm was rejected: it is a directory, not a regular file");
     told("dangling", "waiting", "dangling.wasm was rejected: it is a link to nothing");
