@@ -352,7 +352,7 @@ impl Held {
             | Write::Restore(Lease { counter, .. })
                 if row.counter < *counter && is_further(&self.lease, &row) =>
             {
-                self.gone = Some(Gone::Replaced(row));
+                self.gone = Some(Gone::Replaced(Box::new(row)));
                 return Op::Kept;
             }
             _ => return Op::Lost(row.owner),

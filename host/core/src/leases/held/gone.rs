@@ -18,7 +18,7 @@ pub(super) enum Gone {
     /// There is no row; what the counter of the next one is.
     Deleted(u64),
     /// There is a new one, which knows less.
-    Replaced(Lease),
+    Replaced(Box<Lease>),
 }
 
 impl Gone {
@@ -34,7 +34,7 @@ impl Gone {
                 latest_since: lease.latest_since.filter(|_| lease.checkpoint == Checkpoint::Latest),
                 ..lease.clone()
             }),
-            Self::Replaced(row) => Write::Take { seen: row.clone(), worker },
+            Self::Replaced(row) => Write::Take { seen: (**row).clone(), worker },
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::model::{Services, Stream};
 use super::solo::{Solo, failed};
 use super::{FAILOVER, TAKE_OVER, at, settings};
-use crate::leases::sync::new_lease;
+use crate::leases::sync::{child_lease, new_lease};
 use crate::leases::{Action, Event, Lease, Millis, Notice, Settings, Write};
 use crate::position::{Checkpoint, InitialPosition, Latest};
 use crate::service::ErrorKind;
@@ -314,4 +314,34 @@ fn filling_a_hole_that_fails_is_tried_again_at_the_same_position() {
         }
     }
     assert_eq!((failures, &services.table.row("s00").checkpoint), (2, &at(5)));
+}
+
+/// A worker that starts sees two shards without rows, of which one is the other's parent's sibling: what it leaves to
+/// others is read before the child all the same, though the child's row appears before anybody filled the hole.
+#[test]
+fn no_child_overtakes_a_hole_that_is_left_to_others() {
+    let mut services = Services::new(Stream::of(2));
+    Solo::running(Settings { max_leases: 1, ..settings("gone") }, 0, &mut services);
+    services.stream.merge("s00", "s01");
+    let owned = |services: &Services, key: &str| services.table.owner(key).is_some();
+    let (read, missing) = if owned(&services, "s00") { ("s00", "s01") } else { ("s01", "s00") };
+    services.table.rows.remove(missing);
+    let mut next = Solo::running(settings("next"), 0, &mut services);
+    // The owner goes on for a while: it seals its shard, and creates the child, whose other parent it has seen.
+    let child = child_lease(&services.stream.children_of(read)[0]);
+    services.table.rows.insert("s02".to_owned(), child);
+    let row = services.table.rows.get_mut(read).unwrap();
+    (row.owner, row.counter, row.checkpoint) = (None, row.counter + 1, Checkpoint::ShardEnd);
+    let mut starts = Vec::new();
+    while next.now < 6 * FAILOVER {
+        let until = next.now + 500;
+        next.run_until(until, &mut services);
+        for key in next.start_keys() {
+            if key == missing {
+                next.end(&key, services.stream.children_of(&key));
+            }
+            starts.push(key);
+        }
+    }
+    assert_eq!(starts, [missing, "s02"]);
 }

@@ -1,7 +1,7 @@
 //! Rows that are missing beside the rows of other workers. Somebody may have deleted them by hand while their owners
 //! live, so they are left to those for a while: they know best how far they were.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::Worker;
 use crate::leases::held::next_counter;
@@ -13,17 +13,15 @@ use crate::leases::vanished::wait;
 use crate::position::{Checkpoint, InitialPosition};
 use crate::shard::{Shard, ShardId};
 
-/// Since when each row is missing, by what listings showed.
+/// Rows on their way into the table in the place of deleted ones.
 #[derive(Default)]
 pub(super) struct Holes {
-    since: BTreeMap<ShardId, Millis>,
-    /// Rows on their way into the table in the place of deleted ones.
     refilling: BTreeSet<ShardId>,
 }
 
 impl Worker {
     /// Of the rows that the table lacks, those that are to be created now. `seen_since` says since when it is known that
-    /// something is missing.
+    /// something is missing. What is left to others is remembered as missed, so that no child overtakes it meanwhile.
     pub(super) fn fillable(
         &mut self,
         now: Millis,
@@ -31,30 +29,23 @@ impl Worker {
         mut missing: Vec<Lease>,
         shards: &[Shard],
     ) -> Vec<Lease> {
-        let wait = wait(self.settings.failover);
         let orphaned = self.missing_parents(shards);
         missing.retain(|lease| !orphaned.iter().any(|parent| parent.key == lease.key));
+        missing.retain(|lease| !self.held.contains_key(&lease.key));
         let is_shared = self.table.has_other_owners(&self.settings.worker);
         match is_shared {
-            // No child of theirs starts meanwhile.
             true => orphaned.into_iter().for_each(|parent| self.table.missed(now, parent)),
             false => drop(missing.splice(..0, orphaned)),
         }
-        missing.retain(|lease| !self.held.contains_key(&lease.key));
-        let refilled = self.refillable(now, shards);
-        let before = std::mem::take(&mut self.holes.since);
-        if is_shared {
-            let since = |lease: &Lease| (lease.key.clone(), before.get(&lease.key).copied().unwrap_or(seen_since));
-            self.holes.since = missing.iter().map(since).collect();
-            missing.retain(|lease| now.saturating_sub(self.holes.since[&lease.key]) >= wait);
-            let due: BTreeSet<&ShardId> = missing.iter().map(|lease| &lease.key).collect();
-            self.holes.since.retain(|key, _| !due.contains(key));
+        if is_shared && now.saturating_sub(seen_since) < wait(self.settings.failover) {
+            missing.drain(..).for_each(|lease| self.table.missed(seen_since, lease));
         }
+        let refilled = self.refillable(now, shards);
         if let Some(when) = self.fill_at() {
             self.scan_by(when.max(now));
         }
-        missing.retain(|lease| !refilled.iter().any(|known| known.key == lease.key));
-        self.holes.refilling = refilled.iter().map(|lease| lease.key.clone()).collect();
+        self.holes.refilling =
+            refilled.iter().filter(|lease| lease.counter > 0).map(|lease| lease.key.clone()).collect();
         missing.extend(refilled);
         missing
     }
@@ -92,7 +83,8 @@ impl Worker {
         // The others are remembered until their rows are there: a creation may fail.
         done.iter().for_each(|lease| self.table.forget_vanished(&lease.key));
         let free = |lease: Lease| {
-            let counter = next_counter(lease.counter, &mut self.random);
+            // A row that nobody ever took, or that nobody ever saw, begins as any other.
+            let counter = if lease.counter == 0 { 0 } else { next_counter(lease.counter, &mut self.random) };
             Lease { owner: None, counter, owner_switches: 0, checkpoint_owner: None, ..lease }
         };
         needed.into_iter().map(free).collect()
@@ -109,8 +101,7 @@ impl Worker {
 
     /// When the next row that is missing is to be created, if it still is missing then.
     pub(super) fn fill_at(&self) -> Option<Millis> {
-        let vanished = self.table.vanished().map(|(_, since)| since);
-        let since = self.holes.since.values().copied().chain(vanished).min()?;
+        let since = self.table.vanished().map(|(_, since)| since).min()?;
         Some(since.saturating_add(wait(self.settings.failover)))
     }
 }
