@@ -20,9 +20,7 @@ use std::time::{Duration, Instant};
 use shardmill_core::compile_queue::Lane;
 use shardmill_core::text;
 use shardmill_runtime::trial::{self, Recent, TrialError, TrialReport};
-use shardmill_runtime::{
-    AdmissionError, ArtifactStore, CompilerShare, Engine, Module, ModuleId, TaskSpec,
-};
+use shardmill_runtime::{AdmissionError, ArtifactStore, CompilerShare, Engine, Module, ModuleId, TaskSpec};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Child;
 use tracing::{info, warn};

@@ -104,8 +104,14 @@ enum Work {
     Read(String),
     LookForDeployed,
     Configure(String),
-    Recall { name: String, config: u64 },
-    Admit { name: String, id: Hash },
+    Recall {
+        name: String,
+        config: u64,
+    },
+    Admit {
+        name: String,
+        id: Hash,
+    },
     /// Of a job that is down.
     ChangeDeployment(String),
     /// Something about a module is written down.

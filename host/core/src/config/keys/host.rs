@@ -60,5 +60,7 @@ static KEYS: &[Key] = &[
     Key::allow("host.allow.task.log.max.bytes", SIZE, MOST),
     Key::allow("host.allow.task.log.max.lines", SIZE, MOST),
     Key::allow("host.allow.task.files.max.bytes", SIZE, MOST),
+    Key::allow("host.allow.task.files.total.max.mb", Kind::Int(0, 1 << 30), MOST),
+    Key::allow("host.allow.task.files.max.count", SIZE, MOST),
     Key::allow("host.allow.task.http.max.requests", COUNT, MOST),
 ];
