@@ -15,8 +15,11 @@ task.inputs=kinesis.orders
 systems.kinesis.samza.factory=kinesis
 ";
 
+/// Writes the line of that number.
+type Line = fn(usize) -> String;
+
 fn benches(criterion: &mut Criterion) {
-    let kinds: [(&str, fn(usize) -> String); 4] = [
+    let kinds: [(&str, Line); 4] = [
         ("good keys", |n| format!("task.config.x{n}=1")),
         ("unknown keys", |n| format!("task.comit.ms{n}=1")),
         ("bad values", |n| format!("systems.kinesis.streams.s{n}.aws.kcl.MaxRecords=none")),

@@ -83,18 +83,25 @@ fn known<'a>(key: &'a str, entry: &'a Entry, hit: &Hit, idle: &mut Idle<'a>, rep
 
 /// Keys that are known and have no effect, by their row of the table.
 #[derive(Default)]
-struct Idle<'a>(BTreeMap<&'static str, (Code, &'static str, Vec<(&'a Origin, &'a str)>)>);
+struct Idle<'a>(BTreeMap<&'static str, IdleRow<'a>>);
+
+/// The keys of one row, and why they have no effect.
+struct IdleRow<'a> {
+    code: Code,
+    reason: &'static str,
+    keys: Vec<(&'a Origin, &'a str)>,
+}
 
 impl<'a> Idle<'a> {
     fn add(&mut self, code: Code, hit: &Hit, reason: &'static str, key: &'a str, origin: &'a Origin) {
-        let (_, _, keys) = self.0.entry(hit.key.name).or_insert((code, reason, Vec::new()));
-        keys.push((origin, key));
+        let row = self.0.entry(hit.key.name).or_insert_with(|| IdleRow { code, reason, keys: Vec::new() });
+        row.keys.push((origin, key));
     }
 
     /// One notice for each row, which counts its keys; returns how many there are of all.
     fn tell(self, report: &mut Report) -> usize {
         let mut count = 0;
-        for (code, reason, mut keys) in self.0.into_values() {
+        for IdleRow { code, reason, mut keys } in self.0.into_values() {
             keys.sort();
             let Some(((origin, first), more)) = keys.split_first() else { continue };
             count += keys.len();
