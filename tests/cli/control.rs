@@ -6,8 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use serde_json::Value;
+use shardmill_tests::guests::rust_guest;
 
-use crate::hosts::{HOST, Host, echo, module, version};
+use crate::hosts::{HOST, Host, module, version};
 use crate::shell::{Said, command, directory, finished, shardmill, shardmill_in};
 
 /// What is seen on a terminal and is no character that this program writes.
@@ -51,26 +52,37 @@ fn names_of_files_reach_neither_terminal_nor_log_as_they_are() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_task_says_and_sends_and_what_a_record_holds_steers_no_terminal() {
-    let properties = format!("{HOST}systems.console.samza.factory=console\n");
-    let properties = properties.replace("task.config.output=out.echo", "task.config.output=console.echo");
-    let local = crate::local::Local::start(&["--stream", "lines:1"]);
-    let dir = directory(&[("job.properties", format!("job.name=orders\ntask.class=echo\n{properties}").as_bytes())]);
-    fs::create_dir(dir.path().join("tasks")).unwrap();
-    fs::write(dir.path().join("tasks/echo.wasm"), echo()).unwrap();
-    local.put("lines", &format!("{FORGED}!reject")).await;
-    let mut run = command(&["run", "--config-path", "job.properties"]);
-    let said = finished(local.environment(&mut run).current_dir(&dir).env("XDG_RUNTIME_DIR", dir.path()));
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert_steers_nothing(&said.stdout);
-    assert_steers_nothing(&said.stderr);
-
-    local.put("lines", FORGED).await;
-    let mut run = command(&["run", "--config-path", "job.properties", "--until-caught-up", "--config", "job.id=2"]);
-    let latest = "systems.kinesis.aws.kcl.InitialPositionInStream=TRIM_HORIZON";
-    let said = finished(
-        local.environment(&mut run).args(["--config", latest]).current_dir(&dir).env("XDG_RUNTIME_DIR", dir.path()),
+    let properties = format!("job.name=orders\ntask.class=hostile\n{HOST}").replace(
+        "systems.out.samza.factory=file\nsystems.out.file.path=out.jsonl\n",
+        "systems.out.samza.factory=console\n",
     );
-    assert_steers_nothing(&said.stdout);
+    let local = crate::local::Local::start(&["--stream", "lines:1"]);
+    let dir = directory(&[("job.properties", properties.as_bytes())]);
+    fs::create_dir(dir.path().join("tasks")).unwrap();
+    fs::copy(rust_guest("hostile"), dir.path().join("tasks/hostile.wasm")).unwrap();
+    let run = || {
+        let mut run = command(&["run", "--config-path", "job.properties", "--until-caught-up"]);
+        let said = finished(local.environment(&mut run).current_dir(&dir).env("XDG_RUNTIME_DIR", dir.path()));
+        assert_steers_nothing(&said.stdout);
+        assert_steers_nothing(&said.stderr);
+        assert!(!said.stderr.lines().any(|line| line.starts_with("host 1 ")), "{}", said.stderr);
+        said
+    };
+    let shown = r"x\u{1b}]0;title\u{7}\u{202e}\u{2028}";
+    for order in ["log", "eprint", "send"] {
+        local.put("lines", &format!("{order} {FORGED}")).await;
+    }
+    let said = run();
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.stderr.matches(shown).count() >= 2, "its log and its standard error: {}", said.stderr);
+    // As data, it is what it was.
+    let sent: Vec<Value> = said.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(sent.iter().any(|line| line["message"] == FORGED), "{}", said.stdout);
+
+    local.put("lines", &format!("reject {FORGED}")).await;
+    let said = run();
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains(shown), "the reason: {}", said.stderr);
 }
 
 #[test]

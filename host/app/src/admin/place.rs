@@ -299,11 +299,15 @@ pub(super) fn find(places: &Places, tasks: &TaskDirectory) -> io::Result<Vec<Fou
 pub(super) fn sweep(directory: &Path) -> io::Result<()> {
     for (name, path) in entries(directory)? {
         if is_in_view(&name, LOCK) {
-            Found::new(path.with_extension(SOCKET)).inspect(|found| drop(found.fate()));
+            if let Some(found) = Found::new(path.with_extension(SOCKET)) {
+                found.fate();
+            }
         } else if is_in_view(&name, SOCKET) && !path.with_extension(LOCK).exists() {
             let refuses = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-            if UnixStream::connect(&path).is_err_and(refuses) {
-                Found::new(path).inspect(|found| drop(found.fate_of_refusing()));
+            if UnixStream::connect(&path).is_err_and(refuses)
+                && let Some(found) = Found::new(path)
+            {
+                found.fate_of_refusing();
             }
         } else if name.starts_with(HIDDEN) && age(&path).is_some_and(|age| age >= ABANDONED_AFTER) {
             drop(fs::remove_file(path));
