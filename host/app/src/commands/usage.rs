@@ -45,6 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test joins its thread")]
     fn threads_are_told_by_their_names() {
         let name = "a-thread-that-works";
         let spent = move || {

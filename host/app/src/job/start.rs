@@ -72,7 +72,11 @@ impl Connected {
         let (commands, received) = mpsc::unbounded_channel();
         let part = Part::LeaseWorker { input: index, name: name(&config) };
         let run = worker.run(received, told.clone());
-        parts.spawn(part, async { Ok(run.await) }.in_current_span());
+        let run = async {
+            run.await;
+            Ok(())
+        };
+        parts.spawn(part, run.in_current_span());
         InputState { config, kinesis, fan_out, commands, stopped: false }
     }
 }

@@ -80,6 +80,8 @@ struct SourceState {
     shard: ShardId,
     hash_range: Option<HashRange>,
     latest: Latest,
+    /// Of the lease that it was last read under.
+    epoch: Epoch,
     reading: Option<Reading>,
 }
 
@@ -227,13 +229,11 @@ impl Supervisor {
             Told::Start { key, epoch, checkpoint, hash_range, latest } => {
                 let source = self.assign(input, key, epoch, checkpoint);
                 let state = &mut self.sources[source as usize];
-                (state.hash_range, state.latest) = (hash_range, latest);
+                (state.hash_range, state.latest, state.epoch) = (hash_range, latest, epoch);
             }
             Told::Revoke { key, epoch, .. } => {
                 if let Some(source) = self.stop_reading(input, &key) {
-                    self.tell_task(Event::Revoked { source, epoch });
-                    self.versions.released(source);
-                    self.status.update(|status| drop(status.shards.remove(&source)));
+                    self.revoked(source, epoch);
                 }
             }
             Told::Checkpointed { key, epoch, checkpoint, written } => {
@@ -281,6 +281,7 @@ impl Supervisor {
                 shard: shard.clone(),
                 hash_range: None,
                 latest: Latest::Next,
+                epoch,
                 reading: None,
             });
         }
@@ -374,7 +375,7 @@ impl Supervisor {
             }
             (part, Err(panicked)) => {
                 if let Part::LeaseWorker { input, .. } = part {
-                    self.inputs[*input].stopped = true;
+                    self.lease_worker_gone(*input);
                 }
                 self.finish(Some(panicked.into()));
             }

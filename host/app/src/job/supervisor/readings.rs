@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use shardmill_core::aggregate::Report;
+use shardmill_core::leases::Epoch;
 use shardmill_core::position::Checkpoint;
-use shardmill_core::run_loop::{Generation, SourceId};
+use shardmill_core::run_loop::{Event, Generation, SourceId};
+use shardmill_core::shard::ShardId;
 use shardmill_core::{fanout, reader};
 use tracing::Instrument;
 
@@ -61,6 +63,24 @@ impl Supervisor {
     pub(super) fn stop_readers(&mut self) {
         for reading in self.sources.iter_mut().filter_map(|source| source.reading.take()) {
             reading.task.abort();
+        }
+    }
+
+    pub(super) fn revoked(&mut self, source: SourceId, epoch: Epoch) {
+        self.tell_task(Event::Revoked { source, epoch });
+        self.versions.released(source);
+        self.status.update(|status| drop(status.shards.remove(&source)));
+    }
+
+    /// Nobody writes the checkpoints of this input's shards any more: they are as good as lost.
+    pub(super) fn lease_worker_gone(&mut self, input: usize) {
+        self.inputs[input].stopped = true;
+        let theirs = self.sources.iter().filter(|state| state.input == input);
+        let theirs: Vec<(ShardId, Epoch)> = theirs.map(|state| (state.shard.clone(), state.epoch)).collect();
+        for (shard, epoch) in theirs {
+            if let Some(source) = self.stop_reading(input, &shard) {
+                self.revoked(source, epoch);
+            }
         }
     }
 
