@@ -1,13 +1,13 @@
 //! Which places of the file system are a host's own, and whether a job's grants keep apart from them. What they are
 //! compared by is the runtime's, which compares again whenever a directory is opened for a task.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use shardmill_core::config::Job;
 use shardmill_core::own_files::Overlap;
 use shardmill_runtime::own_files::{self, Claim, Role};
 
-use crate::outputs;
+use crate::{admin, outputs};
 
 /// Keeps a host's directories for it, until the claims are dropped.
 ///
@@ -19,16 +19,8 @@ pub(crate) fn keep(tasks: &Path, state: &Path, module_cache: &Path) -> Result<Ve
         (Role::State, state.to_owned()),
         (Role::ModuleCache, module_cache.to_owned()),
     ];
-    places.extend(control_sockets().into_iter().map(|path| (Role::ControlSockets, path)));
+    places.extend(admin::directories().into_iter().map(|path| (Role::ControlSockets, path)));
     places.iter().map(|(role, path)| own_files::keep(role.clone(), path)).collect()
-}
-
-/// Where a control socket may be.
-fn control_sockets() -> Vec<PathBuf> {
-    let user = rustix::process::geteuid().as_raw();
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|runtime| !runtime.is_empty());
-    let of_runtime = runtime.map(|runtime| PathBuf::from(runtime).join("shardmill"));
-    of_runtime.into_iter().chain([std::env::temp_dir().join(format!("shardmill-{user}"))]).collect()
 }
 
 /// Whether everything that a job grants is apart from the host's own files and from the job's outputs, as far as it is

@@ -54,7 +54,7 @@ fn a_grant_keeps_apart_from_the_hosts_directories_and_from_the_jobs_outputs() {
 fn the_directory_of_the_control_socket_is_the_hosts() {
     let dir = tempfile::tempdir().unwrap();
     let _kept = keep(dir.path(), dir.path(), dir.path()).unwrap();
-    for path in control_sockets() {
+    for path in admin::directories() {
         let told = check_grants(&job(&format!("task.grant.dir={}\n", path.display()))).unwrap_err();
         assert!(told.contains("the directory of the control socket"), "{told}");
     }
