@@ -88,6 +88,7 @@ fn build_rust_guests() -> PathBuf {
 }
 
 /// Runs a command to its end, with what it wrote to standard output and error.
+#[allow(clippy::disallowed_methods, reason = "the thread is joined below")]
 fn run(command: &mut Command, timeout: Duration) -> Result<(ExitStatus, String), String> {
     let (mut reader, writer) = std::io::pipe().map_err(|error| error.to_string())?;
     let both = writer.try_clone().map_err(|error| error.to_string())?;

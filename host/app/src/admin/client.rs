@@ -30,6 +30,7 @@ pub fn ask(tasks: &Path, what: &Ask) -> io::Result<Answers> {
     ask_in(&Places::of_this_user(), tasks, what)
 }
 
+#[expect(clippy::disallowed_methods, reason = "a host whose thread panics is one that does not answer")]
 pub(super) fn ask_in(places: &Places, tasks: &Path, what: &Ask) -> io::Result<Answers> {
     let hosts = place::find(places, &TaskDirectory::find(tasks)?)?;
     let mut waiting: Vec<(usize, String)> = hosts.iter().map(|it| it.host.clone()).enumerate().collect();
@@ -37,7 +38,7 @@ pub(super) fn ask_in(places: &Places, tasks: &Path, what: &Ask) -> io::Result<An
     for (index, host) in hosts.into_iter().enumerate() {
         let (answered, what) = (answered.clone(), what.clone());
         // It may wait for ever: a connection to a host that is stopped and has as many as it takes.
-        std::thread::spawn(move || answered.send((index, ask_host(&host, &what))));
+        std::thread::spawn(move || drop(answered.send((index, ask_host(&host, &what)))));
     }
     let deadline = Instant::now() + patience(what);
     let mut result = Answers::default();

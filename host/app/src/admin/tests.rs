@@ -1,5 +1,7 @@
 //! Hosts and clients of this release and of the one before, in one process and in directories of their own.
 
+#![allow(clippy::disallowed_methods, reason = "a test's threads and tasks end with it")]
+
 mod before;
 
 use std::fs::{self, File};

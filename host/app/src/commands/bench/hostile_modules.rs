@@ -1,8 +1,11 @@
 //! Modules that harm by being looked at, put together byte by byte: no compiler makes them. Each number makes other bytes, so
 //! that none of them is known from before.
 
+/// Makes a module; another number, other bytes.
+type Make = fn(u32) -> Vec<u8>;
+
 /// What a module does, and how it is made.
-pub(super) const WAYS: [(&str, fn(u32) -> Vec<u8>); 3] =
+pub(super) const WAYS: [(&str, Make); 3] =
     [("type bomb", type_bomb), ("globals bomb", globals_bomb), ("compile bomb", compile_bomb)];
 
 const MODULE: &[u8] = b"\0asm\x01\0\0\0";

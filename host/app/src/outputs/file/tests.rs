@@ -1,5 +1,7 @@
 //! Real files: what a crash, another program or another job left, and what is done with it.
 
+#![allow(clippy::disallowed_methods, reason = "a test's threads and tasks end with it")]
+
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};

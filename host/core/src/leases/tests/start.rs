@@ -132,7 +132,9 @@ fn start_without(what: &str, kind: ErrorKind, fault: fn(&Action) -> bool, until:
     (solo, failures)
 }
 
-const FAULTS: [(&str, fn(&Action) -> bool); 3] = [
+type IsCall = fn(&Action) -> bool;
+
+const FAULTS: [(&str, IsCall); 3] = [
     ("scan", is_scan),
     ("list", |call| matches!(call, Action::List(_))),
     ("create", |call| matches!(call, Action::Write(Write::Create(_)))),
