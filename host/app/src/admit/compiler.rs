@@ -95,7 +95,7 @@ pub(super) fn command(program: &Path, name: &str, output: File, caps: Caps) -> C
     command
 }
 
-/// What this process was told, which was started by [`command`]. Ends it when that is not so.
+/// What this process was told, which was started by this program. Ends it when that is not so.
 #[must_use]
 pub fn arguments() -> CompileModule {
     CompileModule::parse_from(std::env::args_os().skip(1))
