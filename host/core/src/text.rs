@@ -172,7 +172,7 @@ pub fn json(json: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Whether a character is not seen as itself: see [`HIDDEN`]; and every control character.
+/// Whether a character is not seen as itself: those of the table above, and every control character.
 #[must_use]
 pub fn is_hidden(character: char) -> bool {
     if character.is_ascii() {
