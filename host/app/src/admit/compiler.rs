@@ -95,7 +95,7 @@ pub(super) fn command(program: &Path, name: &str, output: File, caps: Caps) -> C
     command
 }
 
-/// What this process was told, which was started by this program. Ends it when that is not so.
+/// The arguments of this process, if this program started it. Ends the process if they are not such arguments.
 #[must_use]
 pub fn arguments() -> CompileModule {
     CompileModule::parse_from(std::env::args_os().skip(1))
@@ -159,7 +159,7 @@ impl End {
             Some(SIGABRT) if said.contains(OUT_OF_MEMORY) => {
                 Rejected::Memory { name: of, max_mb: caps.memory_bytes >> 20 }
             }
-            // Not by this process: by whoever looks after the machine's memory.
+            // Not by this process: by what guards the machine's memory.
             Some(SIGKILL) => machine(name, &"the compiler was killed"),
             Some(_) => Rejected::Crash { name: of, status, said },
             None => machine(name, &said),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::anyhow;
 use shardmill_core::jobs::{self, Action, Cause, End, Hash, Known, Recalled};
-use shardmill_core::module::{hex, shown};
+use shardmill_core::module::{from_hex, hex, shown};
 use tokio::sync::oneshot;
 use tracing::{Instrument, error, error_span, info, warn};
 
@@ -312,12 +312,6 @@ fn known(rejected: RejectedModule, fingerprint: Option<&str>) -> Option<Known> {
         (None, false) => Cause::Bytes,
     };
     Some(Known { id: from_hex(&module)?, reason, cause }).filter(|_| holds)
-}
-
-fn from_hex(text: &str) -> Option<Hash> {
-    let digit = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
-    let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(digit).collect();
-    bytes?.try_into().ok()
 }
 
 /// Checks a module's file.
