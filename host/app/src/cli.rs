@@ -76,24 +76,27 @@ pub(crate) enum Color {
 impl Color {
     /// Whether to colour what goes to a terminal, or to something else.
     pub(crate) fn is_for(self, is_terminal: bool) -> bool {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         match self {
             Self::Always => true,
             Self::Never => false,
-            // https://no-color.org
-            Self::Auto => {
-                is_terminal && variable("NO_COLOR").is_none() && variable("TERM").is_some_and(|term| term != "dumb")
-            }
+            Self::Auto => is_terminal && Self::is_wanted_by_environment(),
         }
     }
 
-    /// For the help, which `clap` writes; it looks at terminals and the environment by itself.
+    /// For the help and the errors of arguments, which `clap` writes. It knows which of its outputs is a terminal, but
+    /// colours a dumb one where `CI` is set: the environment is asked here, by the same rule as for the log.
     pub(crate) fn for_help(self) -> ColorChoice {
         match self {
-            Self::Auto => ColorChoice::Auto,
+            Self::Auto if Self::is_wanted_by_environment() => ColorChoice::Auto,
             Self::Always => ColorChoice::Always,
-            Self::Never => ColorChoice::Never,
+            Self::Auto | Self::Never => ColorChoice::Never,
         }
+    }
+
+    /// <https://no-color.org>
+    fn is_wanted_by_environment() -> bool {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        variable("NO_COLOR").is_none() && variable("TERM").is_some_and(|term| term != "dumb")
     }
 }
 
