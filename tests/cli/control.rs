@@ -106,10 +106,16 @@ fn a_job_is_named_by_its_module_or_by_its_job_name() {
         let said = host.said(args);
         assert_eq!(said.code, Some(0), "{args:?}: {said:?}");
     }
+    // Of what is kept, too, which needs no host.
+    let (named, kept) = (host.said(&["versions", "payments", "--json"]), host.said(&["versions", "third", "--json"]));
+    assert_eq!((named.code, &named.stdout), (Some(0), &kept.stdout), "{named:?}");
+    assert_eq!(serde_json::from_str::<Value>(&kept.stdout).unwrap()["versions"].as_array().unwrap().len(), 1);
     let said = host.said(&["ls"]);
     assert!(said.stdout.contains("third (payments)") && said.stdout.contains("big (orders)"), "{}", said.stdout);
     assert_eq!(host.job("third").unwrap()["job_name"], "payments");
-    for args in [&["status", "orders"] as &[&str], &["rollback", "orders"], &["drain", "orders"]] {
+    for args in
+        [&["status", "orders"] as &[&str], &["rollback", "orders"], &["drain", "orders"], &["versions", "orders"]]
+    {
         let said = host.said(args);
         assert_eq!(said.code, Some(1), "{args:?}: {said:?}");
         let both = "error: orders is the job.name of several jobs: name one by its module: big, small\n";

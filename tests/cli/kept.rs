@@ -366,7 +366,7 @@ fn what_is_passed_over_in_the_task_directory_is_told() {
         assert!(said.stdout.contains(text), "{said:?}");
     }
     host.wait("its name is told", || {
-        host.said(&["ls"]).stdout.contains("a\\u{1b}[2J.wasm: its name has control characters: rename it")
+        host.said(&["ls"]).stdout.contains("a\\u{1b}[2J.wasm: its name has characters that are not seen: rename it")
     });
     let said = host.said(&["status", "CAPS"]);
     assert!(said.stderr.contains("passed over: CAPS.WASM"), "{said:?}");

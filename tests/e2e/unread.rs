@@ -14,27 +14,30 @@ fn four_shards_of_which_one_worker_may_read_two(account: &Account) -> Properties
     account.properties(&["lines"]).kcl("MaxLeasesForWorker", "2").kcl("FailoverTimeMillis", "1000")
 }
 
+/// What `ls` says of the running job.
+fn job(account: &Account) -> Option<Value> {
+    let said = command(account, &["ls", "--json"]).output().unwrap();
+    let hosts: Value = serde_json::from_slice(&said.stdout).ok()?;
+    let jobs = hosts["hosts"].as_array()?.iter().flat_map(|host| host["jobs"].as_array().cloned().unwrap_or_default());
+    jobs.into_iter().find(|job| job["state"] == "running")
+}
+
+/// The problem of the running job that has this in it.
+fn problem(account: &Account, part: &str) -> Option<String> {
+    let problems = job(account)?["problems"].as_array()?.clone();
+    problems.iter().filter_map(Value::as_str).find(|text| text.contains(part)).map(str::to_owned)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn they_are_in_the_log_and_in_the_status_until_somebody_reads_them() {
     let account = Account::new();
     let properties = four_shards_of_which_one_worker_may_read_two(&account);
     account.configure(&properties);
     let one = run(&account, "one.log", &[]);
-    let job = || {
-        let said = command(&account, &["ls", "--json"]).output().unwrap();
-        let hosts: Value = serde_json::from_slice(&said.stdout).ok()?;
-        let hosts = hosts["hosts"].as_array()?.iter();
-        hosts
-            .flat_map(|host| host["jobs"].as_array().cloned().unwrap_or_default())
-            .find(|job| job["state"] == "running")
-    };
-    let problem = async || {
-        let problems = job()?["problems"].as_array()?.clone();
-        problems.iter().filter_map(Value::as_str).find(|text| text.contains("read by nobody")).map(str::to_owned)
-    };
+    let problem = async || problem(&account, "read by nobody");
     let said = until("two shards are read by nobody", problem).await;
     assert!(said.contains("input kinesis.lines: 2 shards (") && said.contains("MaxLeasesForWorker=2"), "{said}");
-    let unread = job().unwrap()["unread"].as_array().unwrap().clone();
+    let unread = job(&account).unwrap()["unread"].as_array().unwrap().clone();
     assert!(unread.len() == 2 && unread[0]["input"] == "kinesis.lines", "{unread:?}");
     assert!(one.log().contains("read by nobody: MaxLeasesForWorker=2 is reached"), "{}", one.log());
 
@@ -57,4 +60,16 @@ async fn a_run_until_caught_up_fails_when_records_are_left_unread() {
     account.configure(&properties.kcl("MaxLeasesForWorker", "4"));
     let mut process = run(&account, "again.log", &["--until-caught-up"]);
     assert_eq!(process.wait().code(), Some(0), "{}", process.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_of_one_worker_identifier_are_in_the_status() {
+    let account = Account::new();
+    account.stream("lines", 2);
+    let properties = account.properties(&["lines"]).kcl("WorkerId", "twin").kcl("FailoverTimeMillis", "1000");
+    account.configure(&properties);
+    let _one = run(&account, "one.log", &[]);
+    let _two = run(&account, "two.log", &[]);
+    let said = until("the identifier is another process's, too", async || problem(&account, "twin")).await;
+    assert!(said.starts_with("stream lines: ") && said.contains("another process"), "{said}");
 }

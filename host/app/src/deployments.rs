@@ -102,6 +102,25 @@ impl Deployments {
         Ok(all)
     }
 
+    /// The modules that a job of this `job.name` runs or ran.
+    ///
+    /// # Errors
+    /// When the shared directory cannot be listed.
+    pub fn modules_of(state: &Path, job_name: &str) -> io::Result<Vec<String>> {
+        let mut modules = Vec::new();
+        for entry in fs::read_dir(state)? {
+            let entry = entry?;
+            let Some(module) = entry.file_name().to_str().map(str::to_owned) else { continue };
+            let is_job = entry.file_type()?.is_dir() && !module.starts_with('.');
+            // What is damaged, or no job's, is not the job that is looked for.
+            let owners = if is_job { Self::all(state, &module).unwrap_or_default() } else { Vec::new() };
+            if owners.iter().flat_map(|(owner, _)| owner).any(|owner| owner.name == job_name) {
+                modules.push(module);
+            }
+        }
+        Ok(modules)
+    }
+
     /// What was written last; `None` when nothing was.
     ///
     /// # Errors

@@ -73,7 +73,7 @@ pub(crate) fn list(directory: &Path) -> io::Result<Listing> {
         }
         let flaw = match metadata.or_else(|_| fs::symlink_metadata(directory.join(&file_name))) {
             _ if file_name.to_str().is_none() => "its name is not UTF-8: rename it",
-            _ if name.chars().any(char::is_control) => "its name has control characters: rename it",
+            _ if name.chars().any(text::is_hidden) => "its name has characters that are not seen: rename it",
             // Whatever it is: reading it tells what is wrong with it.
             Ok(metadata) => {
                 listing.files.insert(name, stamp(&metadata));
@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(
             listing.unusable,
             [
-                "a\\u{1b}[2J.wasm: its name has control characters: rename it",
+                "a\\u{1b}[2J.wasm: its name has characters that are not seen: rename it",
                 "caf\u{fffd}.wasm: its name is not UTF-8: rename it",
             ]
         );

@@ -133,11 +133,19 @@ pub(crate) fn module_name(hosts: &[HostReport], typed: &str) -> Result<String> {
     if jobs().any(|job| job.name == typed) {
         return Ok(typed.to_owned());
     }
-    let called = jobs().filter(|job| job.job_name.as_deref() == Some(typed)).map(|job| job.name.as_str());
-    let called: Vec<&str> = BTreeSet::from_iter(called).into_iter().collect();
+    let called = jobs().filter(|job| job.job_name.as_deref() == Some(typed)).map(|job| job.name.clone());
+    module_called(typed, called)
+}
+
+/// The one module whose `job.name` that is; what was typed where there is none.
+///
+/// # Errors
+/// When there are several.
+pub(super) fn module_called(typed: &str, called: impl IntoIterator<Item = String>) -> Result<String> {
+    let called = Vec::from_iter(BTreeSet::from_iter(called));
     match called.as_slice() {
         [] => Ok(typed.to_owned()),
-        [name] => Ok((*name).to_owned()),
+        [name] => Ok(name.clone()),
         several => bail!("{typed} is the job.name of several jobs: name one by its module: {}", several.join(", ")),
     }
 }

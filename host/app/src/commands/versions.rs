@@ -18,6 +18,12 @@ pub(crate) fn versions(args: &Versions) -> Result<()> {
     let state = state_directory(args.state.as_deref(), tasks);
     let failed =
         |error: io::Error| BadInput(format!("no versions of a job {job} are kept in {}: {error}", state.display()));
+    let job = &match Deployments::modules_of(&state, job) {
+        // No version of any job is kept: that is said of the one that was asked for.
+        Err(_) => job.clone(),
+        Ok(_) if state.join(job).is_dir() => job.clone(),
+        Ok(modules) => jobs::module_called(job, modules)?,
+    };
     let mut all = Vec::new();
     for (owner, kept) in Deployments::all(&state, job).map_err(failed)? {
         all.push((owner, kept.versions().map_err(failed)?, kept.read().context("failed to read what runs")?));
