@@ -40,7 +40,7 @@ fn names_of_files_reach_neither_terminal_nor_log_as_they_are() {
     let report: Value = serde_json::from_str(&host.said(&["ls", "--json"]).stdout).unwrap();
     let problems = report["hosts"][0]["problems"].as_array().unwrap();
     assert!(
-        problems.iter().any(|it| it.as_str().unwrap().contains(".wasm: its name has control characters")),
+        problems.iter().any(|it| it.as_str().unwrap().contains(".wasm: its name has characters that are not seen")),
         "{report}"
     );
     assert_eq!(report["hosts"][0]["jobs"].as_array().unwrap().len(), 1, "{report}");
