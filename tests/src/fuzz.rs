@@ -9,15 +9,15 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 use shardmill_aws::dynamodb::read_row;
 use shardmill_aws::kinesis::decode_response;
-use shardmill_core::aggregate::deaggregate;
 use shardmill_core::config::{self, Source};
 use shardmill_core::control::{self, Ask};
 use shardmill_core::envelope::{Batch, BatchBuilder, Envelope};
 use shardmill_core::http_origin::HttpOrigin;
+use shardmill_core::kinesis::aggregate::deaggregate;
+use shardmill_core::kinesis::shard::HashRange;
+use shardmill_core::kinesis::stream::StreamIdentifier;
 use shardmill_core::position::{Checkpoint, Position, SequenceNumber, compare_sequence};
 use shardmill_core::rollout::{Deployment, Manner};
-use shardmill_core::shard::HashRange;
-use shardmill_core::stream::StreamIdentifier;
 use shardmill_core::text;
 
 use crate::kpl;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use shardmill_core::leases::Millis;
+use shardmill_core::time::Millis;
 
 /// Wall-clock time as of the start, carried on by the monotonic clock.
 #[derive(Clone, Copy, Debug)]

@@ -23,9 +23,9 @@ use std::time::Duration;
 use anyhow::Result;
 use shardmill_core::config::{Job, Source};
 use shardmill_core::jobs::{self, End, Hash, Jobs, START_PATIENCE};
-use shardmill_core::leases::Millis;
 use shardmill_core::module::{hex, shown};
 use shardmill_core::task_dir::{LISTING_INTERVAL, TaskDir};
+use shardmill_core::time::Millis;
 use tokio::sync::{Semaphore, mpsc};
 use tracing::{error, info};
 

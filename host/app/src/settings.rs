@@ -8,8 +8,9 @@ use shardmill_aws::{
     RetryMode, Role, StaticCredentials, Wire,
 };
 use shardmill_core::config::{self, Access, BillingMode, Consumer, Input, Job, Retrieval};
+use shardmill_core::kinesis::{fan_out, polling};
 use shardmill_core::position::Latest;
-use shardmill_core::{fanout, leases, reader, rollout, run_loop};
+use shardmill_core::{leases, rollout, run_loop};
 use shardmill_runtime::{Directory, FileUsage, Grants, HttpGrant, Limits, OutputStreams, TaskSpec, TracingLog};
 use uuid::Uuid;
 
@@ -149,8 +150,8 @@ pub(crate) fn seed() -> u64 {
 
 /// What a reader of one of the input's shards is told.
 #[must_use]
-pub(crate) fn reader(input: &Input, latest: Latest) -> reader::Settings {
-    reader::Settings {
+pub(crate) fn reader(input: &Input, latest: Latest) -> polling::Settings {
+    polling::Settings {
         initial_position: input.initial_position,
         latest,
         max_records: input.max_records,
@@ -173,8 +174,8 @@ pub(crate) fn consumer(input: &Input) -> Option<ConsumerId> {
 
 /// What a fan-out reader of one of the input's shards is told.
 #[must_use]
-pub(crate) fn fan_out(input: &Input, latest: Latest) -> fanout::Settings {
-    fanout::Settings {
+pub(crate) fn fan_out(input: &Input, latest: Latest) -> fan_out::Settings {
+    fan_out::Settings {
         initial_position: input.initial_position,
         latest,
         max_unprocessed_bytes: input.max_cache_bytes,

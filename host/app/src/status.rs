@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use shardmill_core::aggregate;
-use shardmill_core::leases::Millis;
+use shardmill_core::kinesis::aggregate;
 use shardmill_core::rollout::{Deployment, Health, ModuleId};
 use shardmill_core::run_loop::{Generation, InstanceId, SourceId};
+use shardmill_core::time::Millis;
 use shardmill_runtime::LimitHits;
 
 use crate::failures::Subject;
-use crate::lease_worker::{Standing, summary};
+use crate::kinesis::lease_worker::{Standing, summary};
 
 /// Pauses of swaps that are kept.
 const PAUSES_MAX: usize = 1_000;

@@ -17,11 +17,11 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use shardmill_core::kinesis::shard::{HashRange, ShardId};
+use shardmill_core::kinesis::stream::StreamIdentifier;
 use shardmill_core::leases::{Lease, Outcome, Scan, Write};
 use shardmill_core::position::Checkpoint;
 use shardmill_core::service::{ErrorKind, ServiceError};
-use shardmill_core::shard::{HashRange, ShardId};
-use shardmill_core::stream::StreamIdentifier;
 
 use crate::client::ClientSettings;
 use crate::error::Destination;

@@ -16,9 +16,9 @@ use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{self as wire, ShardFilterType, ShardIteratorType};
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
+use shardmill_core::kinesis::shard::{HashRange, Shard, ShardFilter};
 use shardmill_core::position::StartingPosition;
 use shardmill_core::service::{ErrorKind, ServiceError};
-use shardmill_core::shard::{HashRange, Shard, ShardFilter};
 
 use crate::client::{ClientSettings, Wire};
 use crate::error::{Destination, chain};

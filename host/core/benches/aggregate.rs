@@ -6,9 +6,9 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use shardmill_core::aggregate::deaggregate;
 use shardmill_core::envelope::{Batch, BatchBuilder, Envelope};
-use shardmill_core::shard::HashRange;
+use shardmill_core::kinesis::aggregate::deaggregate;
+use shardmill_core::kinesis::shard::HashRange;
 
 #[path = "../../../tests/src/kpl.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use more of it")]

@@ -1,8 +1,8 @@
 //! How long to wait before a failed call is tried again: doubling, bounded, and drawn at random from the upper half of
 //! that, so that those who failed together do not come back together.
 
-use crate::leases::Millis;
 use crate::random::Random;
+use crate::time::Millis;
 
 /// Doublings after which every wait is the longest one.
 const DOUBLINGS_MAX: u32 = 20;

@@ -30,7 +30,7 @@ mod steps;
 
 use std::collections::BTreeMap;
 
-use crate::leases::Millis;
+use crate::time::Millis;
 
 pub use job::{Directory, Job, State};
 pub use message::{Action, Cause, End, Event, Known, OnDelete, Recalled};

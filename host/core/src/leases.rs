@@ -19,7 +19,7 @@ mod vanished;
 mod waiting;
 mod worker;
 
-pub use message::{Action, Cleanup, Epoch, Event, Loss, Millis, Settings};
+pub use message::{Action, Cleanup, Epoch, Event, Loss, Settings};
 pub use notice::{Notice, Unread, UnreadReason};
 pub use row::{Lease, Outcome, Scan, Write};
 pub use worker::{START_ATTEMPTS_MAX, Worker};

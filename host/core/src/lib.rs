@@ -2,35 +2,29 @@
 //! what happens next. No I/O, no clock, no randomness of its own: time and results come in as arguments, intentions
 //! go out as values. It must not know tokio, AWS, Wasmtime or the environment.
 
-pub mod aggregate;
 pub mod appending;
-mod backlog;
 pub mod backoff;
 pub mod compile_queue;
 pub mod config;
 pub mod control;
 pub mod envelope;
-pub mod fanout;
 pub mod http_address;
 pub mod http_origin;
-mod intake;
 pub mod jobs;
+pub mod kinesis;
 pub mod leases;
 pub mod memory_budget;
 pub mod module;
 pub mod network;
-mod origin;
 pub mod own_files;
 pub mod position;
 mod random;
-pub mod reader;
 pub mod rollout;
 pub mod run_loop;
 pub mod service;
-pub mod shard;
-pub mod stream;
 pub mod task_dir;
 pub mod text;
+pub mod time;
 
 #[cfg(test)]
 #[path = "../../sim/src/dice.rs"]

@@ -44,9 +44,9 @@ mod verdict;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::leases::Millis;
 use crate::module::digits;
 use crate::run_loop::{InstanceId, SourceId};
+use crate::time::Millis;
 
 pub use begin::{Begin, Found, Offer, Then, begin, found};
 pub use deployment::{Candidate, Deployment, ModuleId, Previous, Quarantined};

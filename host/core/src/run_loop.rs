@@ -22,8 +22,9 @@ use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 use crate::envelope::Batch;
-use crate::leases::{Epoch, Millis};
+use crate::leases::Epoch;
 use crate::position::Checkpoint;
+use crate::time::Millis;
 
 use commit::Commit;
 use instances::Instances;

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::leases::Millis;
+use crate::time::Millis;
 
 /// Milliseconds between two listings.
 pub const LISTING_INTERVAL: Millis = 250;

@@ -9,9 +9,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::time::{Duration, Instant};
 
-use shardmill_core::leases::{Action, Cleanup, Event, Lease, Millis, Outcome, Scan, Settings, Worker, Write};
+use shardmill_core::kinesis::shard::{HashRange, Shard, ShardId};
+use shardmill_core::leases::{Action, Cleanup, Event, Lease, Outcome, Scan, Settings, Worker, Write};
 use shardmill_core::position::InitialPosition;
-use shardmill_core::shard::{HashRange, Shard, ShardId};
+use shardmill_core::time::Millis;
 use shardmill_sim::rows::written;
 
 const START: Millis = 1_700_000_000_000;

@@ -7,10 +7,11 @@ mod rows;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use shardmill_core::leases::{Epoch, Millis};
+use shardmill_core::kinesis::shard::ShardId;
+use shardmill_core::leases::Epoch;
 use shardmill_core::position::Checkpoint;
 use shardmill_core::run_loop::{Generation, SourceId};
-use shardmill_core::shard::ShardId;
+use shardmill_core::time::Millis;
 
 use crate::table::LeaseTable;
 

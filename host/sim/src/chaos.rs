@@ -1,10 +1,11 @@
 //! What befalls a history from outside: records, reshards, processes that come, stall, die and go. All of it is planned
 //! when the history begins; then the world is calm, and everything must come to its end.
 
-use shardmill_core::leases::{Lease, Millis};
+use shardmill_core::kinesis::shard::{Shard, ShardFilter, ShardId};
+use shardmill_core::leases::Lease;
 use shardmill_core::position::{Checkpoint, InitialPosition};
 use shardmill_core::run_loop::FailureClass;
-use shardmill_core::shard::{Shard, ShardFilter, ShardId};
+use shardmill_core::time::Millis;
 
 use crate::audit::Poison;
 use crate::dice::Dice;

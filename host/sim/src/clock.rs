@@ -1,7 +1,7 @@
 //! A process's own clock: set wrong, running fast or slow, standing still while its machine is suspended. It never goes
 //! back, as the host's clock does not.
 
-use shardmill_core::leases::Millis;
+use shardmill_core::time::Millis;
 
 pub(crate) struct Clock {
     started: Millis,

@@ -2,12 +2,12 @@
 //! wrong on the way to it is the network's affair.
 
 use shardmill_core::envelope::{Batch, BatchBuilder, Envelope};
-use shardmill_core::fanout::Delivery;
-use shardmill_core::leases::Millis;
+use shardmill_core::kinesis::fan_out::Delivery;
+use shardmill_core::kinesis::polling::Fetched;
+use shardmill_core::kinesis::shard::{ChildShard, HashRange, Shard, ShardFilter, ShardId};
 use shardmill_core::position::{SequenceNumber, StartingPosition};
-use shardmill_core::reader::Fetched;
 use shardmill_core::service::{ErrorKind, ServiceError};
-use shardmill_core::shard::{ChildShard, HashRange, Shard, ShardFilter, ShardId};
+use shardmill_core::time::Millis;
 use shardmill_local::model::{
     self, ConsumerRef, CreateStream, ListShards, Model, ModelConfig, Position, PutEntry, ShardInfo, StreamRef,
     Subscription, SubscriptionStep,

@@ -1,11 +1,12 @@
 //! Calls on their way: how long they take, which of them fail, and how. A call may be carried out although its caller
 //! never hears of it, or long after the caller gave it up, or twice.
 
-use shardmill_core::leases::{self, Millis, Write};
+use shardmill_core::kinesis::shard::{ShardFilter, ShardId};
+use shardmill_core::kinesis::{fan_out, polling};
+use shardmill_core::leases::{self, Write};
 use shardmill_core::position::StartingPosition;
 use shardmill_core::service::{ErrorKind, ServiceError};
-use shardmill_core::shard::{ShardFilter, ShardId};
-use shardmill_core::{fanout, reader};
+use shardmill_core::time::Millis;
 use shardmill_local::model::Subscription;
 
 use crate::dice::Dice;
@@ -27,8 +28,8 @@ pub(crate) enum Call {
 
 pub(crate) enum Answer {
     Leases(Box<leases::Event>),
-    Poll(reader::Event),
-    FanOut(fanout::Event),
+    Poll(polling::Event),
+    FanOut(fan_out::Event),
     Subscribed(Box<Subscription>),
 }
 
@@ -108,10 +109,10 @@ impl Call {
             Self::Write(write) => {
                 Answer::Leases(Box::new(leases::Event::Written { write: *write, result: Err(error("UpdateItem")) }))
             }
-            Self::Iterator(..) => Answer::Poll(reader::Event::Iterator(Err(error("GetShardIterator")))),
-            Self::Records { .. } => Answer::Poll(reader::Event::Fetched(Err(error("GetRecords")))),
-            Self::Subscribe(..) => Answer::FanOut(fanout::Event::Subscribed(Err(error("SubscribeToShard")))),
-            Self::FindConsumer => Answer::FanOut(fanout::Event::Consumer(Err(error("DescribeStreamConsumer")))),
+            Self::Iterator(..) => Answer::Poll(polling::Event::Iterator(Err(error("GetShardIterator")))),
+            Self::Records { .. } => Answer::Poll(polling::Event::Fetched(Err(error("GetRecords")))),
+            Self::Subscribe(..) => Answer::FanOut(fan_out::Event::Subscribed(Err(error("SubscribeToShard")))),
+            Self::FindConsumer => Answer::FanOut(fan_out::Event::Consumer(Err(error("DescribeStreamConsumer")))),
         }
     }
 }

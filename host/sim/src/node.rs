@@ -9,8 +9,10 @@ mod task;
 
 use std::collections::BTreeMap;
 
-use shardmill_core::leases::{self as machine, Millis};
-use shardmill_core::{reader, run_loop};
+use shardmill_core::kinesis::polling;
+use shardmill_core::leases as machine;
+use shardmill_core::run_loop;
+use shardmill_core::time::Millis;
 
 use crate::clock::Clock;
 use crate::network::{Answer, Call, Fate, Network};
@@ -39,7 +41,7 @@ pub(crate) enum Life {
 /// What one life is told at its start.
 pub(crate) struct Settings {
     pub(crate) leases: machine::Settings,
-    pub(crate) reader: reader::Settings,
+    pub(crate) reader: polling::Settings,
     /// Shards are read by fan-out.
     pub(crate) is_fan_out: bool,
     pub(crate) run_loop: run_loop::Settings,

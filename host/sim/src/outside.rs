@@ -1,6 +1,6 @@
 //! Everything outside of a node, as its parts see it when they have their turn.
 
-use shardmill_core::leases::Millis;
+use shardmill_core::time::Millis;
 
 use crate::audit::Audit;
 use crate::dice::Dice;

@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use shardmill_core::leases::Millis;
+use shardmill_core::time::Millis;
 
 use crate::chaos::Chaos;
 use crate::network::{Answer, Call, Fate};

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use shardmill_core::leases::{Millis, Write};
+use shardmill_core::kinesis::shard::ShardFilter;
+use shardmill_core::leases::Write;
 use shardmill_core::position::Checkpoint;
-use shardmill_core::shard::ShardFilter;
+use shardmill_core::time::Millis;
 
 use crate::network::Call;
 use crate::world::World;

@@ -1,8 +1,9 @@
 //! Calls at the services: what becomes of each by its fate, and what the services answer.
 
+use shardmill_core::kinesis::{fan_out, polling};
+use shardmill_core::leases;
 use shardmill_core::position::InitialPosition;
 use shardmill_core::service::ErrorKind;
-use shardmill_core::{fanout, leases, reader};
 
 use crate::network::{Answer, Call, Fate, Network};
 use crate::node::is_latest;
@@ -75,16 +76,16 @@ impl World {
                 Answer::Leases(Box::new(leases::Event::Written { write: *write, result }))
             }
             Call::Iterator(shard, position) => {
-                Answer::Poll(reader::Event::Iterator(out.kinesis.iterator(now, &shard, &position)))
+                Answer::Poll(polling::Event::Iterator(out.kinesis.iterator(now, &shard, &position)))
             }
             Call::Records { iterator, limit } => {
-                Answer::Poll(reader::Event::Fetched(out.kinesis.records(now, &iterator, limit)))
+                Answer::Poll(polling::Event::Fetched(out.kinesis.records(now, &iterator, limit)))
             }
             Call::Subscribe(shard, position) => match out.kinesis.subscribe(now, &shard, &position) {
                 Ok(subscription) => Answer::Subscribed(Box::new(subscription)),
-                Err(error) => Answer::FanOut(fanout::Event::Subscribed(Err(error))),
+                Err(error) => Answer::FanOut(fan_out::Event::Subscribed(Err(error))),
             },
-            Call::FindConsumer => Answer::FanOut(fanout::Event::Consumer(out.kinesis.consumer_exists(now))),
+            Call::FindConsumer => Answer::FanOut(fan_out::Event::Consumer(out.kinesis.consumer_exists(now))),
         }
     }
 }

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use shardmill_core::leases::{Lease, Millis, Outcome, Scan, Write};
+use shardmill_core::kinesis::shard::{Shard, ShardId};
+use shardmill_core::leases::{Lease, Outcome, Scan, Write};
 use shardmill_core::position::Checkpoint;
-use shardmill_core::shard::{Shard, ShardId};
+use shardmill_core::time::Millis;
 
 use crate::dice::Dice;
 use crate::rows::written;

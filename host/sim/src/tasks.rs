@@ -1,7 +1,7 @@
 //! How the simulated tasks behave: how long a call and a flush take, and what goes wrong in them.
 
-use shardmill_core::leases::Millis;
 use shardmill_core::run_loop::FailureClass;
+use shardmill_core::time::Millis;
 
 use crate::dice::Dice;
 

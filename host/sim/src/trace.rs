@@ -1,6 +1,6 @@
 //! What happened, in words; kept only when a history is played again to show why it failed.
 
-use shardmill_core::leases::Millis;
+use shardmill_core::time::Millis;
 
 /// The last lines tell why, most of the time.
 const TAIL: usize = 80;

@@ -1,9 +1,10 @@
 //! One history: the services, the nodes, and everything that happens to them in the order of time.
 
-use shardmill_core::leases::{self, Cleanup, Millis};
+use shardmill_core::kinesis::polling;
+use shardmill_core::leases::{self, Cleanup};
 use shardmill_core::position::{InitialPosition, Latest};
-use shardmill_core::reader;
 use shardmill_core::run_loop::{self, Retry};
+use shardmill_core::time::Millis;
 
 use crate::audit::Audit;
 use crate::chaos::CHAOS;
@@ -287,7 +288,7 @@ impl World {
                 cleanup: dice.chance(80).then_some(Cleanup { completed: 30_000, garbage: 60_000 }),
                 ignore_unexpected_children: false,
             },
-            reader: reader::Settings {
+            reader: polling::Settings {
                 initial_position,
                 latest: Latest::Next,
                 max_records: [3, 100][dice.index(2)],

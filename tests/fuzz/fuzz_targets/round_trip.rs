@@ -10,7 +10,7 @@ use answer::{Style, TestAnswer, TestRecord, read_back, without_leading_zeros, wr
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use shardmill_aws::kinesis::decode_response;
-use shardmill_core::shard::{ChildShard, HashRange};
+use shardmill_core::kinesis::shard::{ChildShard, HashRange};
 
 /// Times that a stream may have; a float of seconds holds them to the millisecond.
 const TIMES: std::ops::Range<u64> = 1_400_000_000_000..4_000_000_000_000;

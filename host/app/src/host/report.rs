@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shardmill_core::jobs::{Directory, Job, State};
-use shardmill_core::leases::Millis;
 use shardmill_core::module::{digits, hex, shown};
 use shardmill_core::rollout::Deployment;
+use shardmill_core::time::Millis;
 use shardmill_runtime::Limit;
 
 use super::Host;

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use shardmill_core::config::Job;
-use shardmill_core::leases::Millis;
 use shardmill_core::module::shown;
 use shardmill_core::rollout::{
     self, AtRest, Begin, Deployment, Manner, ModuleId, Offer, Settings, WriteError, at_rest,
 };
+use shardmill_core::time::Millis;
 use shardmill_runtime::{Module, TaskSpec};
 use tracing::warn;
 

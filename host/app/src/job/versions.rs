@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use shardmill_core::leases::{Epoch, Millis};
+use shardmill_core::leases::Epoch;
 use shardmill_core::module::shown;
 use shardmill_core::position::Checkpoint;
 use shardmill_core::rollout::{
     Action, Deployment, Event, Manner, ModuleId, Outcome, Refusal, RequestId, Rollout, Settings, WriteError,
 };
 use shardmill_core::run_loop::{self, InstanceId, SourceId};
+use shardmill_core::time::Millis;
 use shardmill_runtime::{CallError, Instance, Interrupter, Module, TaskSpec};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use shardmill_core::kinesis::shard::{HashRange, ShardId};
+use shardmill_core::kinesis::stream::StreamIdentifier;
 use shardmill_core::leases::Lease;
 use shardmill_core::position::Checkpoint;
-use shardmill_core::shard::{HashRange, ShardId};
-use shardmill_core::stream::StreamIdentifier;
 use shardmill_core::text;
 
 /// A row: attributes by name.

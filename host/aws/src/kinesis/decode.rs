@@ -6,7 +6,7 @@ use std::str::Utf8Error;
 
 use bytes::Bytes;
 use shardmill_core::envelope::{self, Batch, BatchBuilder, Envelope, Record, Span};
-use shardmill_core::shard::{ChildShard, HashRange};
+use shardmill_core::kinesis::shard::{ChildShard, HashRange};
 
 use super::Records;
 use super::cbor::{self, Cursor, Number};

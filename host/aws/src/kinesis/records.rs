@@ -3,7 +3,7 @@
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::types as wire;
 use shardmill_core::envelope::{Batch, BatchBuilder, Envelope};
-use shardmill_core::shard::ChildShard;
+use shardmill_core::kinesis::shard::ChildShard;
 
 use super::{hash_range, millis};
 

@@ -6,9 +6,9 @@ use aws_sdk_kinesis::types::{
     self as wire, ShardIteratorType, SubscribeToShardEvent, SubscribeToShardEventStream as Events,
 };
 use shardmill_core::envelope::Batch;
+use shardmill_core::kinesis::shard::ChildShard;
 use shardmill_core::position::{SequenceNumber, StartingPosition};
 use shardmill_core::service::ServiceError;
-use shardmill_core::shard::ChildShard;
 
 use super::records::{batch, children};
 use super::{Kinesis, date_time, unreadable};

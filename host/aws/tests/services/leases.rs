@@ -9,10 +9,10 @@ use aws_sdk_dynamodb::types::{
 };
 use proptest::prelude::*;
 use shardmill_aws::{Billing, Ensured, LeaseTable};
+use shardmill_core::kinesis::shard::HashRange;
 use shardmill_core::leases::{Lease, Outcome, Write};
 use shardmill_core::position::Checkpoint;
 use shardmill_core::service::ErrorKind;
-use shardmill_core::shard::HashRange;
 use shardmill_local::LocalBackend;
 
 use crate::harness::{backend, lease_table};

@@ -2,10 +2,10 @@
 //! what a person must mend may look final.
 
 use shardmill_aws::{Billing, ClientSettings, ConsumerId, Kinesis, LeaseTable, NewTable};
+use shardmill_core::kinesis::shard::{HashRange, ShardFilter};
 use shardmill_core::leases::{Lease, Write};
 use shardmill_core::position::{Checkpoint, StartingPosition};
 use shardmill_core::service::{ErrorKind, ServiceError};
-use shardmill_core::shard::{HashRange, ShardFilter};
 use tokio::net::TcpListener;
 
 use crate::harness::settings;

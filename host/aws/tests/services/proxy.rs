@@ -7,9 +7,9 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use shardmill_aws::{Billing, ClientSettings, Connections, Ensured, Kinesis, LeaseTable, Proxy, ProxyLogin, Wire};
+use shardmill_core::kinesis::shard::ShardFilter;
 use shardmill_core::position::StartingPosition;
 use shardmill_core::service::ErrorKind;
-use shardmill_core::shard::ShardFilter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -2,9 +2,9 @@
 //! attribute by attribute. Numbers such as (14) are items of the conformance list.
 
 use shardmill_aws::{Billing, LeaseTable};
+use shardmill_core::kinesis::stream::StreamIdentifier;
 use shardmill_core::leases::{Lease, Outcome, Write};
 use shardmill_core::position::Checkpoint;
-use shardmill_core::stream::StreamIdentifier;
 use shardmill_local::LocalBackend;
 
 use crate::harness::{backend, lease_table};

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use shardmill_aws::{ClientSettings, Kinesis, Records, Wire};
+use shardmill_core::kinesis::shard::{Shard, ShardFilter};
 use shardmill_core::position::{SequenceNumber, StartingPosition};
 use shardmill_core::service::ErrorKind;
-use shardmill_core::shard::{Shard, ShardFilter};
 use shardmill_local::model::{CreateStream, Distribution, ErrorKind as Served, Mode};
 use shardmill_local::{Fault, FaultAction, LocalBackend, Options};
 

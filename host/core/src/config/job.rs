@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::Secret;
 use crate::http_origin::HttpOrigin;
 use crate::jobs::OnDelete;
+use crate::kinesis::stream::StreamIdentifier;
 use crate::network::Network;
 use crate::position::InitialPosition;
 use crate::rollout::Wave;
-use crate::stream::StreamIdentifier;
 
 /// One module and the configuration it runs under.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use super::Hash;
 use super::job::{Job, PutOff, Rejection, Run, Wanted};
 use super::message::{Cause, End, Event, Known, OnDelete, Recalled};
-use crate::leases::Millis;
+use crate::time::Millis;
 
 /// First and longest wait before a job that failed is started again.
 pub(super) const RESTART_AFTER: Millis = 1_000;

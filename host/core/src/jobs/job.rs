@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use super::Hash;
 use super::message::{Cause, Recalled};
-use crate::leases::Millis;
 use crate::module::hex;
 use crate::rollout::Deployment;
+use crate::time::Millis;
 
 /// What can be said of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]

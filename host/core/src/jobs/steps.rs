@@ -3,7 +3,7 @@
 use super::Hash;
 use super::job::{Job, Run, Wanted};
 use super::message::Action;
-use crate::leases::Millis;
+use crate::time::Millis;
 
 impl Job {
     pub(super) fn advance(

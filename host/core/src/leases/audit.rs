@@ -1,9 +1,9 @@
 //! Whether the leases cover the whole hash space: a record whose hash key is covered by none would never be read.
 
-use super::message::Millis;
 use super::row::Lease;
+use crate::kinesis::shard::HashRange;
 use crate::position::Checkpoint;
-use crate::shard::HashRange;
+use crate::time::Millis;
 
 /// What the rows say.
 #[derive(Debug, PartialEq, Eq)]

@@ -3,12 +3,13 @@
 
 use std::collections::HashSet;
 
-use super::message::{Millis, Settings};
+use super::message::Settings;
 use super::row::Lease;
 use super::table::Table;
 use super::vanished::wait;
+use crate::kinesis::shard::{Shard, ShardId};
 use crate::position::Checkpoint;
-use crate::shard::{Shard, ShardId};
+use crate::time::Millis;
 
 /// Rows whose every child has a row of its own that was checkpointed at least once.
 pub(super) fn completed(table: &Table, now: Millis, settings: &Settings) -> Vec<Lease> {

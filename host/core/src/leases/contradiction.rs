@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::message::Millis;
 use super::names::Names;
 use super::row::Lease;
 use super::table::Table;
+use crate::kinesis::shard::{Shard, ShardId};
 use crate::position::{Checkpoint, SequenceNumber};
-use crate::shard::{Shard, ShardId};
+use crate::time::Millis;
 
 /// From the first listing to the one that may confirm it: more than listings lag behind the stream.
 pub(super) const CONFIRM_AFTER: Millis = 5_000;

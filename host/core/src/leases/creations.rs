@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::message::Millis;
 use super::row::Lease;
 use super::worker::BACKOFF;
+use crate::kinesis::shard::ShardId;
 use crate::random::Random;
-use crate::shard::ShardId;
+use crate::time::Millis;
 
 /// Creations on their way at a time: enough to hide the round trips of a large stream, few enough for a small table.
 const AT_ONCE_MAX: usize = 10;

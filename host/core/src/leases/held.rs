@@ -6,13 +6,14 @@ mod gone;
 
 use std::collections::BTreeSet;
 
-use super::message::{Epoch, Millis};
+use super::message::Epoch;
 use super::row::{Lease, Outcome, Write};
 use crate::backoff::Backoff;
+use crate::kinesis::shard::{ChildShard, Shard, ShardId};
 use crate::position::{Checkpoint, Latest};
 use crate::random::Random;
 use crate::service::ServiceError;
-use crate::shard::{ChildShard, Shard, ShardId};
+use crate::time::Millis;
 use end::End;
 use gone::{Gone, is_further};
 

@@ -2,12 +2,10 @@
 
 use super::notice::Notice;
 use super::row::{Outcome, Scan, Write};
+use crate::kinesis::shard::{ChildShard, HashRange, Shard, ShardFilter, ShardId};
 use crate::position::{Checkpoint, InitialPosition, Latest};
 use crate::service::ServiceError;
-use crate::shard::{ChildShard, HashRange, Shard, ShardFilter, ShardId};
-
-/// Milliseconds since 1970-01-01 UTC on a clock that does not jump.
-pub type Millis = u64;
+use crate::time::Millis;
 
 /// Tells two holdings of the same lease apart: grows with every acquisition of this worker.
 pub type Epoch = u64;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::kinesis::shard::{Shard, ShardId};
 use crate::position::SequenceNumber;
-use crate::shard::{Shard, ShardId};
 
 /// The names in the last listing of a stream's shards.
 #[derive(Default)]
@@ -63,7 +63,7 @@ fn split(id: &str) -> Option<(&str, SequenceNumber)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::HashRange;
+    use crate::kinesis::shard::HashRange;
 
     fn names(shards: &[(&str, &[&str])]) -> Names {
         let shard = |(id, parents): &(&str, &[&str])| Shard {

@@ -3,8 +3,8 @@
 
 use std::fmt;
 
+use crate::kinesis::shard::ShardId;
 use crate::position::Checkpoint;
-use crate::shard::ShardId;
 
 /// Something in the lease table contradicts what this worker knows. Each is reported once.
 #[derive(Clone, Debug, PartialEq, Eq)]

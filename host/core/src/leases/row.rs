@@ -1,9 +1,9 @@
 //! The lease row and the conditional writes on it, exactly as the Kinesis Client Library 2.x and 3.x write them, so
 //! that workers of both kinds can share a table.
 
-use super::message::Millis;
+use crate::kinesis::shard::{HashRange, ShardId};
 use crate::position::Checkpoint;
-use crate::shard::{HashRange, ShardId};
+use crate::time::Millis;
 
 /// A row of the lease table.
 #[derive(Clone, Debug, PartialEq, Eq)]

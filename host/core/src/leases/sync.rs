@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::audit::first_hole_in;
 use super::row::Lease;
+use crate::kinesis::shard::{ChildShard, HashRange, Shard, ShardFilter, ShardId};
 use crate::position::{Checkpoint, InitialPosition, SequenceNumber};
-use crate::shard::{ChildShard, HashRange, Shard, ShardFilter, ShardId};
 
 /// The filter with which an empty table lists the shards to start with.
 pub(super) fn bootstrap_filter(initial: InitialPosition) -> ShardFilter {

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::message::{Millis, Settings};
+use super::message::Settings;
 use super::row::Lease;
 use super::vanished::Vanished;
 use super::waiting::is_waiting;
+use crate::kinesis::shard::ShardId;
 use crate::position::Checkpoint;
-use crate::shard::ShardId;
+use crate::time::Millis;
 
 /// How long a write may stay invisible to scans, which read eventually consistently: also to one that is asked for after
 /// another one showed it.
@@ -327,7 +328,7 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::HashRange;
+    use crate::kinesis::shard::HashRange;
 
     fn lease(counter: u64, hash_range: Option<HashRange>) -> Lease {
         Lease {

@@ -14,12 +14,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::message::{Millis, Settings};
+use super::message::Settings;
 use super::row::Lease;
 use super::table::Table;
 use super::waiting::is_waiting;
+use crate::kinesis::shard::ShardId;
 use crate::random::Random;
-use crate::shard::ShardId;
+use crate::time::Millis;
 
 /// One look at the table.
 pub(super) struct Taker<'a> {

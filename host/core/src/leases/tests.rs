@@ -22,8 +22,9 @@ mod syncer;
 mod unreadable;
 mod upkeep;
 
-use super::{Cleanup, Millis, Settings};
+use super::{Cleanup, Settings};
 use crate::position::{Checkpoint, InitialPosition};
+use crate::time::Millis;
 
 const FAILOVER: Millis = 10_000;
 /// Longer than it takes to find an expired lease: its age, and the time between two scans.

@@ -3,11 +3,12 @@
 
 use super::audit::{Auditor, Coverage, coverage};
 use super::cleanup;
-use super::message::{Millis, Settings};
+use super::message::Settings;
 use super::row::{Lease, Write};
 use super::table::Table;
+use crate::kinesis::shard::Shard;
 use crate::position::Checkpoint;
-use crate::shard::Shard;
+use crate::time::Millis;
 
 /// Rows that are changed or deleted after one look; the next look goes on.
 const WRITES_MAX: usize = 100;

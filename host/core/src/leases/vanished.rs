@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use super::message::Millis;
 use super::row::Lease;
-use crate::shard::ShardId;
+use crate::kinesis::shard::ShardId;
+use crate::time::Millis;
 
 /// Failover times that a holder is left to create its row again, before others fill the hole.
 const WAIT: Millis = 2;

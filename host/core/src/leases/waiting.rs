@@ -2,10 +2,11 @@
 //! that is at its limit, and the parent could then never be read. So it is taken only once its parents are done, counts
 //! for nobody's share, and is given back by a worker that took it before it could know.
 
-use super::message::{Millis, Settings};
+use super::message::Settings;
 use super::row::Lease;
 use super::table::{Table, Wait};
-use crate::shard::ShardId;
+use crate::kinesis::shard::ShardId;
+use crate::time::Millis;
 
 /// Whether a parent of `lease` is not done.
 pub(super) fn is_waiting(table: &Table, lease: &Lease) -> bool {

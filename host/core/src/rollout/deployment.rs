@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::leases::Millis;
+use crate::time::Millis;
 
 /// SHA-256 of a module's bytes in hexadecimal.
 pub type ModuleId = String;

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::leases::Millis;
+use crate::time::Millis;
 
 /// Traps and time-outs within [`RESTART_WINDOW`] that are too many.
 const RESTARTS_MAX: usize = 3;

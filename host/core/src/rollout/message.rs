@@ -2,8 +2,8 @@
 
 use super::deployment::{Deployment, ModuleId};
 use super::health::Health;
-use crate::leases::Millis;
 use crate::run_loop::{InstanceId, SourceId};
+use crate::time::Millis;
 
 /// Tells requests apart, for their answers.
 pub type RequestId = u64;

@@ -7,8 +7,8 @@ use super::{
     Action, Change, Deployment, Instance, ModuleId, Outcome, Proposal, Refusal, RequestId, Restarts, Rollout, Stage,
     WAITING_MAX, WRITE_PAUSE, WRITES_MAX, WriteError, Writing,
 };
-use crate::leases::Millis;
 use crate::run_loop::InstanceId;
+use crate::time::Millis;
 
 impl Rollout {
     pub(super) fn propose(&mut self, now: Millis, change: Change, request: Option<RequestId>) {

@@ -1,7 +1,7 @@
 //! What people and the task directory ask of a rollout.
 
 use super::{Change, Manner, ModuleId, RequestId, Rollout, Stage, Starting};
-use crate::leases::Millis;
+use crate::time::Millis;
 
 /// Why a version goes that an operator does not want.
 pub(super) const BY_HAND: &str = "somebody asked for it";

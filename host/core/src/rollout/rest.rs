@@ -3,7 +3,7 @@
 
 use super::requests::{BY_HAND, NO_CANDIDATE, NO_PREVIOUS};
 use super::{Deployment, ModuleId};
-use crate::leases::Millis;
+use crate::time::Millis;
 
 /// What an operator asks of a job that is down.
 #[derive(Clone, Debug, PartialEq, Eq)]

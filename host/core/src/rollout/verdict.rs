@@ -2,8 +2,8 @@
 
 use super::health::Health;
 use super::{Action, Change, Rollout};
-use crate::leases::Millis;
 use crate::run_loop::InstanceId;
+use crate::time::Millis;
 
 impl Rollout {
     pub(super) fn gave_up(&mut self, instance: InstanceId, reason: String) {

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::SourceId;
 use super::source::Source;
-use crate::leases::{Epoch, Millis};
+use crate::leases::Epoch;
 use crate::position::Checkpoint;
+use crate::time::Millis;
 
 /// A source that the flush under way covers; no checkpoint when only its shard's end is new.
 pub(super) type Noted = (SourceId, Epoch, Option<Checkpoint>);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Action, Busy, Failure, InstanceId, Phase, RebuildFailure, Retry, RunLoop, SourceId, backoff};
-use crate::leases::Millis;
+use crate::time::Millis;
 
 #[derive(Default)]
 struct Instance {

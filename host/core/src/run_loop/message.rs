@@ -4,9 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::envelope::Batch;
-use crate::leases::{Epoch, Millis};
+use crate::kinesis::shard::ChildShard;
+use crate::leases::Epoch;
 use crate::position::{Checkpoint, Position};
-use crate::shard::ChildShard;
+use crate::time::Millis;
 
 /// A shard as the run loop and the guest number it.
 pub type SourceId = u32;

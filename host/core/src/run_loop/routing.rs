@@ -4,7 +4,7 @@
 //! instance is dead or dies of its goodbye: then from the last commit on.
 
 use super::{Action, Busy, InstanceId, RunLoop, SourceId};
-use crate::leases::Millis;
+use crate::time::Millis;
 
 /// What is left to do of the routes asked for.
 #[derive(Default)]

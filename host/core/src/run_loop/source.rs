@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::{CallFailure, FailureClass, Generation, InstanceId, Retry, Settings, backoff};
 use crate::envelope::Batch;
-use crate::leases::{Epoch, Millis};
+use crate::kinesis::shard::ChildShard;
+use crate::leases::Epoch;
 use crate::position::{Checkpoint, Position};
-use crate::shard::ChildShard;
+use crate::time::Millis;
 
 pub(super) struct Source {
     pub(super) epoch: Epoch,

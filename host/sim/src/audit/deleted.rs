@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use shardmill_core::leases::{Lease, Millis, Notice};
-use shardmill_core::shard::ShardId;
+use shardmill_core::kinesis::shard::ShardId;
+use shardmill_core::leases::{Lease, Notice};
+use shardmill_core::time::Millis;
 
 use super::{Audit, Life};
 

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use shardmill_core::leases::Millis;
+use shardmill_core::kinesis::shard::{Shard, ShardId};
 use shardmill_core::position::{Checkpoint, Position, SequenceNumber};
 use shardmill_core::run_loop::FailureClass;
-use shardmill_core::shard::{Shard, ShardId};
+use shardmill_core::time::Millis;
 
 use crate::kinesis::RETENTION;
 

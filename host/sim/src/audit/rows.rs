@@ -1,7 +1,8 @@
 //! The part of the audit that watches the lease table.
 
-use shardmill_core::leases::{Lease, Millis, Outcome, Write};
+use shardmill_core::leases::{Lease, Outcome, Write};
 use shardmill_core::position::Checkpoint;
+use shardmill_core::time::Millis;
 
 use super::{Audit, Life};
 use crate::table::LeaseTable;

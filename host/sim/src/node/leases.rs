@@ -3,8 +3,9 @@
 
 use std::collections::VecDeque;
 
-use shardmill_core::leases::{self as machine, Action, Event, Millis, Worker, Write};
+use shardmill_core::leases::{self as machine, Action, Event, Worker, Write};
 use shardmill_core::position::Checkpoint;
+use shardmill_core::time::Millis;
 
 use super::Node;
 use crate::audit::Rate;

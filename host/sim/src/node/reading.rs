@@ -4,12 +4,12 @@
 use std::collections::VecDeque;
 
 use shardmill_core::envelope::Batch;
-use shardmill_core::leases::Millis;
+use shardmill_core::kinesis::shard::{ChildShard, HashRange, ShardId};
+use shardmill_core::kinesis::{fan_out, polling};
 use shardmill_core::position::{Checkpoint, Latest, StartingPosition};
 use shardmill_core::run_loop::{self, Generation, SourceId};
 use shardmill_core::service::{ErrorKind, ServiceError};
-use shardmill_core::shard::{ChildShard, HashRange, ShardId};
-use shardmill_core::{fanout, reader};
+use shardmill_core::time::Millis;
 use shardmill_local::model::Subscription;
 
 use super::{Node, Settings};
@@ -26,8 +26,8 @@ const HEARTBEAT: Millis = 5_000;
 const LOOK: Millis = 450;
 
 pub(super) enum Machine {
-    Polling(reader::Reader),
-    FanOut(fanout::Reader),
+    Polling(polling::Reader),
+    FanOut(fan_out::Reader),
 }
 
 enum Event {
@@ -72,13 +72,13 @@ impl Settings {
         from: &Checkpoint,
         hash_range: Option<HashRange>,
     ) -> Machine {
-        let polling = reader::Settings { latest, seed, ..self.reader };
-        let reader::Settings { initial_position, max_unprocessed_bytes, max_unprocessed_records, .. } = polling;
+        let polling = polling::Settings { latest, seed, ..self.reader };
+        let polling::Settings { initial_position, max_unprocessed_bytes, max_unprocessed_records, .. } = polling;
         let fan_out =
-            fanout::Settings { initial_position, latest, max_unprocessed_bytes, max_unprocessed_records, seed };
+            fan_out::Settings { initial_position, latest, max_unprocessed_bytes, max_unprocessed_records, seed };
         match self.is_fan_out {
-            true => Machine::FanOut(fanout::Reader::new(fan_out, from, hash_range)),
-            false => Machine::Polling(reader::Reader::new(polling, from, hash_range)),
+            true => Machine::FanOut(fan_out::Reader::new(fan_out, from, hash_range)),
+            false => Machine::Polling(polling::Reader::new(polling, from, hash_range)),
         }
     }
 }
@@ -135,17 +135,17 @@ impl ShardReader {
             Machine::Polling(reader) => {
                 let event = match event {
                     Event::Answer(Answer::Poll(event)) => event,
-                    Event::Processed { bytes, records } => reader::Event::Processed { bytes, records },
-                    _ => reader::Event::Tick,
+                    Event::Processed { bytes, records } => polling::Event::Processed { bytes, records },
+                    _ => polling::Event::Tick,
                 };
                 reader.on(local, event).into_iter().map(|action| polling(&self.shard, action)).collect()
             }
             Machine::FanOut(reader) => {
                 let event = match event {
                     Event::Answer(Answer::FanOut(event)) => event,
-                    Event::Answer(Answer::Subscribed(_)) => fanout::Event::Subscribed(Ok(())),
-                    Event::Processed { bytes, records } => fanout::Event::Processed { bytes, records },
-                    _ => fanout::Event::Tick,
+                    Event::Answer(Answer::Subscribed(_)) => fan_out::Event::Subscribed(Ok(())),
+                    Event::Processed { bytes, records } => fan_out::Event::Processed { bytes, records },
+                    _ => fan_out::Event::Tick,
                 };
                 reader.on(local, event).into_iter().map(|action| fan_out(&self.shard, action)).collect()
             }
@@ -154,24 +154,24 @@ impl ShardReader {
     }
 }
 
-fn polling(shard: &ShardId, action: reader::Action) -> Act {
+fn polling(shard: &ShardId, action: polling::Action) -> Act {
     match action {
-        reader::Action::GetIterator(from) => Act::Call(Call::Iterator(shard.clone(), from)),
-        reader::Action::GetRecords { iterator, limit } => Act::Call(Call::Records { iterator, limit }),
-        reader::Action::Deliver(batch) => Act::Deliver(batch),
-        reader::Action::End { children } => Act::End(children),
-        reader::Action::Fail(error) => Act::Fail(error),
+        polling::Action::GetIterator(from) => Act::Call(Call::Iterator(shard.clone(), from)),
+        polling::Action::GetRecords { iterator, limit } => Act::Call(Call::Records { iterator, limit }),
+        polling::Action::Deliver(batch) => Act::Deliver(batch),
+        polling::Action::End { children } => Act::End(children),
+        polling::Action::Fail(error) => Act::Fail(error),
     }
 }
 
-fn fan_out(shard: &ShardId, action: fanout::Action) -> Act {
+fn fan_out(shard: &ShardId, action: fan_out::Action) -> Act {
     match action {
-        fanout::Action::Subscribe(from) => Act::Call(Call::Subscribe(shard.clone(), from)),
-        fanout::Action::FindConsumer => Act::Call(Call::FindConsumer),
-        fanout::Action::TakeEvent => Act::TakeEvent,
-        fanout::Action::Deliver(batch) => Act::Deliver(batch),
-        fanout::Action::End { children } => Act::End(children),
-        fanout::Action::Fail(error) => Act::Fail(error),
+        fan_out::Action::Subscribe(from) => Act::Call(Call::Subscribe(shard.clone(), from)),
+        fan_out::Action::FindConsumer => Act::Call(Call::FindConsumer),
+        fan_out::Action::TakeEvent => Act::TakeEvent,
+        fan_out::Action::Deliver(batch) => Act::Deliver(batch),
+        fan_out::Action::End { children } => Act::End(children),
+        fan_out::Action::Fail(error) => Act::Fail(error),
     }
 }
 
@@ -188,14 +188,14 @@ impl Node {
     pub(super) fn reader_answered(&mut self, out: &mut Outside, id: u64, call: u64, answer: Answer) {
         let Some(reader) = self.readers.get_mut(&id).filter(|reader| reader.call == Some(call)) else { return };
         reader.call = None;
-        let accepted = matches!(answer, Answer::Poll(reader::Event::Iterator(Ok(_))) | Answer::Subscribed(_));
+        let accepted = matches!(answer, Answer::Poll(polling::Event::Iterator(Ok(_))) | Answer::Subscribed(_));
         if accepted && reader.asked_latest {
             out.audit.truth.contacted(&reader.shard);
         }
         reader.answer = Some(match answer {
             Answer::Subscribed(subscription) => {
                 reader.subscription = Some((*subscription, out.now));
-                Answer::FanOut(fanout::Event::Subscribed(Ok(())))
+                Answer::FanOut(fan_out::Event::Subscribed(Ok(())))
             }
             answer => answer,
         });
@@ -317,7 +317,7 @@ fn look_at_subscription(out: &mut Outside, reader: &mut ShardReader) {
         return;
     }
     reader.taking = None;
-    reader.answer = Some(Answer::FanOut(fanout::Event::Delivered(event)));
+    reader.answer = Some(Answer::FanOut(fan_out::Event::Delivered(event)));
 }
 
 /// The shard of which a call asks for what comes next.

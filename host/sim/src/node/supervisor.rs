@@ -3,11 +3,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use shardmill_core::leases::{self, Epoch, Millis};
+use shardmill_core::kinesis::shard::{HashRange, ShardId};
+use shardmill_core::leases::{self, Epoch};
 use shardmill_core::position::{Checkpoint, Latest};
 use shardmill_core::run_loop::{self, Event, Generation, SourceId};
 use shardmill_core::service::ServiceError;
-use shardmill_core::shard::{HashRange, ShardId};
+use shardmill_core::time::Millis;
 
 use super::reading::ShardReader;
 use super::task::INSTANCE;

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use shardmill_core::envelope::Batch;
-use shardmill_core::leases::Millis;
 use shardmill_core::run_loop::{self, Action, CallFailure, Event, InstanceId, Returned, RunLoop, SourceId};
+use shardmill_core::time::Millis;
 
 use super::Node;
 use crate::audit::RecordId;

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use shardmill_core::aggregate::Report;
+use shardmill_core::kinesis::aggregate::Report;
+use shardmill_core::kinesis::shard::ShardId;
+use shardmill_core::kinesis::{fan_out, polling};
 use shardmill_core::leases::Epoch;
 use shardmill_core::position::Checkpoint;
 use shardmill_core::run_loop::{Event, Generation, SourceId};
-use shardmill_core::shard::ShardId;
-use shardmill_core::{fanout, reader};
 use tracing::Instrument;
 
 use super::{Part, Phase, Reading, Supervisor};
 use crate::failures::{Calls, Subject};
-use crate::fanout_reader::FanOutReader;
+use crate::kinesis::fan_out::FanOutReader;
+use crate::kinesis::polling::{Progress, ShardReader};
 use crate::settings;
-use crate::shard_reader::{Progress, ShardReader};
 
 impl Supervisor {
     pub(super) fn read(&mut self, source: SourceId, generation: Generation, from: &Checkpoint) {
@@ -45,11 +45,11 @@ impl Supervisor {
         let latest = state.latest.for_reading(self.clock.now());
         let task = match &input.fan_out {
             None => {
-                let run = shard.run(reader::Reader::new(settings::reader(&input.config, latest), from, hash_range));
+                let run = shard.run(polling::Reader::new(settings::reader(&input.config, latest), from, hash_range));
                 self.parts.spawn(part, run.in_current_span())
             }
             Some(fan_out) => {
-                let reader = fanout::Reader::new(settings::fan_out(&input.config, latest), from, hash_range);
+                let reader = fan_out::Reader::new(settings::fan_out(&input.config, latest), from, hash_range);
                 let run = FanOutReader { shard, fan_out: Arc::clone(fan_out) }.run(reader);
                 self.parts.spawn(part, run.in_current_span())
             }

@@ -2,7 +2,7 @@
 
 use super::{Place, Settings};
 use crate::config::problem::{Code, Problem};
-use crate::stream::StreamIdentifier;
+use crate::kinesis::stream::StreamIdentifier;
 
 pub(super) const IDENTIFIER: &str = "aws.kcl.StreamIdentifier";
 

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::kinesis::shard::{ChildShard, Shard, ShardId};
 use crate::leases::row::{Lease, Write};
 use crate::leases::sync;
 use crate::position::Checkpoint;
-use crate::shard::{ChildShard, Shard, ShardId};
 
 /// Listings in a row that may lack what follows a shard whose reader reached its end, before the job is told: the
 /// service's listings are a little behind its reads.

@@ -3,10 +3,10 @@
 use super::model::{Services, Stream};
 use super::solo::Solo;
 use super::{FAILOVER, at, settings};
+use crate::kinesis::shard::ShardFilter;
 use crate::leases::sync::new_lease;
 use crate::leases::{Action, Event, Lease, Notice};
 use crate::position::Checkpoint;
-use crate::shard::ShardFilter;
 
 /// A table as a worker left it that read the stream up to here, and stopped.
 fn left(shards: u128) -> Services {

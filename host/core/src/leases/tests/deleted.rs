@@ -4,9 +4,10 @@ use super::model::{Services, Stream};
 use super::solo::{Solo, failed};
 use super::{FAILOVER, TAKE_OVER, at, settings};
 use crate::leases::sync::{child_lease, new_lease};
-use crate::leases::{Action, Event, Lease, Millis, Notice, Settings, Write};
+use crate::leases::{Action, Event, Lease, Notice, Settings, Write};
 use crate::position::{Checkpoint, InitialPosition, Latest};
 use crate::service::ErrorKind;
+use crate::time::Millis;
 
 /// A renewal, and the answers.
 const RENEWED: Millis = FAILOVER / 3 + 1_000;

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use super::model::{Services, Stream};
 use super::solo::Solo;
 use super::{FAILOVER, TAKE_OVER, settings};
+use crate::kinesis::shard::HashRange;
 use crate::leases::{Action, Event, Lease, Notice, UnreadReason};
 use crate::position::Checkpoint;
-use crate::shard::HashRange;
 
 fn number() -> impl Strategy<Value = u64> {
     let edge = i64::MAX.unsigned_abs();

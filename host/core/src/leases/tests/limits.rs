@@ -6,9 +6,9 @@ use super::model::{Services, Stream};
 use super::solo::Solo;
 use super::{FAILOVER, TAKE_OVER, settings};
 use crate::dice::{Dice, histories};
+use crate::kinesis::shard::ShardId;
 use crate::leases::{Action, Event, Settings, UnreadReason};
 use crate::position::InitialPosition;
-use crate::shard::ShardId;
 
 /// A fleet that has read nothing of a shard for so long is stuck.
 const STUCK_AFTER: u64 = 40 * FAILOVER;

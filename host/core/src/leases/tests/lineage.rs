@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::Stream;
 use crate::dice::{Dice, histories};
+use crate::kinesis::shard::{HashRange, Shard};
 use crate::leases::sync::{first_leases, missing_leases, new_lease, unexpected_children};
 use crate::position::{Checkpoint, InitialPosition};
-use crate::shard::{HashRange, Shard};
 
 const POSITIONS: [InitialPosition; 3] =
     [InitialPosition::Latest, InitialPosition::TrimHorizon, InitialPosition::AtTimestamp(200)];

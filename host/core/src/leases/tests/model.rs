@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use crate::dice::Dice;
+use crate::kinesis::shard::{ChildShard, HashRange, Shard, ShardFilter, ShardId};
 use crate::leases::{Action, Event, Lease, Outcome, Scan, Write};
 use crate::position::Checkpoint;
 use crate::rows::written;
-use crate::shard::{ChildShard, HashRange, Shard, ShardFilter, ShardId};
 
 /// A lease table. It checks of itself that a counter never falls.
 #[derive(Default)]

@@ -3,10 +3,10 @@
 use super::model::{Services, Stream};
 use super::solo::{Solo, failed};
 use super::{FAILOVER, at, settings};
+use crate::kinesis::shard::ShardFilter;
 use crate::leases::{Action, Event, Write};
 use crate::position::Checkpoint;
 use crate::service::ErrorKind;
-use crate::shard::ShardFilter;
 
 /// A worker that reads the only shard, `s00`, which was just split into `s01` and `s02`.
 fn split() -> (Solo, Services) {

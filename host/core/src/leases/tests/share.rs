@@ -3,8 +3,9 @@
 use super::model::{Services, Stream};
 use super::solo::Solo;
 use super::{FAILOVER, at, settings};
-use crate::leases::{Action, Event, Loss, Millis, Outcome, Settings, Write};
+use crate::leases::{Action, Event, Loss, Outcome, Settings, Write};
 use crate::position::Checkpoint;
+use crate::time::Millis;
 
 /// From one look at the table to the next.
 const CYCLE: Millis = 2 * (FAILOVER + 25);

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::model::Services;
-use crate::leases::{Action, Epoch, Event, Millis, Settings, Worker, Write};
+use crate::kinesis::shard::{ChildShard, ShardId};
+use crate::leases::{Action, Epoch, Event, Settings, Worker, Write};
 use crate::position::Checkpoint;
 use crate::service::{ErrorKind, ServiceError};
-use crate::shard::{ChildShard, ShardId};
+use crate::time::Millis;
 
 /// More calls at one instant than any test needs: a loop without a wait.
 const CALLS_MAX: usize = 500;

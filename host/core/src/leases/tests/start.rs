@@ -4,10 +4,11 @@ use super::model::{Services, Stream};
 use super::solo::{Solo, failed, is_scan};
 use super::{at, settings};
 use crate::dice::{Dice, histories};
-use crate::leases::{Action, Event, Millis, START_ATTEMPTS_MAX, Scan, Settings, Write};
+use crate::kinesis::shard::{ShardFilter, ShardId};
+use crate::leases::{Action, Event, START_ATTEMPTS_MAX, Scan, Settings, Write};
 use crate::position::{Checkpoint, InitialPosition};
 use crate::service::ErrorKind;
-use crate::shard::{ShardFilter, ShardId};
+use crate::time::Millis;
 
 fn created(calls: impl IntoIterator<Item = Action>) -> Vec<String> {
     let keys = calls.into_iter().filter_map(|call| match call {

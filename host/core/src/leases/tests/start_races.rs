@@ -4,9 +4,9 @@
 use super::model::{Services, Stream};
 use super::settings;
 use super::solo::{Solo, is_scan};
+use crate::kinesis::shard::ShardFilter;
 use crate::leases::{Action, Settings};
 use crate::position::InitialPosition;
-use crate::shard::ShardFilter;
 
 /// Between the listings the stream forgot the oldest shards: who knows of their children only creates those, and does
 /// not read them before their parents, which came into the table meanwhile.

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::model::{Services, Stream};
 use super::solo::{Solo, failed, is_scan};
 use super::{at, settings};
+use crate::kinesis::shard::{HashRange, Shard, ShardFilter};
 use crate::leases::sync::{bootstrap_filter, first_leases, missing_leases, new_lease, unexpected_children};
 use crate::leases::{Action, Event, Lease, START_ATTEMPTS_MAX, Scan, Settings, Write};
 use crate::position::{Checkpoint, InitialPosition};
 use crate::service::ErrorKind;
-use crate::shard::{HashRange, Shard, ShardFilter};
 
 const LATEST: InitialPosition = InitialPosition::Latest;
 const TRIM_HORIZON: InitialPosition = InitialPosition::TrimHorizon;

@@ -3,9 +3,9 @@
 use super::model::{Services, Stream};
 use super::solo::Solo;
 use super::{TAKE_OVER, settings};
+use crate::kinesis::shard::ShardId;
 use crate::leases::{Action, Event, Scan, Settings, Write};
 use crate::position::{Checkpoint, InitialPosition};
-use crate::shard::ShardId;
 
 /// Answers calls until there are none, but the rows with these keys cannot be read.
 fn settle(solo: &mut Solo, services: &mut Services, unreadable: &[&str]) -> Vec<Write> {

@@ -4,12 +4,13 @@ use super::model::{Services, Stream};
 use super::solo::{Solo, failed};
 use super::{FAILOVER, at, settings};
 use crate::dice::{Dice, histories};
+use crate::kinesis::shard::ShardFilter;
 use crate::leases::audit::{Coverage, coverage};
 use crate::leases::sync::child_lease;
-use crate::leases::{Action, Cleanup, Event, Millis, Settings, Write};
+use crate::leases::{Action, Cleanup, Event, Settings, Write};
 use crate::position::{Checkpoint, InitialPosition};
 use crate::service::ErrorKind;
-use crate::shard::ShardFilter;
+use crate::time::Millis;
 
 const MINUTE: Millis = 60_000;
 

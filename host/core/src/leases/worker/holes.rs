@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 
 use super::Worker;
+use crate::kinesis::shard::{Shard, ShardId};
 use crate::leases::held::next_counter;
-use crate::leases::message::Millis;
 use crate::leases::notice::Notice;
 use crate::leases::row::{Lease, Outcome};
 use crate::leases::sync::new_lease;
 use crate::leases::vanished::wait;
 use crate::position::{Checkpoint, InitialPosition};
-use crate::shard::{Shard, ShardId};
+use crate::time::Millis;
 
 /// Rows on their way into the table in the place of deleted ones.
 #[derive(Default)]

@@ -1,13 +1,14 @@
 //! Listings of the stream's shards: one at a time, for the start, for the shards that ended or for the upkeep.
 
 use super::{Listing, Phase, Worker};
+use crate::kinesis::shard::{Shard, ShardFilter, ShardId};
 use crate::leases::contradiction::Verdict;
 use crate::leases::held::Held;
-use crate::leases::message::{Action, Millis};
+use crate::leases::message::Action;
 use crate::leases::names::Names;
 use crate::leases::notice::Notice;
 use crate::service::ServiceError;
-use crate::shard::{Shard, ShardFilter, ShardId};
+use crate::time::Millis;
 
 /// How soon the stream is listed again for a shard whose end could not be sealed after the last listing.
 const LISTING_POLL: Millis = 1_000;

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::{BACKOFF, Phase, START_ATTEMPTS_MAX, Worker};
+use crate::kinesis::shard::ShardId;
 use crate::leases::held::Held;
-use crate::leases::message::{Action, Millis};
+use crate::leases::message::Action;
 use crate::leases::notice::Notice;
 use crate::leases::row::{Lease, Scan};
 use crate::leases::waiting::waits_for_others;
 use crate::service::{ErrorKind, ServiceError};
-use crate::shard::ShardId;
+use crate::time::Millis;
 
 /// How often workers beside others look: what one that stops gives back is in other hands within a second, and what a dead
 /// one had within the failover time and two seconds. They do it in turns, by their names and the clock, so that somebody

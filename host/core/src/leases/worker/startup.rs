@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 
 use super::{BACKOFF, Listing, Phase, START_ATTEMPTS_MAX, VIEW_AGE_MAX, Worker};
+use crate::kinesis::shard::{Shard, ShardFilter, ShardId};
 use crate::leases::audit::first_hole;
 use crate::leases::creations::{Creations, Progress};
-use crate::leases::message::{Loss, Millis};
+use crate::leases::message::Loss;
 use crate::leases::row::{Lease, Outcome};
 use crate::leases::sync;
 use crate::position::Checkpoint;
 use crate::service::{ErrorKind, ServiceError};
-use crate::shard::{Shard, ShardFilter, ShardId};
+use crate::time::Millis;
 
 /// When a starting worker looks what is left after others began to fill the table too.
 const LOOK_AGAIN: Millis = 500;

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::{BACKOFF, EPSILON, Phase, Worker};
+use crate::kinesis::shard::ShardId;
 use crate::leases::held::Held;
-use crate::leases::message::{Action, Millis};
+use crate::leases::message::Action;
 use crate::leases::row::{Lease, Outcome, Write};
 use crate::leases::taker::Taker;
 use crate::position::{Checkpoint, Latest};
 use crate::service::ServiceError;
-use crate::shard::ShardId;
+use crate::time::Millis;
 
 /// Free leases taken at a time, at first and after another worker was faster. While nobody is, twice as many the next
 /// time: alone, a worker soon has all; of a fleet that starts, nobody tries what the others have long taken.

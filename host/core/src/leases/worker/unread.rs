@@ -2,9 +2,9 @@
 //! that has read all of its own shards is not through with its stream while there are such.
 
 use super::Worker;
-use crate::leases::message::Millis;
+use crate::kinesis::shard::ShardId;
 use crate::leases::notice::{Unread, UnreadReason};
-use crate::shard::ShardId;
+use crate::time::Millis;
 
 /// Failover times that a lease must have been left alone for: other workers may be about to take it until then.
 const LEFT_FOR: Millis = 2;

@@ -1,12 +1,13 @@
 //! The upkeep of the table, if this worker is the leader: its wishes are carried out, the answers taken in.
 
 use super::{Listing, Worker};
+use crate::kinesis::shard::Shard;
 use crate::leases::leader;
-use crate::leases::message::{Action, Millis};
+use crate::leases::message::Action;
 use crate::leases::row::{Outcome, Write};
 use crate::leases::upkeep::Upkeep;
 use crate::service::ServiceError;
-use crate::shard::Shard;
+use crate::time::Millis;
 
 impl Worker {
     /// After the table was read.

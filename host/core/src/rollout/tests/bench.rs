@@ -1,8 +1,8 @@
 //! A rollout driven by hand. Actions are shown as short text, so that a test reads as a protocol.
 
-use crate::leases::Millis;
 use crate::rollout::{Action, Deployment, Event, Health, Manner, Outcome, Rollout, Settings, Wave, WriteError};
 use crate::run_loop::{InstanceId, SourceId};
+use crate::time::Millis;
 
 pub(super) const BAKE: Millis = 1_000;
 pub(super) const WARM: Millis = 60_000;

@@ -2,8 +2,8 @@
 
 use super::bench::{BAKE, WARM};
 use crate::dice::{Dice, histories};
-use crate::leases::Millis;
 use crate::rollout::{Action, Deployment, Event, Manner, Rollout, Settings, Wave, WriteError};
+use crate::time::Millis;
 
 /// Hosts that share what is written, each with a clock of its own.
 struct Fleet {

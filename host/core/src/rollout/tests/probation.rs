@@ -1,8 +1,8 @@
 //! A version that takes over at once, and the way back.
 
 use super::bench::{Bench, WARM};
-use crate::leases::Millis;
 use crate::rollout::{Event, Health, Manner};
+use crate::time::Millis;
 
 const NONE: [&str; 0] = [];
 

@@ -9,8 +9,8 @@ mod shard;
 use std::collections::BTreeSet;
 
 use crate::dice::{Dice, histories};
-use crate::leases::Millis;
 use crate::rollout::{Deployment, Event, Manner, Settings, Wave};
+use crate::time::Millis;
 use process::{Ended, Process};
 use shard::Shard;
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::envelope::{Batch, BatchBuilder, Envelope};
-use crate::leases::Millis;
+use crate::kinesis::shard::{ChildShard, HashRange};
 use crate::position::Checkpoint;
 use crate::run_loop::{
     Action, CallFailure, Event, Failure, FailureClass, Generation, InstanceId, RebuildFailure, Returned, RunLoop,
     Settings, SourceId,
 };
-use crate::shard::{ChildShard, HashRange};
+use crate::time::Millis;
 
 pub(super) struct Bench {
     pub(super) run_loop: RunLoop,

@@ -2,9 +2,9 @@
 
 use super::SETTINGS;
 use super::bench::Bench;
-use crate::leases::Millis;
 use crate::position::Checkpoint;
 use crate::run_loop::{Event, Settings};
+use crate::time::Millis;
 
 #[test]
 fn a_commit_is_flush_then_checkpoint() {

@@ -9,11 +9,12 @@ use std::ops::Range;
 
 use super::bench::{failure, sequence, show};
 use crate::dice::{Dice, histories};
-use crate::leases::{Epoch, Millis};
+use crate::leases::Epoch;
 use crate::run_loop::{
     Action, Event, Failure, FailureClass, Generation, InstanceId, RebuildFailure, Retry, Returned, RunLoop, Settings,
     SourceId,
 };
+use crate::time::Millis;
 use instances::Instances;
 use shard::{Poison, Shard};
 

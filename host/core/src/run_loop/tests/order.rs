@@ -2,9 +2,9 @@
 
 use super::SETTINGS;
 use super::bench::{Bench, batch};
-use crate::leases::Millis;
 use crate::position::Checkpoint;
 use crate::run_loop::{Event, FailureClass, Settings};
+use crate::time::Millis;
 
 fn at(sequence: u64) -> Checkpoint {
     Checkpoint::from_row(&sequence.to_string(), 0).unwrap()

@@ -2,10 +2,10 @@
 
 use super::SETTINGS;
 use super::bench::Bench;
-use crate::leases::Millis;
 use crate::position::Checkpoint;
 use crate::run_loop::FailureClass::{Host, Other, Reject, Trap};
 use crate::run_loop::{Event, InstanceId, RebuildFailure, SourceId};
+use crate::time::Millis;
 
 const NONE: [&str; 0] = [];
 

@@ -2,10 +2,10 @@
 
 use super::SETTINGS;
 use super::bench::Bench;
-use crate::leases::Millis;
 use crate::position::Checkpoint;
 use crate::run_loop::FailureClass::{Other, Trap};
 use crate::run_loop::{Event, Returned};
+use crate::time::Millis;
 
 #[test]
 fn a_stop_says_goodbye_commits_and_waits_for_the_answers() {

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use shardmill_core::envelope::{Batch, Envelope};
-use shardmill_core::shard::ChildShard;
+use shardmill_core::kinesis::shard::ChildShard;
 
 /// A map's keys, and what writes the values.
 pub(crate) type Entries<'a> = Vec<(&'a str, Box<dyn Fn(&mut Style) + 'a>)>;

@@ -5,12 +5,13 @@ use std::ops::Range;
 
 use super::{Fault, World, fault};
 use crate::envelope::{BatchBuilder, Envelope};
-use crate::leases::{Epoch, Millis};
+use crate::leases::Epoch;
 use crate::position::Checkpoint;
 use crate::rollout::{self, Deployment, FIRST_INSTANCE, Health, ModuleId, Rollout, WriteError};
 use crate::run_loop::{
     Action, CallFailure, Event, FailureClass, Generation, InstanceId, Retry, Returned, RunLoop, Settings, SourceId,
 };
+use crate::time::Millis;
 
 const SETTINGS: Settings = Settings {
     call_max_records: 8,

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::shard::ShardId;
+use crate::kinesis::shard::ShardId;
 
 const SEPARATOR: char = ':';
 

@@ -255,7 +255,7 @@ fn item_66_a_call_that_is_not_answered_for_a_minute_is_made_again() {
 #[test]
 fn the_end_is_reported_after_the_last_records_and_once() {
     let mut reader = subscribed(SETTINGS, &Checkpoint::TrimHorizon);
-    let hash_range = crate::shard::HashRange { start: 0, end: 1 };
+    let hash_range = crate::kinesis::shard::HashRange { start: 0, end: 1 };
     let child = ChildShard { id: "child".to_owned(), parents: vec!["parent".to_owned()], hash_range };
     let last = Delivery { batch: batch([1]), children: vec![child.clone()], ..Delivery::default() };
     match &reader.on(0, Event::Delivered(Ok(Some(last))))[..] {
@@ -281,7 +281,7 @@ fn item_54_an_end_that_names_no_children_is_asked_for_again_after_its_records() 
         reader.on(now, Event::Subscribed(Ok(())));
     }
     // One that names children and says where to go on is no end either.
-    let hash_range = crate::shard::HashRange { start: 0, end: 1 };
+    let hash_range = crate::kinesis::shard::HashRange { start: 0, end: 1 };
     let child = ChildShard { id: "child".to_owned(), parents: vec!["parent".to_owned()], hash_range };
     let children = vec![child.clone()];
     let odd = Delivery { continuation: Some(sequence(11)), children: children.clone(), ..Delivery::default() };

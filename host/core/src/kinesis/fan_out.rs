@@ -3,17 +3,17 @@
 //! a time and none while the task is behind, notices a subscription that went silent, backs off when refused, and
 //! reports the end once. Times are milliseconds since 1970-01-01 UTC on a clock that does not jump.
 
-use crate::aggregate;
-use crate::backlog::Backlog;
 use crate::envelope::Batch;
-use crate::intake::Intake;
-use crate::leases::Millis;
-use crate::origin::Origin;
+use crate::kinesis::aggregate;
+use crate::kinesis::backlog::Backlog;
+use crate::kinesis::deaggregator::Deaggregator;
+use crate::kinesis::polling::{BACKOFF, UNNAMED_ENDS_MAX, are_named};
+use crate::kinesis::shard::{ChildShard, HashRange};
+use crate::kinesis::start_position::StartPosition;
 use crate::position::{Checkpoint, InitialPosition, Latest, SequenceNumber, StartingPosition};
 use crate::random::Random;
-use crate::reader::{BACKOFF, UNNAMED_ENDS_MAX, are_named};
 use crate::service::{ErrorKind, ServiceError};
-use crate::shard::{ChildShard, HashRange};
+use crate::time::Millis;
 
 /// How long a call or an event may take. The service sends an event every five seconds, be it an empty one.
 pub const STALL: Millis = 60_000;
@@ -94,8 +94,8 @@ enum State {
 
 /// The machine; see the module documentation.
 pub struct Reader {
-    origin: Origin,
-    intake: Intake,
+    start: StartPosition,
+    deaggregator: Deaggregator,
     continuation: Option<SequenceNumber>,
     state: State,
     /// Whether the subscription in force, or the last one, did.
@@ -113,8 +113,8 @@ impl Reader {
     #[must_use]
     pub fn new(settings: Settings, checkpoint: &Checkpoint, hash_range: Option<HashRange>) -> Self {
         Self {
-            origin: Origin::new(checkpoint, settings.initial_position, settings.latest),
-            intake: Intake::new(checkpoint, hash_range),
+            start: StartPosition::new(checkpoint, settings.initial_position, settings.latest),
+            deaggregator: Deaggregator::new(checkpoint, hash_range),
             continuation: None,
             state: State::Unsubscribed { not_before: 0 },
             brought_events: false,
@@ -165,7 +165,7 @@ impl Reader {
     /// What de-aggregation found so far.
     #[must_use]
     pub fn aggregation(&self) -> aggregate::Report {
-        self.intake.report()
+        self.deaggregator.report()
     }
 
     fn next_call(&mut self, now: Millis) -> Option<Action> {
@@ -185,12 +185,12 @@ impl Reader {
 
     /// Where a subscription goes on: after the last event, else where the shard started.
     fn position(&self) -> StartingPosition {
-        self.continuation.clone().map_or_else(|| self.origin.position(), StartingPosition::AfterSequenceNumber)
+        self.continuation.clone().map_or_else(|| self.start.position(), StartingPosition::AfterSequenceNumber)
     }
 
     fn subscribed(&mut self, now: Millis, since: Millis, result: Result<(), ServiceError>, actions: &mut Vec<Action>) {
         if let Err(error) = result {
-            if self.origin.refused(error.kind) {
+            if self.start.refused(error.kind) {
                 self.state = State::Unsubscribed { not_before: now };
                 return;
             }
@@ -199,7 +199,7 @@ impl Reader {
         self.state = State::Subscribed;
         self.brought_events = false;
         // The next subscription must not skip what arrives before the first event.
-        self.origin.accepted(since);
+        self.start.accepted(since);
     }
 
     fn delivered(&mut self, now: Millis, result: Result<Option<Delivery>, ServiceError>, actions: &mut Vec<Action>) {
@@ -215,7 +215,7 @@ impl Reader {
             self.unnamed_ends = 0;
             self.continuation = Some(delivery.batch.position(last).sequence);
         }
-        if let Some(batch) = self.intake.take(delivery.batch) {
+        if let Some(batch) = self.deaggregator.take(delivery.batch) {
             self.backlog.delivered(&batch);
             actions.push(Action::Deliver(batch));
         }

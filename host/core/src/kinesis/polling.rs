@@ -3,17 +3,17 @@
 //! backs off when throttled, stops fetching when the task is behind, and reports the end once. Times are milliseconds
 //! since 1970-01-01 UTC on a clock that does not jump.
 
-use crate::aggregate;
-use crate::backlog::Backlog;
 use crate::backoff::Backoff;
 use crate::envelope::Batch;
-use crate::intake::Intake;
-use crate::leases::Millis;
-use crate::origin::Origin;
+use crate::kinesis::aggregate;
+use crate::kinesis::backlog::Backlog;
+use crate::kinesis::deaggregator::Deaggregator;
+use crate::kinesis::shard::{ChildShard, HashRange};
+use crate::kinesis::start_position::StartPosition;
 use crate::position::{Checkpoint, InitialPosition, Latest, SequenceNumber, StartingPosition};
 use crate::random::Random;
 use crate::service::{ErrorKind, ServiceError};
-use crate::shard::{ChildShard, HashRange};
+use crate::time::Millis;
 
 /// Kinesis allows five GetRecords calls a second on a shard, so a reader that is behind does not call more often.
 pub const CATCH_UP_INTERVAL: Millis = 200;
@@ -95,8 +95,8 @@ enum State {
 /// The machine; see the module documentation.
 pub struct Reader {
     settings: Settings,
-    origin: Origin,
-    intake: Intake,
+    start: StartPosition,
+    deaggregator: Deaggregator,
     last_fetched: Option<SequenceNumber>,
     state: State,
     not_before: Millis,
@@ -117,8 +117,8 @@ impl Reader {
     #[must_use]
     pub fn new(settings: Settings, checkpoint: &Checkpoint, hash_range: Option<HashRange>) -> Self {
         Self {
-            origin: Origin::new(checkpoint, settings.initial_position, settings.latest),
-            intake: Intake::new(checkpoint, hash_range),
+            start: StartPosition::new(checkpoint, settings.initial_position, settings.latest),
+            deaggregator: Deaggregator::new(checkpoint, hash_range),
             backlog: Backlog::new(settings.max_unprocessed_bytes, settings.max_unprocessed_records),
             random: Random::new(settings.seed),
             settings,
@@ -166,7 +166,7 @@ impl Reader {
     /// What de-aggregation found so far.
     #[must_use]
     pub fn aggregation(&self) -> aggregate::Report {
-        self.intake.report()
+        self.deaggregator.report()
     }
 
     fn next_call(&mut self, now: Millis) -> Option<Action> {
@@ -190,7 +190,7 @@ impl Reader {
 
     /// Where an iterator continues: after what was fetched, else where the shard started.
     fn iterator_position(&self) -> StartingPosition {
-        self.last_fetched.clone().map_or_else(|| self.origin.position(), StartingPosition::AfterSequenceNumber)
+        self.last_fetched.clone().map_or_else(|| self.start.position(), StartingPosition::AfterSequenceNumber)
     }
 
     fn iterator(&mut self, now: Millis, result: Result<String, ServiceError>, actions: &mut Vec<Action>) {
@@ -198,9 +198,9 @@ impl Reader {
             Ok(iterator) => {
                 self.state = State::Ready { iterator };
                 self.not_before = self.records_not_before;
-                self.origin.accepted(self.called_at);
+                self.start.accepted(self.called_at);
             }
-            Err(error) if self.origin.refused(error.kind) => self.state = State::NeedIterator,
+            Err(error) if self.start.refused(error.kind) => self.state = State::NeedIterator,
             Err(error) => self.failed(now, error, State::NeedIterator, actions),
         }
     }
@@ -249,7 +249,7 @@ impl Reader {
         };
         // Of the record as Kinesis numbers it, before it is opened: one that holds nothing is fetched all the same.
         self.last_fetched = Some(batch.position(last).sequence);
-        let Some(batch) = self.intake.take(batch) else {
+        let Some(batch) = self.deaggregator.take(batch) else {
             return;
         };
         self.backlog.delivered(&batch);

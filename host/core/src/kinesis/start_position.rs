@@ -1,17 +1,17 @@
 //! Where a shard's reading begins, and begins anew as long as it has not fetched anything to go on after. What both
 //! kinds of readers start by; knows nothing of calls.
 
-use crate::leases::Millis;
 use crate::position::{Checkpoint, InitialPosition, Latest, StartingPosition};
 use crate::service::ErrorKind;
+use crate::time::Millis;
 
-pub(crate) struct Origin {
+pub(crate) struct StartPosition {
     position: StartingPosition,
     /// The moment of a LATEST that was read before, by the clock of the worker that did.
     is_latest_since: bool,
 }
 
-impl Origin {
+impl StartPosition {
     pub(crate) fn new(checkpoint: &Checkpoint, initial: InitialPosition, latest: Latest) -> Self {
         Self {
             position: StartingPosition::from_checkpoint(checkpoint, initial, latest),

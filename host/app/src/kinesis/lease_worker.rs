@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use shardmill_aws::{Kinesis, LeaseTable, NewTable};
 use shardmill_core::backoff::{Backoff, Waits};
+use shardmill_core::kinesis::shard::{ShardFilter, ShardId};
 use shardmill_core::leases::{
     Action, Event, Loss, START_ATTEMPTS_MAX, Scan, Settings, Unread, UnreadReason, Worker, Write,
 };
 use shardmill_core::service::{ErrorKind, ServiceError};
-use shardmill_core::shard::{ShardFilter, ShardId};
 use tokio::sync::{Semaphore, mpsc};
 use tracing::{Instrument, debug, info, warn};
 

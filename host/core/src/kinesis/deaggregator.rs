@@ -1,19 +1,19 @@
 //! From the records that Kinesis returned for one shard to the envelopes that its task has not seen: opens aggregates
 //! and drops what was committed before. What both kinds of readers deliver through; knows nothing of calls.
 
-use crate::aggregate::{self, deaggregate};
 use crate::envelope::Batch;
+use crate::kinesis::aggregate::{self, deaggregate};
+use crate::kinesis::shard::HashRange;
 use crate::position::{Checkpoint, Position};
-use crate::shard::HashRange;
 
-pub(crate) struct Intake {
+pub(crate) struct Deaggregator {
     hash_range: Option<HashRange>,
     /// Envelopes up to here were committed before; the first response repeats them.
     committed: Option<Position>,
     report: aggregate::Report,
 }
 
-impl Intake {
+impl Deaggregator {
     pub(crate) fn new(checkpoint: &Checkpoint, hash_range: Option<HashRange>) -> Self {
         Self { hash_range, committed: checkpoint.position().cloned(), report: aggregate::Report::default() }
     }

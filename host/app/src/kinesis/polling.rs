@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use shardmill_aws::Kinesis;
-use shardmill_core::aggregate::Report;
 use shardmill_core::envelope::Batch;
-use shardmill_core::reader::{Action, Event, Fetched, Reader};
+use shardmill_core::kinesis::aggregate::Report;
+use shardmill_core::kinesis::polling::{Action, Event, Fetched, Reader};
+use shardmill_core::kinesis::shard::ChildShard;
 use shardmill_core::run_loop::{self, Generation, SourceId};
 use shardmill_core::service::ServiceError;
-use shardmill_core::shard::ChildShard;
 use tokio::sync::{Notify, mpsc};
 use tracing::{debug, warn};
 

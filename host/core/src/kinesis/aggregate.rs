@@ -20,7 +20,7 @@ mod protobuf;
 use std::ops::AddAssign;
 
 use crate::envelope::{Batch, Record, Span};
-use crate::shard::HashRange;
+use crate::kinesis::shard::HashRange;
 
 use protobuf::{Fields, Malformed, Value};
 

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use shardmill_aws::{ClientSettings, ConsumerId, Kinesis, Subscription, SubscriptionEvent};
-use shardmill_core::fanout::{Action, Delivery, Event, Reader};
+use shardmill_core::kinesis::fan_out::{Action, Delivery, Event, Reader};
 use shardmill_core::service::ServiceError;
 use tokio::sync::{Mutex, OnceCell};
 use tracing::{debug, info};
 
 use crate::clock::Clock;
 use crate::failures::{Calls, Subject};
-use crate::shard_reader::ShardReader;
+use crate::kinesis::polling::ShardReader;
 use crate::status::Status;
 
 /// Subscriptions that share a client, and so an HTTP/2 connection: the client opens one, and waits without end for a place
