@@ -1,0 +1,1 @@
+//! A coordinator driven by hand.
