@@ -40,7 +40,7 @@ fn names_of_files_reach_neither_terminal_nor_log_as_they_are() {
     let report: Value = serde_json::from_str(&host.said(&["ls", "--json"]).stdout).unwrap();
     let problems = report["hosts"][0]["problems"].as_array().unwrap();
     assert!(
-        problems.iter().any(|it| it.as_str().unwrap().contains(".wasm: its name has characters that are not seen")),
+        problems.iter().any(|it| it.as_str().unwrap().contains(".wasm: its name contains invisible characters")),
         "{report}"
     );
     assert_eq!(report["hosts"][0]["jobs"].as_array().unwrap().len(), 1, "{report}");
@@ -152,7 +152,7 @@ fn a_task_directory_that_became_a_link_is_found_and_none_is_said_to_be_none() {
         assert!(said.code == Some(0) && said.stdout.contains(&module("good", &version(1))), "{tasks}: {said:?}");
     }
     let said = host.said(&["ls", "--tasks", "nowhere"]);
-    let none = "error: there is no task directory nowhere; `--tasks DIR` names the one that the host runs\n";
+    let none = "error: there is no task directory nowhere; name the host's directory with `--tasks DIR`\n";
     assert_eq!((said.code, said.stderr.as_str()), (Some(1), none));
     host.stop();
 }

@@ -87,7 +87,7 @@ async fn a_canary_that_traps_is_rolled_back_and_its_deploy_says_why() {
 #[test]
 fn a_wait_ends_when_it_would_be_in_vain() {
     let host = host("");
-    for (name, problem) in [("../up", "cannot be the name of a job"), (".hidden", "cannot be the name of a job")] {
+    for (name, problem) in [("../up", "invalid job name"), (".hidden", "invalid job name")] {
         let said = host.said(&["deploy", "host.properties", "--name", name, "--wait"]);
         assert_eq!(said.code, Some(64), "{said:?}");
         assert!(said.stderr.contains(problem), "{said:?}");
@@ -123,7 +123,7 @@ fn a_wait_ends_with_the_host_and_with_another_module_in_its_place() {
     host.process.crash();
     let said = end(waiting);
     assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stderr.contains("nobody runs"), "{said:?}");
+    assert!(said.stderr.contains("no host runs"), "{said:?}");
 }
 
 /// The version that runs has done nothing wrong.
@@ -254,7 +254,7 @@ fn what_is_wrong_with_one_job_is_said_and_the_others_go_on() {
     told("two words", "waiting", "`two words` cannot be the name of a job: expected letters, digits");
     assert_eq!(host.job("orders").unwrap()["problems"], Value::Array(Vec::new()));
     told("directory", "waiting", "directory.wasm was rejected: it is a directory, not a regular file");
-    told("dangling", "waiting", "dangling.wasm was rejected: it is a link to nothing");
+    told("dangling", "waiting", "dangling.wasm was rejected: it is a link to a missing file");
 
     // A bad module that is taken away again is no job any more, and nothing to wait for.
     fs::remove_file(host.task("text.wasm")).unwrap();

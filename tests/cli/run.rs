@@ -104,7 +104,7 @@ fn a_start_that_waits_for_a_service_says_so_at_once() {
     until_blocking("it says so", || {
         assert!(!process.has_ended(), "it has ended:\n{}", process.log());
         let log = process.log();
-        if log.contains("cannot be listed; trying again") { Ok(()) } else { Err(log) }
+        if log.contains("cannot be listed; retrying") { Ok(()) } else { Err(log) }
     });
     assert!(process.log().contains("ListShards: "), "what, and why:\n{}", process.log());
     process.signal(Signal::Terminate);

@@ -116,7 +116,7 @@ async fn a_module_is_tried_out_alone_and_beside_the_running_one() {
     admission.try_out(&running, &spec, Some((running.clone(), recent()))).await.unwrap();
     let worse = admission.try_out(&trapping, &spec, Some((running.clone(), recent()))).await.unwrap_err();
     assert!(worse.is_final());
-    let expected = format!("it is worse than the running {}:\n  - it failed on 2 of 2 envelopes", running.id());
+    let expected = format!("it performs worse than the running {}:\n  - it failed on 2 of 2 envelopes", running.id());
     assert!(worse.to_string().starts_with(&expected), "{worse}");
 }
 

@@ -56,7 +56,7 @@ async fn a_shard_that_cannot_be_read_for_long_is_in_the_log_and_so_is_its_return
     let process = run(&account, "run.log", &[]);
     let logged = async |text: &str| until(text, async || process.log().contains(text).then_some(())).await;
 
-    logged("cannot be read; trying again").await;
+    logged("cannot be read; retrying").await;
     assert!(process.log().contains("error=GetRecords: "), "{}", process.log());
     fault.remove();
     logged("can be read again").await;

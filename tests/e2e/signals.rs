@@ -94,7 +94,7 @@ async fn a_second_signal_stops_at_once_whatever_the_task_is_doing() {
     assert!(!process.has_ended());
     process.signal(Signal::Interrupt);
     assert_eq!(process.wait().code(), Some(1), "{}", process.log());
-    says(&process, "stopped at once by a second signal").await;
+    says(&process, "forced shutdown by a second signal").await;
     nothing_is_held(&account).await;
 }
 

@@ -1,8 +1,9 @@
-//! Lets modules in, off the data path: bytes in, a compiled and checked module out, or the reason why not. Owns the
-//! process that compiles them, and its bounds; knows nothing of where modules come from or which of them runs.
+//! Admits modules, off the data path: takes bytes, and returns a compiled and validated module or the reason for the
+//! rejection. Owns the compiler process and its limits; knows nothing of where modules come from or which of them runs.
 //!
 //! A module may take hours and gigabytes to compile, by malice or by accident, and a compiler may crash. So this program
-//! starts itself once more to compile, within limits that the system enforces, and takes the result from the store.
+//! starts a second process of itself to compile, within limits that the system enforces, and takes the result from the
+//! store.
 
 pub mod compiler;
 mod confine;
@@ -29,12 +30,12 @@ use crate::tasks::blocking;
 use compiler::{Caps, End};
 use queue::{Compilations, Turn};
 
-/// What a compiler may say; its reasons are a few lines.
+/// The most that a compiler process may print; its reasons are a few lines.
 const SAID_MAX_BYTES: u64 = 64 << 10;
-/// How often it is looked at what a compiler has used.
+/// How often a compiler's resource usage is sampled.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Lets modules in for one engine. Cheap to clone.
+/// Admits modules for one engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Admission {
     engine: Engine,
@@ -44,15 +45,15 @@ pub struct Admission {
     compilations: Compilations,
 }
 
-/// A module that may run.
+/// An admitted module.
 #[derive(Debug)]
 pub struct Admitted {
     pub module: Module,
-    /// How long it took to compile; none when the store had it.
+    /// How long it took to compile; `None` when the store had it.
     pub compiled_in: Option<Duration>,
 }
 
-/// Why a module is not let in, in words for its author.
+/// Why a module was rejected, in words for its author.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejected {
     #[error(transparent)]
@@ -65,19 +66,19 @@ pub enum Rejected {
     Size { name: String, max_mb: u64 },
     #[error("compiling {name} crashed the compiler ({status}): {said}")]
     Crash { name: String, status: ExitStatus, said: String },
-    /// It does not start with the job's configuration.
+    /// The module does not start with the job's configuration.
     #[error("{module}: {error}")]
     Trial { module: String, error: TrialError },
-    /// It is worse than the running version.
-    #[error("it is worse than the running {running}:{}", list(problems))]
+    /// The module performs worse than the running version.
+    #[error("it performs worse than the running {running}:{}", list(problems))]
     Worse { running: String, problems: Vec<String> },
-    /// Not the module's fault: the same bytes may be let in another time.
+    /// Not the module's fault: the same bytes may be admitted later.
     #[error("cannot compile {name} on this machine: {reason}")]
     Machine { name: String, reason: String },
 }
 
 impl Rejected {
-    /// Everything that is wrong, one by one.
+    /// All problems, one by one.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         match self {
@@ -98,13 +99,13 @@ impl Rejected {
 }
 
 impl Admission {
-    /// Modules are compiled by `program`, which is a `shardmill`, and kept in `store`.
+    /// `program`, a `shardmill` binary, compiles the modules; `store` keeps them.
     #[must_use]
     pub fn new(engine: Engine, store: ArtifactStore, program: PathBuf) -> Self {
         Self { engine, store, program, caps: Caps::default(), compilations: Compilations::default() }
     }
 
-    /// The same with other bounds for compiling.
+    /// The same with other limits for compiling.
     #[must_use]
     pub fn with_caps(self, caps: Caps) -> Self {
         Self { caps, ..self }
@@ -115,16 +116,16 @@ impl Admission {
         &self.engine
     }
 
-    /// Where compiled modules are kept.
+    /// The directory of the compiled modules.
     #[must_use]
     pub fn module_cache(&self) -> &std::path::Path {
         self.store.directory()
     }
 
-    /// Compiles, unless the store has it, and checks against the contract. `name` is for people.
+    /// Compiles a module unless the store has it, and validates it against the contract. `name` is for people.
     ///
     /// # Errors
-    /// Everything that is wrong with the module.
+    /// All problems of the module.
     pub async fn admit(&self, name: &str, wasm: Vec<u8>) -> Result<Admitted, Rejected> {
         let looked_at = name.to_owned();
         let (id, wasm) = self
@@ -145,11 +146,11 @@ impl Admission {
         Ok(Admitted { module, compiled_in: Some(took) })
     }
 
-    /// Tries a module out with what its task would be told: a start, and a replay of what the running version has had
-    /// lately, if there is one.
+    /// Runs a trial of a module with the task's own configuration: a start and, if a version is running, a shadow replay of
+    /// the records that this version has received recently.
     ///
     /// # Errors
-    /// When it does not start, or is worse than the running version.
+    /// When the module does not start, or performs worse than the running version.
     pub async fn try_out(
         &self,
         module: &Module,
@@ -187,7 +188,7 @@ impl Admission {
         self.blocking(id.name(), move |it| Ok(it.store.get(&it.engine, &wanted)?)).await
     }
 
-    /// Hashing and mapping tens of megabytes is nothing for an async thread.
+    /// Hashing and mapping tens of megabytes would block an async thread.
     async fn blocking<R: Send + 'static>(
         &self,
         name: &str,
@@ -198,7 +199,7 @@ impl Admission {
         done.map_err(|error| machine(name, &error))?
     }
 
-    /// Compiles a module into the store, when it has its turn.
+    /// Compiles a module into the store when its turn comes.
     async fn compile(&self, id: &ModuleId, wasm: &[u8]) -> Result<(), Rejected> {
         let mut turn = self.compilations.queue(id.name());
         loop {
@@ -206,11 +207,11 @@ impl Admission {
             if let Some(end) = self.compile_in(&turn, id, wasm).await? {
                 return end.judge(id.name(), &self.caps);
             }
-            info!(module = %id, "compiling takes long: it is started again when no other such module is being compiled");
+            info!(module = %id, "compiling takes long; restarting it once no other slow module is being compiled");
         }
     }
 
-    /// Runs one compiler, and keeps what it made. `None` when it had to make room for another job's module.
+    /// Runs one compiler and keeps its result. `None` when it was stopped to make room for another job's module.
     async fn compile_in(&self, turn: &Turn, id: &ModuleId, wasm: &[u8]) -> Result<Option<End>, Rejected> {
         let name = id.name();
         let share = self.engine.memory().compiler().map_err(|short| machine(name, &short))?;
@@ -219,7 +220,7 @@ impl Admission {
         let mut command = compiler::command(&self.program, name, output, self.caps);
         let child = command.kill_on_drop(true).spawn().map_err(|error| machine(name, &error))?;
         let pid = child.id().unwrap_or_default();
-        // What is not finished is dropped, and its process killed.
+        // The future that does not finish is dropped, which kills the process.
         let (status, said) = tokio::select! {
             ended = converse(child, wasm) => ended.map_err(|error| machine(name, &error))?,
             stopped = watch(turn, pid, self.caps, &share) => return stopped.map_or(Ok(None), |why| Err(why.rejected(name))),
@@ -240,12 +241,12 @@ impl Admission {
             Ok(End { status, said, output: String::new() })
         });
         let end = end.await?;
-        tell_unconfined(&end);
+        warn_unconfined(&end);
         Ok(Some(end))
     }
 }
 
-/// Why a compiler is killed for good.
+/// Why a compiler was killed and will not be restarted.
 struct Stopped(shardmill_core::memory_budget::Short);
 
 impl Stopped {
@@ -254,11 +255,11 @@ impl Stopped {
     }
 }
 
-/// Looks at what a compiler uses until it has to end: for another job's module, or for want of memory.
+/// Samples a compiler's usage until it has to stop: to make room for another job's module, or for lack of memory.
 async fn watch(turn: &Turn, pid: u32, caps: Caps, share: &CompilerShare) -> Option<Stopped> {
     loop {
         tokio::time::sleep(LOOK).await;
-        // It has just ended, which is heard of elsewhere.
+        // The process has just exited; its exit is handled by the caller.
         let Ok(usage) = usage::of(pid) else { continue };
         if let Err(short) = share.set(usage.resident_bytes) {
             return Some(Stopped(short));
@@ -269,21 +270,21 @@ async fn watch(turn: &Turn, pid: u32, caps: Caps, share: &CompilerShare) -> Opti
     }
 }
 
-/// Says once in the life of a process what this machine cannot take from its compilers.
-fn tell_unconfined(end: &End) {
-    static TOLD: AtomicBool = AtomicBool::new(false);
+/// Warns once per process of the restrictions that this machine cannot impose on a compiler.
+fn warn_unconfined(end: &End) {
+    static WARNED: AtomicBool = AtomicBool::new(false);
     let missing = end.unconfined();
-    if !missing.is_empty() && !TOLD.swap(true, Ordering::Relaxed) {
-        warn!("modules are compiled with fewer walls than they should be: {}", missing.join("; "));
+    if !missing.is_empty() && !WARNED.swap(true, Ordering::Relaxed) {
+        warn!("the compiler process is less confined than it should be: {}", missing.join("; "));
     }
 }
 
-/// Gives the child the module and takes what it says; its end.
+/// Writes the module to the child and reads its output; returns its exit status.
 async fn converse(mut child: Child, wasm: &[u8]) -> io::Result<(ExitStatus, String)> {
     let (mut stdin, stderr) = (child.stdin.take(), child.stderr.take());
     let write = async {
         if let Some(mut stdin) = stdin.take() {
-            // A child that has ended says why by its end.
+            // A child that has exited explains itself by its exit status.
             drop(stdin.write_all(wasm).await);
         }
     };

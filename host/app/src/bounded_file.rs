@@ -1,6 +1,6 @@
-//! Reads files that others may write or replace: what is opened is a regular file by then, whatever its name led to, and
-//! no more is read than such a file may hold. A pipe, a device or an endless file neither blocks nor fills the memory.
-//! The one way in which this program reads a file of a task or state directory. Blocking, as a hanging file system is.
+//! Reads files that other programs may write or replace. Checks after opening that the file is a regular one, and reads no
+//! more than its kind of file may hold: a pipe, a device or an endless file neither blocks nor fills the memory. This is
+//! the only way in which this program reads a file of a task or state directory. Blocking: the file system may hang.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -9,11 +9,11 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// The largest module: as large as a task may be.
+/// The largest module.
 pub const MODULE_MAX_BYTES: u64 = 128 << 20;
 /// The largest properties file of a job.
 pub const PROPERTIES_MAX_BYTES: u64 = 1 << 20;
-/// The largest checksum, or note on how a module is rolled out.
+/// The largest checksum or rollout file.
 pub const SMALL_MAX_BYTES: u64 = 4 << 10;
 
 /// Why a file was not read.
@@ -34,7 +34,7 @@ impl Error {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Whether reading the same file may succeed another time: the machine failed, not the file.
+    /// Whether reading the same file may succeed later: the machine failed, not the file.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Io(_))
@@ -50,7 +50,7 @@ impl From<Error> for io::Error {
     }
 }
 
-/// A file's content, and what the opened file was after it was read.
+/// A file's content, and the metadata of the opened file after it was read.
 #[derive(Debug)]
 pub struct Content {
     pub bytes: Vec<u8>,
@@ -60,7 +60,7 @@ pub struct Content {
 /// Opens a regular file for reading. Links are followed, as Kubernetes' volumes are made of them.
 ///
 /// # Errors
-/// When it cannot be opened, or is no regular file.
+/// When it cannot be opened, or is not a regular file.
 pub fn open(path: &Path) -> Result<(File, Metadata), Error> {
     // A pipe without a writer would block the opening; a terminal must not become this process's own.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC).bits();
@@ -72,16 +72,16 @@ pub fn open(path: &Path) -> Result<(File, Metadata), Error> {
     }
 }
 
-/// Reads a regular file of at most so many bytes.
+/// Reads a regular file of at most `max` bytes.
 ///
 /// # Errors
-/// When it cannot be read, is no regular file, or is larger, also when it grows while it is read.
+/// When it cannot be read, is not a regular file, or is larger, also when it grows while it is read.
 pub fn read(path: &Path, max: u64) -> Result<Content, Error> {
     let (file, metadata) = open(path)?;
     read_opened(&file, &metadata, max)
 }
 
-/// Reads what was opened, from where it stands.
+/// Reads an opened file from its current position.
 ///
 /// # Errors
 /// As [`read`].
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_regular_file_neither_blocks_nor_is_read() {
+    fn a_file_that_is_not_regular_neither_blocks_nor_is_read() {
         let directory = tempfile::tempdir().unwrap();
         let pipe = directory.path().join("pipe");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
@@ -150,12 +150,12 @@ mod tests {
         let (file, before) = open(&path).unwrap();
         std::fs::write(&path, "0123456789a").unwrap();
         assert!(matches!(read_opened(&file, &before, 10), Err(Error::TooLarge { max: 10 })));
-        // Its size tells nothing: as a file of /proc.
+        // Its size is not reported, as for a file of /proc.
         assert!(matches!(read(Path::new("/proc/self/status"), 10), Err(Error::TooLarge { max: 10 })));
     }
 
     #[test]
-    fn a_missing_file_is_told_from_a_bad_one() {
+    fn a_missing_file_is_distinguished_from_a_bad_one() {
         let error = read(Path::new("/nonexistent/file"), 10).unwrap_err();
         assert!(error.is_not_found() && error.may_pass());
     }

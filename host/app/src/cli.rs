@@ -1,4 +1,4 @@
-//! The command line, and nothing else: what can be typed and what `--help` says. Commands are in `commands`.
+//! The command line: its arguments and the text of `--help`. The commands themselves are in `commands`.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -10,10 +10,10 @@ use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 #[command(name = "shardmill", version, long_version = LONG_VERSION.as_str(), propagate_version = true)]
 #[command(max_term_width = 100, arg_required_else_help = true)]
 pub(crate) struct Cli {
-    /// Colour the log and the help; `auto`: on a terminal, unless NO_COLOR or TERM=dumb
+    /// Colour the log and the help; `auto`: on a terminal, unless NO_COLOR or TERM=dumb is set
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,
-    /// More log: -v debug, -vv trace. RUST_LOG overrides it
+    /// Increase log verbosity (-v debug, -vv trace). RUST_LOG overrides it
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     #[command(subcommand)]
@@ -22,50 +22,50 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run jobs until they are stopped (Ctrl-C or SIGTERM: finish, commit, release the leases)
+    /// Run jobs until stopped (Ctrl-C or SIGTERM: finish, commit, release the leases)
     Run(Run),
-    /// Put a module into a task directory in one step
+    /// Deploy a module to a task directory (atomic)
     Deploy(Deploy),
-    /// List the jobs of the hosts that run a task directory on this machine
+    /// List the jobs of the hosts on this machine that run a task directory
     #[command(after_help = "Example:\n  shardmill ls --tasks tasks --json")]
     Ls(Ls),
-    /// Show a job and its shards; exit code 1 unless it runs, or is paused or drained: for a readiness probe
+    /// Show a job and its shards (exits 1 if not ready)
     #[command(after_help = "Example:\n  shardmill status orders --tasks tasks")]
     Status(JobArgs),
-    /// Let a job finish, commit, release its leases and stay down; the host and its other jobs go on
+    /// Stop a job gracefully and keep it stopped
     #[command(after_help = "Example:\n  shardmill drain orders --tasks tasks")]
     Drain(JobArgs),
-    /// Let the candidate of a rollout take over now
+    /// Promote the canary to all shards
     #[command(after_help = "Example:\n  shardmill promote orders --tasks tasks")]
     Promote(JobArgs),
-    /// Take the candidate of a rollout back, or the current version; what is taken back is not tried again by itself
+    /// Roll back the canary, or the current version (quarantines it)
     Rollback(Rollback),
-    /// List the versions of a job that are kept
+    /// List the versions of a job that are available for a rollback
     #[command(after_help = "Example:\n  shardmill versions orders --tasks tasks")]
     Versions(Versions),
-    /// Call the task of a job no more until it is resumed; its leases are kept
+    /// Pause processing; leases are kept
     #[command(after_help = "Example:\n  shardmill pause orders --tasks tasks")]
     Pause(JobArgs),
-    /// Let a job run again that was paused, drained or has failed
+    /// Resume a paused, drained or failed job
     #[command(after_help = "Example:\n  shardmill resume orders --tasks tasks")]
     Resume(JobArgs),
-    /// See it work: a local stream, the word-count task, a result. Needs nothing but a Rust toolchain
+    /// Run an end-to-end demo on a local stream (needs only a Rust toolchain)
     Demo(Demo),
     /// Start the local backend: Kinesis and DynamoDB on this machine
     Local(Local),
     /// Compile a Rust task to WebAssembly and check it
     Build(Build),
-    /// Check a module: what it is, what it asks for, and all that keeps it from running
+    /// Validate a module: imports, exports, grants, trial start
     Check(Check),
     /// Check or show a configuration
     #[command(subcommand)]
     Config(Config),
-    /// Measure
+    /// Run benchmarks
     #[command(subcommand)]
     Bench(Bench),
 }
 
-/// When to colour what is written for people.
+/// When to colour output for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
     Auto,
@@ -74,7 +74,7 @@ pub(crate) enum Color {
 }
 
 impl Color {
-    /// Whether to colour what goes to a terminal, or to something else.
+    /// Whether to colour an output, which is a terminal or not.
     pub(crate) fn is_for(self, is_terminal: bool) -> bool {
         match self {
             Self::Always => true,
@@ -83,8 +83,8 @@ impl Color {
         }
     }
 
-    /// For the help and the errors of arguments, which `clap` writes. It knows which of its outputs is a terminal, but
-    /// colours a dumb one where `CI` is set: the environment is asked here, by the same rule as for the log.
+    /// For the help and the usage errors, which `clap` writes. `clap` detects a terminal, but colours a dumb one if `CI`
+    /// is set; so the environment is read here, by the same rule as for the log.
     pub(crate) fn for_help(self) -> ColorChoice {
         match self {
             Self::Auto if Self::is_wanted_by_environment() => ColorChoice::Auto,
@@ -100,7 +100,7 @@ impl Color {
     }
 }
 
-/// What a report of a bug has to say.
+/// What a bug report must include.
 static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
     let (version, wasmtime) = (env!("CARGO_PKG_VERSION"), shardmill_runtime::WASMTIME_VERSION);
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
@@ -108,7 +108,7 @@ static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
     format!("{version}\nwasmtime  {wasmtime}\ntarget    {arch}-{os}\nbuild     {build}")
 });
 
-/// Where a configuration comes from.
+/// The sources of a configuration.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ConfigArgs {
     /// A Samza properties file; repeatable, later files win
@@ -120,16 +120,16 @@ pub(crate) struct ConfigArgs {
     /// Make unknown keys warnings instead of errors
     #[arg(long)]
     pub(crate) lenient: bool,
-    /// Use the local backend at its default ports (as `shardmill local` starts it), with credentials that it takes
+    /// Use the local backend on its default ports, as `shardmill local` starts it, with credentials that it accepts
     #[arg(long)]
     pub(crate) local: bool,
 }
 
-/// How modules are let in.
+/// How modules are admitted.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ModuleArgs {
-    /// Where compiled modules are kept, for this user only. Default: $SHARDMILL_MODULE_CACHE, or
-    /// shardmill/modules in $XDG_CACHE_HOME or ~/.cache
+    /// Directory for compiled modules (private to this user). Default: $SHARDMILL_MODULE_CACHE, or shardmill/modules in
+    /// $XDG_CACHE_HOME or ~/.cache
     #[arg(long, value_name = "DIR")]
     pub(crate) module_cache: Option<PathBuf>,
 }
@@ -140,23 +140,24 @@ pub(crate) struct ModuleArgs {
     shardmill run --config-path host.properties --tasks tasks   (every module in tasks is a job)\n  \
     shardmill run --config-path orders.properties --config task.commit.ms=5000 --local\n  \
     shardmill run --config-path orders.properties --until-caught-up --json\n\n\
-    Exit codes: 0 stopped as asked, 1 the job had to stop, 2 wrong usage, 64 bad configuration or module.")]
+    Exit codes: 0 stopped on request, 1 a job failed, 2 wrong usage, 64 bad configuration or module.")]
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
-    /// Where `task.class=NAME` finds NAME.wasm. Without task.class every NAME.wasm in it, with a NAME.properties if it
-    /// needs one, is a job NAME, also those that come later
+    /// Task directory. With `task.class=NAME` the host runs its NAME.wasm. Without task.class every NAME.wasm in it
+    /// becomes a job NAME, also one that is added later; an optional NAME.properties configures it
     #[arg(long, value_name = "DIR", default_value = "tasks")]
     pub(crate) tasks: PathBuf,
     #[command(flatten)]
     pub(crate) modules: ModuleArgs,
-    /// Where it is kept which versions run. Hosts that share it agree on them. Default: .shardmill in the task directory
+    /// Directory for shared deployment state: hosts that share it run the same versions. Default: .shardmill in the
+    /// task directory
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
-    /// Stop when everything that is in the streams now has been processed
+    /// Exit once all records present at start are processed
     #[arg(long)]
     pub(crate) until_caught_up: bool,
-    /// Print a summary as JSON on standard output at the end
+    /// Print a summary as JSON on standard output before exiting
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -166,11 +167,12 @@ pub(crate) struct Run {
     shardmill deploy target/wasm32-wasip2/release/orders.wasm --tasks tasks\n  \
     shardmill deploy new.wasm --name orders --tasks tasks --wait\n  \
     shardmill deploy new.wasm --name orders --canary --wait\n\n\
-    Neither --canary nor --all: task.rollout decides, as for a module that is copied there.\n\n\
-    Exit codes: 0 done; with --wait, it has taken over. 1 with --wait: it was rejected or rolled back, or does not run \
-    (the reason is told), or not in time. 64 the module cannot run, or there is no such file or directory.")]
+    Without --canary and --all, task.rollout decides, as for a module that is copied into the directory.\n\n\
+    Exit codes: 0 deployed; with --wait, the module has taken over. 1 with --wait: the module was rejected, rolled back \
+    or did not run (the reason is printed), or the wait timed out. 64 the module cannot run, or a file or directory is \
+    missing.")]
 pub(crate) struct Deploy {
-    /// The module: a WebAssembly component
+    /// The module, a WebAssembly component
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// The job. Default: the file's name without .wasm
@@ -179,20 +181,20 @@ pub(crate) struct Deploy {
     /// The task directory
     #[arg(long, value_name = "DIR", default_value = "tasks")]
     pub(crate) tasks: PathBuf,
-    /// Give it some shards first, then more, as task.rollout.waves says; also where task.rollout is not `canary`
+    /// Roll out in waves (task.rollout.waves), even if task.rollout is not `canary`
     #[arg(long, conflicts_with = "all")]
     pub(crate) canary: bool,
-    /// Give it all shards at once; also where task.rollout is `canary`
+    /// Roll out to all shards at once, even if task.rollout is `canary`
     #[arg(long)]
     pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) modules: ModuleArgs,
-    /// Wait for the outcome: until it has taken over on the hosts of this machine, a canary wave by wave to its end, or
-    /// until it is rejected or rolled back. Ctrl-C ends the wait, not the rollout
+    /// Wait until the module has taken over on the hosts of this machine (a canary: all its waves), or was rejected or
+    /// rolled back. Ctrl-C ends the wait, not the rollout
     #[arg(long)]
     pub(crate) wait: bool,
-    /// How long to wait in all, in seconds. Default: until nothing has happened for 120 s; a canary's waves may take
-    /// their time
+    /// Total time to wait, in seconds. Default: until nothing has happened for 120 s, not counting the time between a
+    /// canary's waves
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
     /// Print the result as JSON on standard output
@@ -207,7 +209,8 @@ pub(crate) struct Deploy {
 pub(crate) struct Rollback {
     #[command(flatten)]
     pub(crate) job: JobArgs,
-    /// The version to go to, by the first digits of its hash as `shardmill versions` shows them. Default: the one before
+    /// The version to return to, by the first digits of its hash as `shardmill versions` shows them. Default: the
+    /// previous version
     #[arg(long, value_name = "VERSION")]
     pub(crate) to: Option<String>,
 }
@@ -216,7 +219,7 @@ pub(crate) struct Rollback {
 pub(crate) struct Versions {
     #[command(flatten)]
     pub(crate) job: JobArgs,
-    /// The directory that the hosts of the task directory share. Default: .shardmill in the task directory
+    /// Directory for shared deployment state (`shardmill run --state`). Default: .shardmill in the task directory
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
 }
@@ -231,7 +234,7 @@ pub(crate) struct Ls {
     pub(crate) json: bool,
 }
 
-/// A job of the hosts of a task directory.
+/// Names a job that the hosts of a task directory run.
 #[derive(Debug, Args)]
 pub(crate) struct JobArgs {
     /// The job: its module's name, or its job.name
@@ -251,7 +254,7 @@ pub(crate) struct JobArgs {
     shardmill demo --input mybook.txt\n  \
     cat *.log | shardmill demo --input -")]
 pub(crate) struct Demo {
-    /// The text to count words in, a line a record; `-` reads standard input. Default: a bundled text
+    /// The text whose words to count, one record per line; `-` reads standard input. Default: a bundled text
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
     /// Print the result as JSON on standard output
@@ -264,16 +267,16 @@ pub(crate) struct Demo {
     shardmill local --stream orders:4\n  \
     shardmill local --kinesis-port 0 --dynamodb-port 0 --stream orders:4 --json")]
 pub(crate) struct Local {
-    /// Port of Kinesis; 0 takes a free one
+    /// Port of Kinesis; 0 picks a free one
     #[arg(long, value_name = "PORT", default_value_t = KINESIS_PORT)]
     pub(crate) kinesis_port: u16,
-    /// Port of DynamoDB; 0 takes a free one
+    /// Port of DynamoDB; 0 picks a free one
     #[arg(long, value_name = "PORT", default_value_t = DYNAMODB_PORT)]
     pub(crate) dynamodb_port: u16,
     /// A stream to create, with its number of shards; repeatable
     #[arg(long = "stream", value_name = "NAME:SHARDS")]
     pub(crate) streams: Vec<String>,
-    /// Keep streams and tables here, for the next start
+    /// Keep streams and tables in this directory between starts
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Do not enforce AWS' limits on reads and writes
@@ -284,7 +287,7 @@ pub(crate) struct Local {
     pub(crate) json: bool,
 }
 
-/// Where `shardmill local` listens, and where `--local` looks.
+/// The ports that `shardmill local` listens on and `--local` connects to.
 pub(crate) const KINESIS_PORT: u16 = 4567;
 pub(crate) const DYNAMODB_PORT: u16 = 8000;
 
@@ -293,7 +296,7 @@ pub(crate) const DYNAMODB_PORT: u16 = 8000;
     shardmill build sample-tasks/word-count\n  \
     shardmill build my-task --tasks tasks")]
 pub(crate) struct Build {
-    /// The directory of the task's Cargo.toml
+    /// The directory with the task's Cargo.toml
     #[arg(value_name = "PATH", default_value = ".")]
     pub(crate) path: PathBuf,
     /// Copy the module into this task directory
@@ -305,20 +308,23 @@ pub(crate) struct Build {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "With a configuration the module is started, too: its `init` is called as the job would.\n\n\
+#[command(
+    after_help = "With a configuration, the check also starts the module and calls its `init`, as the job would.\n\n\
     Examples:\n  \
     shardmill check tasks/word-count.wasm\n  \
     shardmill check tasks/orders.wasm --config-path orders.properties --json\n  \
     shardmill check tasks/orders.wasm --host host.properties\n\n\
-    Exit codes: 0 it may run, 1 this machine could not tell, 2 wrong usage, 64 it may not run, or a bad configuration.")]
+    Exit codes: 0 the module can run, 1 it could not be checked on this machine, 2 wrong usage, 64 the module cannot run, \
+    or bad configuration."
+)]
 pub(crate) struct Check {
     /// The module
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
-    /// Check it as a job of the host with this configuration; repeatable, later files win. --config-path then names the
-    /// job's own NAME.properties. Default: the one beside the module
+    /// Check the module as a job of the host with this configuration; repeatable, later files win. --config-path then
+    /// names the job's own NAME.properties. Default: the one beside the module
     #[arg(long, value_name = "FILE")]
     pub(crate) host: Vec<PathBuf>,
     #[command(flatten)]
@@ -330,15 +336,15 @@ pub(crate) struct Check {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
-    /// Report everything that is wrong, with file and line; exit code 64 if something is
+    /// Report every problem with file and line; exits 64 if there is one
     #[command(after_help = "Examples:\n  \
         shardmill config check base.properties orders.properties      (a single job)\n  \
         shardmill config check host.properties                        (a host: neither job.name nor task.class)\n  \
         shardmill config check --host host.properties orders.properties\n\n\
-        With --host each FILE is the NAME.properties of a job in the host's task directory: what its author sets beyond\n\
-        what the operator allows is an error, with the line of the host's configuration that would allow it.")]
+        With --host each FILE is the NAME.properties of a job in the host's task directory. A setting of its author that\n\
+        the operator does not allow is an error, reported with the line of the host's configuration that would allow it.")]
     Check(ConfigFiles),
-    /// Print every setting as resolved (secrets hidden) and where it came from
+    /// Print every resolved setting (secrets hidden) and its origin
     #[command(after_help = "Examples:\n  \
         shardmill config show orders.properties --config task.commit.ms=5000\n  \
         shardmill config show --host host.properties orders.properties")]
@@ -347,10 +353,10 @@ pub(crate) enum Config {
 
 #[derive(Debug, Args)]
 pub(crate) struct ConfigFiles {
-    /// Samza properties files; later files win. With --host: the NAME.properties of one job each
+    /// Samza properties files; later files win. With --host: each is the NAME.properties of one job
     #[arg(value_name = "FILE", required_unless_present = "host")]
     pub(crate) files: Vec<PathBuf>,
-    /// A file of the configuration that a host is started with; repeatable, later files win
+    /// A configuration file of the host; repeatable, later files win
     #[arg(long, value_name = "FILE")]
     pub(crate) host: Vec<PathBuf>,
     /// One setting; wins over all files
@@ -366,22 +372,22 @@ pub(crate) struct ConfigFiles {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
-    /// Load a local stream, drain it with a task, print rates and the consumer's CPU time and memory
+    /// Load a local stream, drain it with a task, and print rates and the consumer's CPU time and memory
     #[command(after_help = "Examples:\n  \
         shardmill bench drain --records 1000000 --size 100 --shards 4 --task tasks/filter-batch.wasm\n  \
         shardmill bench drain --task tasks/word-count.wasm --json")]
     Drain(Drain),
-    /// Replace a task's module again and again under full load, print how long its shards waited, and check that each
-    /// record came out once and in order
+    /// Swap a task's module repeatedly under full load, print how long its shards waited, and check that each record was
+    /// output once and in order
     #[command(after_help = "Example:\n  \
         shardmill build sample-tasks/echo --tasks tasks && shardmill bench swap --task tasks/echo.wasm")]
     Swap(Swap),
-    /// Run a well-behaved job alone, then beside one that misbehaves in each of some ways, and print what that costs it
+    /// Run a well-behaved job alone, then beside a misbehaving one, and print what each kind of misbehaviour costs it
     #[command(after_help = "Example:\n  \
         shardmill build sample-tasks/filter-batch --tasks tasks && shardmill build sample-tasks/hostile --tasks tasks\n  \
         shardmill bench neighbours --task tasks/filter-batch.wasm --hostile tasks/hostile.wasm\n\n\
-        A neighbour may use a core, as any job may. On a machine with fewer free cores than busy jobs records/s tell of\n\
-        that; CPU time per record tells what a neighbour does to a job beyond taking its share.")]
+        A neighbour may use a core, as any job may. On a machine with fewer free cores than busy jobs, records/s reflect\n\
+        that; CPU time per record shows what a neighbour costs a job beyond taking its share.")]
     Neighbours(Neighbours),
 }
 
@@ -390,16 +396,16 @@ pub(crate) struct Neighbours {
     /// The module of the well-behaved job
     #[arg(long, value_name = "FILE")]
     pub(crate) task: PathBuf,
-    /// The module of the other: the sample task `hostile`, which does what the first word of a record says
+    /// The module of the misbehaving job: the sample task `hostile`, which does what the first word of a record says
     #[arg(long, value_name = "FILE")]
     pub(crate) hostile: PathBuf,
     /// Records that the well-behaved job processes each time
     #[arg(long, default_value_t = 500_000)]
     pub(crate) records: u64,
-    /// How often each pair of alone and beside is measured; the median counts
+    /// Measurements of each pair (alone, beside); the median is reported
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: usize,
-    /// Only the ways to misbehave with this text in their names
+    /// Run only the kinds of misbehaviour with this text in their names
     #[arg(long, value_name = "TEXT")]
     pub(crate) only: Option<String>,
     /// Print JSON on standard output
@@ -412,7 +418,7 @@ pub(crate) struct Drain {
     /// Records to load before the consumer starts
     #[arg(long, default_value_t = 1_000_000)]
     pub(crate) records: u64,
-    /// Bytes of a record
+    /// Bytes per record
     #[arg(long, default_value_t = 100)]
     pub(crate) size: usize,
     /// Shards of the stream
@@ -431,10 +437,10 @@ pub(crate) struct Drain {
 
 #[derive(Debug, Args)]
 pub(crate) struct Swap {
-    /// The module, which must send `shard sequence message` for each message; copies of it are the versions
+    /// The module, which must send `shard sequence message` for each message; its versions are copies of this file
     #[arg(long, value_name = "FILE")]
     pub(crate) task: PathBuf,
-    /// Swaps to make
+    /// Number of swaps
     #[arg(long, default_value_t = 1_000)]
     pub(crate) swaps: u64,
     /// Shards of the stream

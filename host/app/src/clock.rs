@@ -1,10 +1,10 @@
-//! The host's clock: milliseconds since 1970 that never jump. The only place that reads the time for the machines.
+//! The host's clock: milliseconds since 1970 that never jump. The only place that reads the time for the state machines.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use shardmill_core::time::Millis;
 
-/// Wall-clock time as of the start, carried on by the monotonic clock.
+/// Wall-clock time at the start, advanced by the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     started: Instant,
@@ -29,14 +29,14 @@ impl Clock {
         self.started_ms
     }
 
-    /// How long it is until `at`; nothing when it has passed.
+    /// The time left until `at`; zero when it has passed.
     #[must_use]
     pub fn until(&self, at: Millis) -> Duration {
         Duration::from_millis(at.saturating_sub(self.now()))
     }
 }
 
-/// A duration as the machines count.
+/// A duration in the state machines' unit.
 #[must_use]
 pub fn millis(duration: Duration) -> Millis {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

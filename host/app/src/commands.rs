@@ -1,4 +1,4 @@
-//! What the commands share: the log, the configuration, modules, exit codes. One file per command below.
+//! What the commands share: configuration, output, signals, exit codes. Each command has a file below.
 
 pub(crate) mod bench;
 pub(crate) mod build;
@@ -36,17 +36,17 @@ use crate::cli::{ConfigArgs, DYNAMODB_PORT, KINESIS_PORT};
 /// Bad configuration or module (`EX_USAGE`).
 const EXIT_BAD_INPUT: u8 = 64;
 
-/// The user gave something that cannot be used. Told as it is, without the chain of causes.
+/// Bad user input. Printed as it is, without a chain of causes.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct BadInput(pub String);
 
-/// Told already: only the exit code is left to say.
+/// Already reported; only sets the exit status.
 #[derive(Debug, thiserror::Error)]
 #[error("not ready")]
 pub(crate) struct NotReady;
 
-/// Turns a command's result into the exit code, and tells the error.
+/// Turns a command's result into the exit code, and prints the error.
 pub(crate) fn report(result: Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     if let Some(bad) = error.downcast_ref::<BadInput>() {
@@ -59,7 +59,7 @@ pub(crate) fn report(result: Result<()>) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Tells people what went wrong. Problems of a configuration begin by themselves as errors, each with its code.
+/// Prints an error for people. Problems of a configuration already begin with `error`, each with its code.
 fn say_error(text: &str) {
     match text.starts_with("error") {
         true => say(text),
@@ -67,9 +67,9 @@ fn say_error(text: &str) {
     }
 }
 
-/// Tells people something; programs read standard output.
+/// Prints a message for people to standard error; programs read standard output.
 pub(crate) fn say(text: &str) {
-    // There is nobody left to tell that they cannot be told.
+    // If this fails, there is no other place to report it.
     drop(writeln!(std::io::stderr(), "{}", text::guarded(text.trim_end())));
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn print_json(json: &str) {
 
 fn write_out(text: &str) {
     match writeln!(std::io::stdout(), "{text}") {
-        // Whoever reads has seen enough, as `head` has.
+        // A broken pipe: the reader has seen enough, as `head` has.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             say_error(&format!("failed to write to standard output: {error}"));
         }
@@ -98,7 +98,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("failed to start the async runtime")
 }
 
-/// The process that compiles one module: says on standard output why it does not.
+/// The process that compiles one module: prints the reason of a rejection to standard output.
 pub(crate) fn compile_module(args: &CompileModule) -> ExitCode {
     match compiler::compile(args) {
         Ok(true) => ExitCode::SUCCESS,
@@ -107,16 +107,16 @@ pub(crate) fn compile_module(args: &CompileModule) -> ExitCode {
     }
 }
 
-/// What asks a command to stop: SIGINT (Ctrl-C), SIGTERM, and SIGHUP, which a terminal sends that is closed.
+/// The signals that stop a command: SIGINT (Ctrl-C), SIGTERM, and SIGHUP, which a closing terminal sends.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// `None` where it is ignored, as `nohup` has it.
+    /// `None` when the signal is ignored, as under `nohup`.
     hang_up: Option<Signal>,
 }
 
 impl Signals {
-    /// From here on the signals do not end the process by themselves.
+    /// From here on the signals no longer terminate the process by themselves.
     pub(crate) fn listen() -> Result<Self> {
         let listen = |kind, name| signal(kind).with_context(|| format!("failed to listen for {name}"));
         Ok(Self {
@@ -126,7 +126,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one; which it is. Cancel-safe.
+    /// Waits for the next signal. Cancel-safe.
     pub(crate) async fn next(&mut self) -> SignalKind {
         let hang_up = async {
             match &mut self.hang_up {
@@ -142,7 +142,7 @@ impl Signals {
     }
 }
 
-/// Whether this process was started with the signal ignored. Only Linux tells.
+/// Whether this process was started with the signal ignored. Only Linux reports it.
 fn is_ignored(signal: SignalKind) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -150,12 +150,12 @@ fn is_ignored(signal: SignalKind) -> bool {
     mask >> (signal.as_raw_value() - 1) & 1 == 1
 }
 
-/// Where it is kept which versions of the jobs of a task directory run.
+/// The directory for the deployment state of a task directory's jobs.
 pub(crate) fn state_directory(named: Option<&Path>, tasks: &Path) -> PathBuf {
     named.map_or_else(|| tasks.join(".shardmill"), Path::to_owned)
 }
 
-/// Reads the files named.
+/// Reads configuration files.
 pub(crate) fn read_sources(paths: &[impl AsRef<Path>]) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     for path in paths {
@@ -176,12 +176,12 @@ pub(crate) fn read_job(path: &Path) -> Result<Source> {
     }
 }
 
-/// The process's environment, as far as configuration looks at it.
+/// The process's environment; variables that are not UTF-8 are omitted.
 pub(crate) fn environment() -> BTreeMap<String, String> {
     std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?))).collect()
 }
 
-/// What the command line says of the configuration of jobs that are about to run.
+/// Loads the configuration of jobs, as the command line specifies it.
 pub(crate) struct JobLoader {
     files: Vec<Source>,
     settings: Vec<Source>,
@@ -203,12 +203,12 @@ impl JobLoader {
         Ok(Self { files, settings, env, lenient: args.lenient, local: args.local })
     }
 
-    /// Whether it says which module to run.
+    /// Whether the configuration names the module to run.
     pub(crate) fn names_a_task(&self) -> bool {
         configuration::names_a_task(&self.sources(&[]))
     }
 
-    /// What the command line says of the host, whatever jobs it has; for a single job too.
+    /// The configuration of the host itself, with one job or many.
     pub(crate) fn host(&self) -> Result<Host> {
         let sources = self.sources(&[]);
         if self.names_a_task() {
@@ -218,12 +218,12 @@ impl JobLoader {
         Ok(loaded.map_err(|errors| BadInput(render_problems(&errors)))?.host)
     }
 
-    /// Loads a job's configuration, with what the task directory says of it.
+    /// Loads a job's configuration, including its sources in the task directory.
     pub(crate) fn load(&self, directory: &[Source]) -> Result<Loaded> {
         self.try_load(directory).map_err(|errors| BadInput(render_problems(&errors)).into())
     }
 
-    /// The same; what is wrong is left to be told.
+    /// The same, but leaves reporting the errors to the caller.
     pub(crate) fn try_load(&self, directory: &[Source]) -> Result<Loaded, Errors> {
         let mut loaded = shardmill_core::config::load(&self.sources(directory), &self.env, self.lenient)?;
         if self.local {
@@ -232,14 +232,14 @@ impl JobLoader {
         Ok(loaded)
     }
 
-    /// The command line's settings win over all files.
+    /// All sources in order: the settings of the command line override all files.
     fn sources(&self, directory: &[Source]) -> Vec<Source> {
         self.files.iter().chain(directory).chain(&self.settings).cloned().collect()
     }
 }
 
-/// Tells what there is to know about a configuration.
-pub(crate) fn tell_notices(notices: &[Notice]) {
+/// Logs the notices of a configuration.
+pub(crate) fn log_notices(notices: &[Notice]) {
     for Notice { message, origin, .. } in notices {
         match origin {
             Some(origin) => warn!("{origin}: {message}"),
@@ -253,8 +253,8 @@ pub(crate) fn load(sources: &[Source], env: &BTreeMap<String, String>, lenient: 
         .map_err(|errors: Errors| BadInput(render_problems(&errors)).into())
 }
 
-/// The local backend takes any region and any credentials, of which the SDK wants some; no proxy leads to it, and it has
-/// no roles and no profiles.
+/// Sets what the SDK requires and the local backend ignores: some region and some credentials. The backend is not behind
+/// a proxy and has no roles or profiles.
 fn use_local_account(input: &mut shardmill_core::config::Input) {
     input.client.proxy = None;
     for access in [&mut input.kinesis, &mut input.dynamodb] {
@@ -267,7 +267,7 @@ fn use_local_account(input: &mut shardmill_core::config::Input) {
     }
 }
 
-/// How a service of a local backend is reached past a job's configuration.
+/// The settings of a client of the local backend, independent of any job's configuration.
 pub(crate) fn local_client(endpoint: String) -> ClientSettings {
     let local = || "local".to_owned();
     ClientSettings {
@@ -283,7 +283,7 @@ pub(crate) fn local_client(endpoint: String) -> ClientSettings {
     }
 }
 
-/// A new directory for what a command leaves behind until it ends; the command removes it.
+/// A new directory for a command's temporary files; the command removes it.
 pub(crate) fn scratch_directory(command: &str) -> Result<PathBuf> {
     let directory = std::env::temp_dir().join(format!("shardmill-{command}-{}", uuid::Uuid::new_v4()));
     std::fs::create_dir(&directory).with_context(|| format!("failed to create {}", directory.display()))?;

@@ -1,5 +1,5 @@
-//! Calls of one kind that fail one after the other: a few are everyday, more must not be passed over in silence, nor fill
-//! the log. While they last, the job's status names them. Decides nothing but what is said.
+//! Throttles the log of calls that fail repeatedly: a few failures are normal, more must neither go unreported nor flood
+//! the log. While an outage lasts, the job's status names it. Decides only what is reported.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::status::{Outage, Status};
 
-/// Failures in a row before the log says so.
+/// Failures in a row before the log reports them.
 const SAID_FROM: u32 = 4;
 
 /// The failures in a row of one kind of call.
@@ -20,23 +20,24 @@ pub(crate) struct Failures {
     said_from: u32,
 }
 
-/// What the log should say after a call.
+/// What to log after a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Say {
     Nothing,
-    /// It has failed so often in a row, and is tried on.
+    /// The call has failed so many times in a row, and is retried.
     Failing(u32),
-    /// It works again, after the log has said that it does not.
+    /// The call works again, after the log has reported failures.
     Mended,
 }
 
 impl Failures {
-    /// Of calls that a start waits for: until one has worked, the first failure is said, for it may well be the last.
+    /// For calls that a start waits for: until one has succeeded, the first failure is logged, because the process may
+    /// not live to see another.
     pub(crate) fn at_start() -> Self {
         Self { said_from: 1, ..Self::default() }
     }
 
-    /// Takes note of a call's end.
+    /// Records the outcome of a call.
     pub(crate) fn after(&mut self, failed: bool) -> Say {
         if failed {
             self.in_a_row = self.in_a_row.saturating_add(1);
@@ -48,14 +49,14 @@ impl Failures {
     }
 }
 
-/// What calls are about.
+/// The subject of calls.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
-    /// The lease table of this name, read.
+    /// Reading the lease table of this name.
     TableRead(String),
-    /// The same, written: the leases that are held run out.
+    /// Writing it: held leases expire.
     TableWrite(String),
-    /// The shards of a stream, listed.
+    /// Listing the shards of a stream.
     ShardList {
         stream: String,
     },
@@ -63,13 +64,13 @@ pub enum Subject {
         stream: String,
         shard: String,
     },
-    /// The consumer that a stream is to be read as.
+    /// The consumer registered for a stream.
     Consumer {
         stream: String,
     },
 }
 
-/// The calls of one kind, for log and status. What is dropped is not called any more, and fails no more.
+/// The calls of one kind, for log and status. Dropping it ends their outage.
 #[derive(Debug)]
 pub(crate) struct Calls {
     subject: Subject,
@@ -79,23 +80,23 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    /// A few failures are everyday.
+    /// For calls of which a few may fail.
     pub(crate) fn new(subject: Subject, status: Arc<Status>, clock: Clock) -> Self {
         Self { subject, failures: Failures::default(), status, clock }
     }
 
-    /// Those that a start waits for: see [`Failures::at_start`].
+    /// For calls that a start waits for: see [`Failures::at_start`].
     pub(crate) fn at_start(mut self) -> Self {
         self.failures = Failures::at_start();
         self
     }
 
-    /// Takes note of a call's end.
+    /// Records the outcome of a call.
     pub(crate) fn answered(&mut self, failure: Option<&ServiceError>) {
         let Self { subject, status, clock, .. } = self;
         match (self.failures.after(failure.is_some()), failure) {
             (Say::Failing(failures), Some(error)) => {
-                warn!(%error, failures, "{subject} cannot be {}; trying again", subject.participle());
+                warn!(%error, failures, "{subject} cannot be {}; retrying", subject.participle());
                 let now = clock.now();
                 status.update(|status| {
                     let outage = status.outages.entry(subject.clone()).or_insert_with(|| Outage::new(now));
@@ -122,7 +123,7 @@ impl Drop for Calls {
 }
 
 impl Subject {
-    /// What cannot be done to it.
+    /// What cannot be done to the subject.
     #[must_use]
     pub fn participle(&self) -> &'static str {
         match self {
@@ -158,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_fails_for_long_is_said_less_and_less_often_and_its_end_once() {
+    fn a_long_outage_is_logged_less_and_less_often_and_its_end_once() {
         let mut failures = Failures::default();
         let said: Vec<Say> = (0..20).map(|_| failures.after(true)).filter(|say| *say != Say::Nothing).collect();
         assert_eq!(said, [Say::Failing(4), Say::Failing(8), Say::Failing(16)]);
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_start_waits_for_is_said_at_once() {
+    fn the_first_failure_of_a_start_is_logged_at_once() {
         let mut failures = Failures::at_start();
         assert_eq!([failures.after(true), failures.after(true)], [Say::Failing(1), Say::Failing(2)]);
         assert_eq!(failures.after(false), Say::Mended);
@@ -193,11 +194,11 @@ mod tests {
         calls.answered(Some(&error));
         assert!(shown().is_some());
         drop(calls);
-        assert_eq!(shown(), None, "nobody calls any more");
+        assert_eq!(shown(), None, "there are no calls any longer");
     }
 
     #[test]
-    fn what_fails_now_and_then_is_not_worth_a_word() {
+    fn occasional_failures_are_not_logged() {
         let mut failures = Failures::default();
         let everyday = [true, true, true, false].into_iter().cycle().take(40);
         assert!(everyday.map(|failed| failures.after(failed)).all(|say| say == Say::Nothing));

@@ -1,7 +1,7 @@
-//! Sends the HTTP requests of a job's tasks: HTTP/1.1, over TLS with the certificates of this machine. Owns connections,
-//! which no other job has a part in, and what an error of one is called for a task; which requests may be sent is decided
-//! before, and which addresses they may go to is decided where they are connected. No proxy, no redirects, no cookies,
-//! and nothing of a request in a log but the host's name: what else it holds is the task's secret.
+//! Sends the HTTP requests of a job's tasks: HTTP/1.1, over TLS with the certificates of this machine. Owns the
+//! connections, which no two jobs share, and maps their errors to those of WASI. Which requests may be sent is decided
+//! before; which addresses they may go to is decided when a connection is made. No proxy, no redirects, no cookies; a
+//! log line names nothing of a request but the host, for the rest is the task's secret.
 
 mod connector;
 
@@ -32,17 +32,17 @@ use tracing::warn;
 use crate::tasks::Executor;
 use connector::{Guarded, Prohibited};
 
-/// Idle connections that are kept for each origin, and for how long.
+/// The number of idle connections kept for each origin, and how long each is kept.
 const MAX_IDLE: usize = 8;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Where a task says nothing, which no task of this host's gets to: its call's time is over before.
+/// The default for a task that sets no timeout. No task reaches it: the time limit of its call is shorter.
 const FOR_EVER: Duration = Duration::from_hours(24);
 
-/// TLS sessions that are remembered, to be gone on with.
+/// TLS sessions kept for resumption.
 const TLS_SESSIONS: usize = 256;
 
-/// The client of one job, whose instances share its connections. They are tasks, which `executor` runs. `networks` are
-/// those that names may resolve to though they are not of the public Internet.
+/// The client of one job, whose instances share its connections. `executor` runs the connections' tasks. Names may
+/// resolve to `networks` although those are not part of the public Internet.
 pub(crate) fn of_job(networks: &[Network], executor: Executor) -> Arc<dyn HttpClient> {
     Arc::new(Connections::new(networks, executor))
 }
@@ -61,7 +61,7 @@ impl Connections {
     }
 }
 
-/// The certificates are read once; sessions are each client's own.
+/// Reads the certificates once per process; each client has its own sessions.
 fn tls() -> ClientConfig {
     static SHARED: OnceLock<ClientConfig> = OnceLock::new();
     let shared = SHARED.get_or_init(|| {
@@ -93,7 +93,7 @@ impl HttpClient for Connections {
     }
 }
 
-/// The head of the answer: first there must be a connection, a new one or a kept one, then the first byte.
+/// Waits for the head of the response: first for a connection, new or kept, then for the first byte.
 async fn answer(
     client: &Client<Connector, HttpBody>,
     mut request: Request<HttpBody>,
@@ -102,7 +102,7 @@ async fn answer(
     let mut connection = capture_connection(&mut request);
     let mut answer = pin!(client.request(request));
     let connected = async {
-        // Both arms are cancel-safe: the request goes on below, and the connection is only looked at.
+        // Both arms are cancel-safe: the request continues below, and the connection is only observed.
         tokio::select! {
             answer = &mut answer => Some(answer),
             _ = connection.wait_for_connection_metadata() => None,
@@ -119,11 +119,11 @@ async fn answer(
     answered.map_err(|error| named(&error))
 }
 
-/// What a task is told of a failure: its kind, and nothing of what was sent.
+/// The error that a task receives: the kind of the failure, and nothing of what was sent.
 fn named(error: &legacy::Error) -> HttpError {
     let first: &(dyn Error + 'static) = error;
     let causes = || std::iter::successors(Some(first), |&error| error.source());
-    // It comes as an error of resolving a name, which it is not.
+    // This one arrives as an error of name resolution, which it is not.
     if causes().any(is_prohibited) {
         return HttpError::DestinationIpProhibited;
     }
@@ -134,7 +134,7 @@ fn named(error: &legacy::Error) -> HttpError {
 }
 
 fn is_prohibited(error: &(dyn Error + 'static)) -> bool {
-    // What wraps another error is not in its chain of sources.
+    // A wrapped error is not in the chain of sources of its wrapper.
     let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     error.is::<Prohibited>() || inner.is_some_and(|inner| is_prohibited(inner))
 }
@@ -152,7 +152,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<HttpError> {
         return Some(HttpError::ConnectionTerminated);
     }
     if let Some(error) = error.downcast_ref::<io::Error>() {
-        // What wraps another error is not in its chain of sources.
+        // A wrapped error is not in the chain of sources of its wrapper.
         let inner = error.get_ref().and_then(|inner| known(inner));
         return inner.or(match error.kind() {
             io::ErrorKind::ConnectionRefused => Some(HttpError::ConnectionRefused),
@@ -164,15 +164,15 @@ fn known(error: &(dyn Error + 'static)) -> Option<HttpError> {
             _ => None,
         });
     }
-    // The connector has no type for it that could be named.
+    // The connector has no public type for this error.
     error.to_string().starts_with("dns error").then_some(HttpError::DnsError { rcode: None, info_code: None })
 }
 
-/// The body of an answer, which must not be quiet for too long while somebody waits for it.
+/// The body of a response, which must not stay silent for too long while the task waits for it.
 struct Arriving {
     body: Incoming,
     quiet_max: Duration,
-    /// From when on somebody waits for more.
+    /// When the task began to wait for more.
     quiet: Pin<Box<Sleep>>,
     is_awaited: bool,
 }
@@ -191,7 +191,7 @@ impl Body for Arriving {
                 Poll::Ready(frame.map(|frame| frame.map_err(|_| HttpError::HttpResponseIncomplete)))
             }
             Poll::Pending => {
-                // A task may take its time between two reads; that is no silence of the server's.
+                // A task may pause between two reads; that is not the server's silence.
                 if !std::mem::replace(&mut self.is_awaited, true) {
                     let until = Instant::now() + self.quiet_max;
                     self.quiet.as_mut().reset(until);

@@ -1,14 +1,14 @@
-//! How much memory this process may use: the machine's, or less if a control group says so.
+//! How much memory this process may use: the machine's, or less if a control group limits it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The part that instances and compilers may have together, in percent. The rest is for the host itself and for what
-/// grows between two looks.
+/// The share that instances and compilers may use together, in percent. The rest is for the host itself and for growth
+/// between two samples.
 const SHARE_PERCENT: u64 = 75;
 
-/// What `host.memory.max.mb` is when nobody says: three quarters of what this process may have, in bytes. Without a
-/// limit where neither is known.
+/// The default of `host.memory.max.mb`, in bytes: three quarters of what this process may use. Unlimited where neither
+/// the machine's memory nor a control group's limit is known.
 #[must_use]
 pub fn default_limit() -> u64 {
     default_limit_of(&|path| fs::read_to_string(path).ok())
@@ -30,7 +30,7 @@ fn machine(meminfo: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// Where the limits of this process's groups, and of those above them, are written; "max" there is no limit.
+/// The files with the limits of this process's control groups and their ancestors; "max" in one means no limit.
 fn control_groups(groups: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for line in groups.lines() {

@@ -12,7 +12,7 @@ use shardmill::admit::compiler;
 use crate::cli::{Bench, Cli, Color, Command, Config};
 
 fn main() -> ExitCode {
-    // What this program runs for itself is no command: it is not in any help, nor suggested for another.
+    // The internal compile command is not in the help, and clap does not suggest it.
     if std::env::args_os().nth(1).is_some_and(|command| command == compiler::COMMAND) {
         commands::log::init(0, Color::Auto);
         return commands::compile_module(&compiler::arguments());
@@ -43,15 +43,15 @@ fn main() -> ExitCode {
     commands::report(result)
 }
 
-/// Ends the process when there is nothing to run: after a help text, or wrong usage.
+/// Parses the command line. Exits when there is nothing to run: after a help text, or on wrong usage.
 fn parse() -> Cli {
-    // The help and errors of the command line have colours, too, before the command line is read.
+    // Help and usage errors need the colour setting before the command line is parsed.
     let command = Cli::command().color(color(std::env::args()).for_help());
     let parsed = command.try_get_matches().and_then(|matches: ArgMatches| Cli::from_arg_matches(&matches));
     parsed.unwrap_or_else(|error| usage_error::improved(error).exit())
 }
 
-/// What `--color` says.
+/// The value of `--color`.
 fn color(args: impl Iterator<Item = String>) -> Color {
     let mut args = args.skip(1);
     let mut color = Color::Auto;

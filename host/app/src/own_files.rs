@@ -1,5 +1,5 @@
-//! Which places of the file system are a host's own, and whether a job's grants keep apart from them. What they are
-//! compared by is the runtime's, which compares again whenever a directory is opened for a task.
+//! The directories that belong to a host, and whether a job's grants overlap with them. The runtime does the comparison,
+//! and repeats it whenever a directory is opened for a task.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use shardmill_runtime::own_files::{self, Claim, Role};
 
 use crate::{admin, outputs};
 
-/// Keeps a host's directories for it, until the claims are dropped.
+/// Reserves a host's directories until the claims are dropped.
 ///
 /// # Errors
-/// When a task of this process was granted one of them.
+/// When a task of this process has been granted one of them.
 pub(crate) fn keep(tasks: &Path, state: &Path, module_cache: &Path) -> Result<Vec<Claim>, Overlap> {
     let mut places = vec![
         (Role::Tasks, tasks.to_owned()),
@@ -23,11 +23,11 @@ pub(crate) fn keep(tasks: &Path, state: &Path, module_cache: &Path) -> Result<Ve
     places.iter().map(|(role, path)| own_files::keep(role.clone(), path)).collect()
 }
 
-/// Whether everything that a job grants is apart from the host's own files and from the job's outputs, as far as it is
+/// Checks that no granted directory of a job overlaps with the host's own files or the job's outputs, as far as that is
 /// known before the job starts.
 ///
 /// # Errors
-/// The first directory that is not, and why, in words for people.
+/// The first directory that overlaps, and why, in words for people.
 pub fn check_grants(job: &Job) -> Result<(), String> {
     let planned: Vec<_> = outputs::places(job).collect();
     for directory in &job.grants.directories {

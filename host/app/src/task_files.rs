@@ -1,5 +1,5 @@
-//! The files of a task directory, as `core::task_dir` wants them: listings with stamps, and contents that are known to
-//! be whole or not. Blocking; decides nothing.
+//! The files of a task directory, as `core::task_dir` needs them: listings with stamps, and contents that are known to
+//! be complete or not. Blocking; decides nothing.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
@@ -17,51 +17,51 @@ use shardmill_runtime::{Engine, sha256};
 
 use crate::bounded_file::{self, MODULE_MAX_BYTES, PROPERTIES_MAX_BYTES, SMALL_MAX_BYTES};
 
-/// Files whose names are shown in a list of those that are no jobs.
+/// How many names a list of ignored or unusable files shows.
 const PASSED_OVER_MAX: usize = 20;
 
-/// In place of the hash of a file that was not read.
+/// Stands for the hash of a file that was not read.
 pub(crate) const UNREAD: Hash = [0; 32];
 
 /// A file as it was read.
 #[derive(Debug)]
 pub(crate) struct Contents {
-    /// The file's after the reading; `None` when it is gone.
+    /// The file's stamp after it was read; `None` when the file no longer exists.
     pub(crate) stamp: Option<Stamp>,
-    /// Empty if it has a flaw.
+    /// Empty if the file has a flaw.
     pub(crate) bytes: Vec<u8>,
-    /// Of what was read.
+    /// The hash of the bytes that were read.
     pub(crate) id: Hash,
-    /// Why it cannot be used as it is.
+    /// Why the file cannot be used as it is.
     pub(crate) flaw: Option<String>,
     pub(crate) reading: Reading,
-    /// Of a module: how it is to be rolled out, as `shardmill deploy` left it.
+    /// For a module: the rollout strategy that `shardmill deploy` left beside it.
     pub(crate) how: Manner,
-    /// What stands beside a module and is not used, and why.
+    /// The file beside the module that is not used, and why.
     pub(crate) unused: Option<String>,
 }
 
-/// What is in a task directory.
+/// The content of a task directory.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
-    /// Those of interest.
+    /// The files of interest.
     pub(crate) files: BTreeMap<String, Stamp>,
-    /// What would be of interest if its name could be used, and why it cannot.
+    /// The files that would be of interest if their names could be used, each with the reason.
     pub(crate) unusable: Vec<String>,
-    /// What is no file of a job, and why; the first few.
+    /// The files that belong to no job, each with the reason; the first few.
     pub(crate) passed_over: Vec<String>,
-    /// Which directory it is: its device and inode.
+    /// The identity of the directory: its device and inode.
     pub(crate) directory: (u64, u64),
 }
 
-/// The files of interest in a directory. Symbolic links are followed, as Kubernetes' volumes are made of them.
+/// Lists the files of interest in a directory. Follows symbolic links, because Kubernetes' volumes consist of them.
 pub(crate) fn list(directory: &Path) -> io::Result<Listing> {
     let metadata = fs::metadata(directory)?;
     let mut listing = Listing { directory: (metadata.dev(), metadata.ino()), ..Listing::default() };
     for entry in fs::read_dir(directory)? {
         let file_name = entry?.file_name();
         let name = file_name.to_string_lossy().into_owned();
-        // What copy programs and editors work on, and this program's own.
+        // Temporary files of copy programs and editors, and this program's own.
         if name.starts_with('.') || is_beside_a_module(&name) && !is_of_interest(&name) {
             continue;
         }
@@ -73,13 +73,13 @@ pub(crate) fn list(directory: &Path) -> io::Result<Listing> {
         }
         let flaw = match metadata.or_else(|_| fs::symlink_metadata(directory.join(&file_name))) {
             _ if file_name.to_str().is_none() => "its name is not UTF-8: rename it",
-            _ if name.chars().any(text::is_hidden) => "its name has characters that are not seen: rename it",
-            // Whatever it is: reading it tells what is wrong with it.
+            _ if name.chars().any(text::is_hidden) => "its name contains invisible characters: rename it",
+            // Whatever the file is: reading it reports what is wrong with it.
             Ok(metadata) => {
                 listing.files.insert(name, stamp(&metadata));
                 continue;
             }
-            // Gone since.
+            // It has been removed since.
             Err(_) => continue,
         };
         listing.unusable.push(format!("{}: {flaw}", text::shown(&name)));
@@ -93,7 +93,7 @@ pub(crate) fn list(directory: &Path) -> io::Result<Listing> {
     Ok(listing)
 }
 
-/// Reads a file into memory once; it is never mapped, for a mapped file that is cut short ends the process.
+/// Reads a file into memory once. A file is never mapped: truncating a mapped file would kill the process.
 pub(crate) fn read(directory: &Path, file: &str) -> Contents {
     let path = directory.join(file);
     let is_module = file.ends_with(".wasm");
@@ -124,14 +124,14 @@ pub(crate) fn read(directory: &Path, file: &str) -> Contents {
     Contents { stamp, id, how, unused, ..Contents::whole(content.bytes) }
 }
 
-/// There is nothing to look at.
+/// A file that could not be read.
 fn unread(path: &Path, error: &bounded_file::Error) -> Contents {
     let is_link = error.is_not_found();
     let metadata = if is_link { fs::symlink_metadata(path) } else { fs::metadata(path) };
     let stamp = metadata.ok().map(|metadata| stamp(&metadata));
     let (flaw, reading) = match error {
-        // Links are put in place before what they lead to, now and then.
-        _ if is_link => ("it is a link to nothing".to_owned(), Reading::CutShort),
+        // A link may be created before its target.
+        _ if is_link => ("it is a link to a missing file".to_owned(), Reading::CutShort),
         error if error.may_pass() => (format!("it cannot be read: {error}"), Reading::Unreadable),
         error => (error.to_string(), Reading::Whole),
     };
@@ -139,7 +139,7 @@ fn unread(path: &Path, error: &bounded_file::Error) -> Contents {
 }
 
 impl Contents {
-    /// Of a file that could not be looked at.
+    /// For a file that could not be examined.
     pub(crate) fn unreadable(reason: &dyn std::fmt::Display) -> Self {
         let flaw = Some(format!("it cannot be read: {reason}"));
         Self { flaw, reading: Reading::Unreadable, ..Self::whole(Vec::new()) }
@@ -151,12 +151,12 @@ impl Contents {
     }
 }
 
-/// Puts a module into a task directory in one step, with how it is to be rolled out, if that is not left to the
-/// configuration. The latter stands beside it, as `NAME.wasm.rollout`: so every host of the directory sees it, also one
-/// that starts later; and with the module's hash, so that it never means another module.
+/// Puts a module into a task directory atomically, with its rollout strategy if that overrides the configuration. The
+/// strategy is written to `NAME.wasm.rollout` beside the module, so that every host of the directory sees it, also one
+/// that starts later. It carries the module's hash, so that it never applies to another module.
 ///
 /// # Errors
-/// When it cannot be written; the old module stays.
+/// When the module cannot be written; the old module stays.
 pub fn deploy(directory: &Path, name: &str, wasm: &[u8], how: Manner) -> io::Result<()> {
     let path = directory.join(format!("{name}.wasm"));
     match how.word() {
@@ -176,7 +176,7 @@ fn manner_file(module: &Path) -> PathBuf {
     module.with_extension("wasm.rollout")
 }
 
-/// What is said of these bytes; of others, the configuration decides.
+/// The strategy for a module with this hash; for others the configuration decides.
 fn manner(module: &Path, id: &Hash) -> Result<Manner, bounded_file::Error> {
     match bounded_file::read_text(&manner_file(module), SMALL_MAX_BYTES) {
         Ok(text) => Ok(Manner::said_of(&hex(id), &text)),
@@ -185,10 +185,10 @@ fn manner(module: &Path, id: &Hash) -> Result<Manner, bounded_file::Error> {
     }
 }
 
-/// Writes beside the file, then renames: whoever looks sees the old file or the new one, also after a loss of power.
+/// Writes a temporary file, then renames it: readers see the old file or the new one, also after a power failure.
 ///
 /// # Errors
-/// When it cannot be written; the old file stays.
+/// When the file cannot be written; the old file stays.
 pub fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let partial = directory.join(format!(".{}-{}.part", std::process::id(), uuid::Uuid::new_v4().simple()));
     let written = File::create_new(&partial)
@@ -204,11 +204,11 @@ pub fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
-/// What is wrong with a module's file, whatever its bytes may be worth, and whether it may still become whole.
+/// What is wrong with the file of a module, apart from its content, and whether the file may still become complete.
 fn flaw(path: &Path, bytes: &[u8], id: &Hash) -> Option<(String, Reading)> {
     if is_cut_short(bytes) {
         let cut = || format!("it ends in the middle of a section, after {} bytes: copy it again", bytes.len());
-        // Its first bytes may say more.
+        // The header may give a better reason.
         let flaw = Engine::check_header(&name(path), bytes).map_or_else(|error| error.to_string(), |()| cut());
         return Some((flaw, Reading::CutShort));
     }
@@ -224,7 +224,7 @@ fn flaw(path: &Path, bytes: &[u8], id: &Hash) -> Option<(String, Reading)> {
             ));
         }
     };
-    // As sha256sum writes it: the sum, blanks, the file's name.
+    // The format of sha256sum: the sum, blanks, the file's name.
     let expected = text.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
     let found = hex(id);
     let differs = || {
@@ -240,7 +240,7 @@ fn name(path: &Path) -> String {
 }
 
 fn stamp(metadata: &Metadata) -> Stamp {
-    // Of the content, or of who may read it.
+    // The later change: of the content, or of the permissions.
     let at = (metadata.mtime(), metadata.mtime_nsec()).max((metadata.ctime(), metadata.ctime_nsec()));
     let at = Duration::new(u64::try_from(at.0).unwrap_or(0), u32::try_from(at.1).unwrap_or(0));
     Stamp { bytes: metadata.len(), modified: at.as_nanos(), inode: metadata.ino() }
@@ -254,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deploy_says_how_for_its_own_bytes_only() {
+    fn a_rollout_file_applies_to_its_own_module_only() {
         let directory = tempfile::tempdir().unwrap();
         let how = |wasm: &[u8], how| {
             deploy(directory.path(), "orders", wasm, how).unwrap();
@@ -270,9 +270,9 @@ mod tests {
         assert_eq!(listed.files.into_keys().collect::<Vec<_>>(), ["orders.wasm"]);
     }
 
-    /// It could not be read, and now it can: that is a change, although its content is as old as it was.
+    /// A file that becomes readable has changed, although its content has not.
     #[test]
-    fn who_may_read_a_file_is_a_part_of_its_stamp() {
+    fn the_stamp_of_a_file_includes_its_permissions() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.wasm");
         fs::write(&path, "a").unwrap();
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_module_is_told() {
+    fn files_that_cannot_be_modules_are_reported() {
         let directory = tempfile::tempdir().unwrap();
         let name = std::ffi::OsString::from_vec(b"caf\xe9.wasm".to_vec());
         fs::write(directory.path().join(name), "a").unwrap();
@@ -298,19 +298,19 @@ mod tests {
         assert_eq!(
             listing.unusable,
             [
-                "a\\u{1b}[2J.wasm: its name has characters that are not seen: rename it",
+                "a\\u{1b}[2J.wasm: its name contains invisible characters: rename it",
                 "caf\u{fffd}.wasm: its name is not UTF-8: rename it",
             ]
         );
         assert_eq!(listing.files.into_keys().collect::<Vec<_>>(), ["directory.wasm", "link.wasm"]);
         let flaw = |file: &str| read(directory.path(), file).flaw.unwrap();
         assert_eq!(flaw("directory.wasm"), "it is a directory, not a regular file");
-        assert_eq!(flaw("link.wasm"), "it is a link to nothing");
+        assert_eq!(flaw("link.wasm"), "it is a link to a missing file");
         assert!(read(directory.path(), "missing.wasm").stamp.is_none());
     }
 
     #[test]
-    fn what_is_passed_over_is_listed_with_what_to_do() {
+    fn ignored_files_are_listed_with_what_to_do() {
         let directory = tempfile::tempdir().unwrap();
         let names = ["CAPS.WASM", "x.Wasm", "orders.wasm.bak", "readme.md", ".hidden", "a.wasm", "a.wasm.rollout"];
         names.iter().for_each(|name| fs::write(directory.path().join(name), "a").unwrap());
@@ -331,9 +331,9 @@ mod tests {
         assert_eq!(list(directory.path()).unwrap().passed_over.len(), PASSED_OVER_MAX + 1);
     }
 
-    /// What stands beside a module costs none of its versions.
+    /// A bad file beside a module costs none of its versions.
     #[test]
-    fn a_pipe_or_an_endless_file_beside_a_module_is_not_waited_for() {
+    fn a_pipe_or_an_endless_file_beside_a_module_does_not_block() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         fs::write(path("a.wasm"), "a module").unwrap();

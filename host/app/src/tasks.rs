@@ -1,6 +1,6 @@
-//! The tasks and threads of this process. Every one is started here, is owned by whoever started it and ends with its
-//! owner; a panic of one is an event for the owner, never a silence: what was to renew a lease or to read a shard would
-//! otherwise be gone while everything still says `running`. What the owner does about it is the owner's business.
+//! The tasks and threads of this process. Each is started here, is owned by its caller and ends with its owner. A panic
+//! of one is an event for the owner and never goes unnoticed: otherwise the part that renews a lease or reads a shard
+//! would be gone while the status still says `running`. How to react is the owner's decision.
 //!
 //! Clippy forbids Tokio's and the standard library's own ways to spawn everywhere else (`disallowed-methods`).
 
@@ -13,19 +13,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, Id, JoinSet};
 
-/// A part of this process panicked, which is a fault of the program's own.
+/// A part of this process panicked, which is a bug of this program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{part} panicked, which is a bug in shardmill: {message}")]
 pub struct Panicked {
     /// What panicked, for people: `the lease worker of kinesis.orders`.
     pub part: String,
-    /// What the panic said.
+    /// The panic's message.
     pub message: String,
 }
 
-/// Tasks and threads with one owner. Dropping it aborts the tasks; a thread, or blocking work, goes on until it returns.
+/// Tasks and threads with one owner. Dropping it aborts the tasks; a thread or blocking work runs on until it returns.
 ///
-/// `K` says which one it is that ended, `T` is what it returns.
+/// `K` identifies the one that ended, `T` is its result.
 #[derive(Debug)]
 pub struct Tasks<K, T> {
     set: JoinSet<T>,
@@ -39,7 +39,7 @@ impl<K, T> Default for Tasks<K, T> {
 }
 
 impl<K: Display + Clone, T: Send + 'static> Tasks<K, T> {
-    /// Starts a task. Must be called within a Tokio runtime, as everything here.
+    /// Starts a task. Must be called within a Tokio runtime, as all functions here.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
     pub fn spawn(&mut self, part: K, work: impl Future<Output = T> + Send + 'static) -> AbortHandle {
         let panics = injected::is_wanted_of(&part);
@@ -51,7 +51,7 @@ impl<K: Display + Clone, T: Send + 'static> Tasks<K, T> {
         handle
     }
 
-    /// Starts work that blocks its thread for a moment: a look at the disk, the start of a guest.
+    /// Starts work that blocks its thread for a moment: disk I/O, the start of a guest.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
     pub fn spawn_blocking(&mut self, part: K, work: impl FnOnce() -> T + Send + 'static) {
         let panics = injected::is_wanted_of(&part);
@@ -65,7 +65,7 @@ impl<K: Display + Clone, T: Send + 'static> Tasks<K, T> {
     /// Starts a thread of its own for work that blocks for long.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// When the system cannot create a thread.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
     pub fn spawn_thread(&mut self, name: String, part: K, work: impl FnOnce() -> T + Send + 'static) -> io::Result<()> {
         let panics = injected::is_wanted_of(&part);
@@ -75,7 +75,7 @@ impl<K: Display + Clone, T: Send + 'static> Tasks<K, T> {
                 injected::panic_if(panics);
                 work()
             }));
-            // The owner may be gone.
+            // The owner may have been dropped.
             drop(end.send(done));
         })?;
         let handle = self.set.spawn(async move {
@@ -89,8 +89,7 @@ impl<K: Display + Clone, T: Send + 'static> Tasks<K, T> {
         Ok(())
     }
 
-    /// Waits for the next one that ends; those that were aborted are passed over. `None` when there is none.
-    /// Cancel-safe.
+    /// Waits for the next one that ends, skipping aborted ones. `None` when there is none. Cancel-safe.
     pub async fn join_next(&mut self) -> Option<(K, Result<T, Panicked>)> {
         loop {
             let (id, ended) = match self.set.join_next_with_id().await? {
@@ -110,10 +109,10 @@ impl<K: Display + Clone, T: Send + 'static> Tasks<K, T> {
     }
 }
 
-/// Does work that blocks its thread for a moment, and waits for it. If the wait is given up, the work still goes on.
+/// Does work that blocks its thread for a moment, and waits for it. If the wait is cancelled, the work continues.
 ///
 /// # Errors
-/// When it panics.
+/// When the work panics.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
 pub async fn blocking<T: Send + 'static>(part: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Panicked> {
     let panics = injected::is_wanted_of(&part);
@@ -124,13 +123,13 @@ pub async fn blocking<T: Send + 'static>(part: &str, work: impl FnOnce() -> T + 
     match done.await.map_err(tokio::task::JoinError::try_into_panic) {
         Ok(done) => Ok(done),
         Err(Ok(payload)) => Err(Panicked::new(&part, &*payload)),
-        // The runtime is going down, and nobody is polled any more.
+        // The runtime is shutting down and no longer polls tasks.
         Err(Err(_aborted)) => std::future::pending().await,
     }
 }
 
-/// Runs the tasks of a library that wants an executor and owns them itself, as an HTTP client does its connections.
-/// Their owner hears of their panics by the receiver that [`Executor::new`] gives.
+/// Runs the tasks of a library that needs an executor and owns them itself, as an HTTP client owns its connections.
+/// Their owner is notified of panics through the receiver that [`Executor::new`] returns.
 #[derive(Clone, Debug)]
 pub struct Executor {
     part: &'static str,
@@ -159,7 +158,7 @@ where
         tokio::spawn(async move {
             if let Some((_, Err(panicked))) = one.join_next().await {
                 tracing::error!("{panicked}");
-                // Its owner may be gone.
+                // Its owner may have been dropped.
                 drop(panics.send(panicked));
             }
         });
@@ -174,7 +173,7 @@ impl Panicked {
     }
 }
 
-/// Panics that tests want: the parts run as they are, but for their first step. Nothing of it is in the program.
+/// Panics on demand, for tests: the parts run unchanged but for their first step. Not compiled into the program.
 #[cfg(test)]
 pub(crate) mod injected {
     use std::cell::RefCell;
@@ -186,12 +185,12 @@ pub(crate) mod injected {
         static WANTED: RefCell<Option<(String, bool)>> = const { RefCell::new(None) };
     }
 
-    /// From now on, parts whose name begins so panic when they are started by this thread.
+    /// From now on, every part whose name begins with this text panics when this thread starts it.
     pub(crate) fn want(part: Option<&str>) {
         WANTED.with(|wanted| *wanted.borrow_mut() = part.map(|part| (part.to_owned(), false)));
     }
 
-    /// The next such part does, and no other one.
+    /// Only the next such part panics.
     pub(crate) fn want_once(part: &str) {
         WANTED.with(|wanted| *wanted.borrow_mut() = Some((part.to_owned(), true)));
     }

@@ -1,12 +1,12 @@
-//! Tips for those who mistyped the command line: better ones than the parser's, which compares letters only.
+//! Better tips for a mistyped command line than the parser's, which only compares letters.
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
-/// More mistakes than this in a word make another word.
+/// A word with more typing errors than this is another word.
 const MISTAKES_MAX: usize = 3;
 
-/// The same error with tips that help.
+/// The same error with better tips.
 pub(crate) fn improved(mut error: Error) -> Error {
     let text = |value: Option<&ContextValue>| match value {
         Some(ContextValue::String(text)) => text.clone(),
@@ -29,7 +29,7 @@ pub(crate) fn improved(mut error: Error) -> Error {
         ErrorKind::UnknownArgument => {
             let typed = text(error.get(ContextKind::InvalidArg));
             if typed.ends_with(".properties") {
-                let tip = StyledStr::from(format!("a configuration is given by '--config-path {typed}'"));
+                let tip = StyledStr::from(format!("pass a configuration with '--config-path {typed}'"));
                 error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
             }
         }
@@ -38,7 +38,7 @@ pub(crate) fn improved(mut error: Error) -> Error {
     error
 }
 
-/// The one that takes the fewest mistakes to become what was typed.
+/// The name that is closest to the typed word.
 fn nearest(typed: &str, names: &[String]) -> Option<String> {
     let mistakes = |name: &String| strsim::damerau_levenshtein(typed, name);
     names.iter().min_by_key(|name| mistakes(name)).filter(|name| mistakes(name) <= MISTAKES_MAX).cloned()

@@ -1,5 +1,5 @@
-//! Who asks: every host of a task directory at the same time, each within its own bound, so that one that does not answer
-//! holds up and hides no other.
+//! The client: sends a request to every host of a task directory at the same time, each with its own time limit, so that
+//! a host that does not answer neither delays nor hides another.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -10,34 +10,34 @@ use std::time::{Duration, Instant};
 use super::place::{self, Fate, Found, Places, TaskDirectory};
 use super::{ANSWER_MAX_BYTES, Answer, Ask, patience};
 
-/// How long a host that lives and refuses may take to end.
+/// How long a host that is alive and refuses connections may take to exit.
 const END_PATIENCE: Duration = Duration::from_millis(500);
 const END_POLL: Duration = Duration::from_millis(20);
 
-/// What the hosts of a task directory answered.
+/// The responses of the hosts of a task directory.
 #[derive(Debug, Default)]
 pub struct Answers {
     pub answers: Vec<Answer>,
-    /// Hosts that are there and do not answer: which, and why.
+    /// The hosts that are running and do not answer, each with the reason.
     pub silent: Vec<String>,
 }
 
-/// Asks every host of a task directory on this machine. What a host that is gone left behind is removed.
+/// Sends a request to every host of a task directory on this machine. Removes what dead hosts left behind.
 ///
 /// # Errors
-/// When the sockets cannot be looked for.
+/// When the directories of the sockets cannot be searched.
 pub fn ask(tasks: &Path, what: &Ask) -> io::Result<Answers> {
     ask_in(&Places::of_this_user(), tasks, what)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a host whose thread panics is one that does not answer")]
+#[expect(clippy::disallowed_methods, reason = "a panic of a host's thread counts as a host that does not answer")]
 pub(super) fn ask_in(places: &Places, tasks: &Path, what: &Ask) -> io::Result<Answers> {
     let hosts = place::find(places, &TaskDirectory::find(tasks)?)?;
     let mut waiting: Vec<(usize, String)> = hosts.iter().map(|it| it.host.clone()).enumerate().collect();
     let (answered, answers) = mpsc::channel();
     for (index, host) in hosts.into_iter().enumerate() {
         let (answered, what) = (answered.clone(), what.clone());
-        // It may wait for ever: a connection to a host that is stopped and has as many as it takes.
+        // The thread may wait for ever: for a connection to a suspended host whose backlog is full.
         std::thread::spawn(move || drop(answered.send((index, ask_host(&host, &what)))));
     }
     let deadline = Instant::now() + patience(what);
@@ -58,7 +58,7 @@ pub(super) fn ask_in(places: &Places, tasks: &Path, what: &Ask) -> io::Result<An
     Ok(result)
 }
 
-/// `None` when the host is gone.
+/// `None` when the host has exited.
 fn ask_host(host: &Found, what: &Ask) -> Result<Option<Answer>, String> {
     let deadline = Instant::now() + END_PATIENCE;
     loop {
@@ -72,8 +72,8 @@ fn ask_host(host: &Found, what: &Ask) -> Result<Option<Answer>, String> {
             false if has_ended(&error) => host.fate(),
             false => Fate::Lives,
         };
-        // A host that ends closes its socket a moment before. One that lives may have had too many clients. What was sent
-        // may have been done: only a question is asked twice.
+        // An exiting host closes its socket a moment before it exits; a running one may have had too many clients. The
+        // request may have been carried out: only a report is requested twice.
         let may_repeat = is_refused || (has_ended(&error) && *what == Ask::Report);
         match fate {
             Fate::Dead | Fate::Unknown => return Ok(None),
@@ -97,7 +97,7 @@ fn exchange(mut stream: UnixStream, what: &Ask) -> io::Result<Answer> {
     Ok(serde_json::from_str(&answer)?)
 }
 
-/// The host ended while it was asked.
+/// The host exited during the request.
 fn has_ended(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, NotFound, UnexpectedEof};
     matches!(error.kind(), BrokenPipe | ConnectionReset | NotFound | UnexpectedEof)

@@ -1,13 +1,13 @@
 //! Where control sockets are, which belongs to which task directory, and who may remove one.
 //!
-//! A socket's name begins with a hash of the task directory, so that a host is found by the directory that it runs, and
-//! goes on with the process id, for people, and with random digits, for two containers that share the directory may both
-//! be process 1. Names are never used again.
+//! A socket's name consists of a hash of the task directory, by which a client finds the host; the process id, for
+//! people; and random digits, because two containers that share the directory may both be process 1. Names are never
+//! reused.
 //!
-//! Beside `NAME.sock` is `NAME.lock`, which its host holds locked (`flock`) for as long as it lives, whatever ends it.
-//! Both come into view by a rename, complete: the lock file when it is locked, the socket when it listens. So a lock that
-//! can be taken is a dead host's, and whoever has taken it removes the pair. The lock file says which directory the host
-//! runs, for a path may lead elsewhere than when the host started: a directory that was replaced by a link.
+//! Beside `NAME.sock` is `NAME.lock`, on which its host holds a lock (`flock`) until it exits or dies. Both appear by a
+//! rename, complete: the lock file once it is locked, the socket once it listens. So a lock that can be acquired belongs
+//! to a dead host, and the process that acquires it removes the pair. The lock file names the directory that the host
+//! runs, because a path may lead elsewhere than when the host started: to a link that replaced the directory.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -21,23 +21,22 @@ use shardmill_core::module::hex;
 use shardmill_core::text;
 use shardmill_runtime::sha256;
 
-/// Bytes of the task directory's hash in a name: a path to a socket may have 107 bytes.
+/// Bytes of the task directory's hash in a name: the path of a socket is limited to 107 bytes.
 const HASH_BYTES: usize = 8;
 pub(super) const SOCKET: &str = "sock";
 pub(super) const LOCK: &str = "lock";
-/// What is not in view yet. A name that begins with a dot is nobody's to look at.
+/// Prefix of files that have not appeared yet. Clients ignore names that begin with a dot.
 const HIDDEN: &str = ".";
-/// What never came into view, or is a socket that refuses and has no lock file: hosts before this release have none, and
-/// listen as soon as the socket is there. So long after that nobody will.
+/// Age after which a file that never appeared, or a socket that refuses connections and has no lock file, is stale. Hosts
+/// of earlier releases have no lock file and listen right after the socket is bound, never this long after.
 const ABANDONED_AFTER: Duration = Duration::from_secs(60);
-/// Directories to try under names that others may take, too.
+/// Directories to try under names that other users may have taken.
 const SPARE_DIRECTORIES: u32 = 8;
-/// More than a lock file needs.
+/// More bytes than a lock file needs.
 const LOCK_MAX_BYTES: u64 = 64 << 10;
 
-/// The directories that may have this user's sockets, the one that a host prefers first. Depends on the environment and
-/// nothing else, so that host and client, who need not have the same, find each other in most cases: a client looks
-/// into all of them.
+/// The directories where this user's sockets may be, in the order in which a host prefers them. They depend on the
+/// environment only; a client searches all of them, so it finds a host with another environment in most cases.
 #[derive(Debug, Clone)]
 pub(super) struct Places {
     user: u32,
@@ -45,7 +44,7 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Those of this process's user, by this process's environment.
+    /// The directories of this process's user, by this process's environment.
     pub(super) fn of_this_user() -> Self {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let user = rustix::process::geteuid().as_raw();
@@ -53,8 +52,8 @@ impl Places {
         Self::new(user, variable("XDG_RUNTIME_DIR").as_deref(), &std::env::temp_dir(), cache.as_deref())
     }
 
-    /// `runtime` is nobody else's but may be unset; everybody can write to `temporary`, and so may have taken the names
-    /// there; `cache` may be on a network's disk.
+    /// `runtime` is private but may be unset; every user can write to `temporary`, and may have taken the names there;
+    /// `cache` may be on a network file system.
     pub(super) fn new(user: u32, runtime: Option<&Path>, temporary: &Path, cache: Option<&Path>) -> Self {
         let mut directories: Vec<PathBuf> = runtime.map(|runtime| runtime.join("shardmill")).into_iter().collect();
         for temporary in [temporary, Path::new("/tmp")] {
@@ -68,20 +67,20 @@ impl Places {
         Self { user, directories }
     }
 
-    /// Every directory that may have sockets, there or not.
+    /// Every directory where sockets may be, whether it exists or not.
     pub(super) fn all(&self) -> &[PathBuf] {
         &self.directories
     }
 
-    /// The directories that are there and are this user's alone.
+    /// The directories that exist and are private to this user.
     pub(super) fn existing(&self) -> impl Iterator<Item = &Path> {
         self.directories.iter().map(PathBuf::as_path).filter(|directory| self.check(directory).is_ok())
     }
 
-    /// Calls `make` with one directory after the other, made if need be, until it succeeds.
+    /// Calls `make` with one directory after the other, creating it if necessary, until a call succeeds.
     ///
     /// # Errors
-    /// Why none of them can be used.
+    /// Why none of the directories can be used.
     pub(super) fn first<T>(&self, mut make: impl FnMut(&Path) -> io::Result<T>) -> io::Result<T> {
         let mut reasons = Vec::new();
         for directory in &self.directories {
@@ -90,7 +89,7 @@ impl Places {
                 Err(error) => reasons.push(format!("{}: {error}", text::path(directory))),
             }
         }
-        // The first one is the one that should have been.
+        // The reason of the preferred directory is the one to report.
         let others = reasons.len() - 1;
         Err(io::Error::other(format!("{} ({others} other places were tried)", reasons.swap_remove(0))))
     }
@@ -106,7 +105,7 @@ impl Places {
         self.check(directory)
     }
 
-    /// Not a link, which another user may have put there.
+    /// Rejects a link, which another user may have put there.
     fn check(&self, directory: &Path) -> io::Result<()> {
         let metadata = fs::symlink_metadata(directory)?;
         if metadata.is_dir() && metadata.uid() == self.user && metadata.mode() & 0o077 == 0 {
@@ -117,35 +116,35 @@ impl Places {
     }
 }
 
-/// A task directory as it is found now, by the path that was given.
+/// A task directory, as the given path resolves now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TaskDirectory {
-    /// As it was given, from the root.
+    /// The given path, made absolute.
     given: PathBuf,
-    /// Without links.
+    /// The path with all links resolved.
     canonical: PathBuf,
 }
 
 impl TaskDirectory {
-    /// Whether it is there or not: one that is away for the moment has a host that says so.
+    /// Resolves a path. The directory need not exist: its host keeps running and reports that it is missing.
     ///
     /// # Errors
-    /// When the path is empty, or the current directory is gone.
+    /// When the path is empty, or the current directory no longer exists.
     pub(super) fn find(given: &Path) -> io::Result<Self> {
         let given = std::path::absolute(given)?;
-        // Of one that is away, what leads to it.
+        // If the directory is missing, resolve its parent.
         let of_parent = || Some(given.parent()?.canonicalize().ok()?.join(given.file_name()?));
         let canonical = given.canonicalize().ok().or_else(of_parent).unwrap_or_else(|| given.clone());
         Ok(Self { given, canonical })
     }
 
-    /// What the names of its sockets begin with. The release before finds them by it.
+    /// The prefix of the names of its sockets. The previous release finds them by it, too.
     pub(super) fn prefix(&self) -> String {
         hex(&sha256(self.canonical.as_os_str().as_encoded_bytes())[..HASH_BYTES])
     }
 
-    /// Whether the host that wrote `self` into its lock file runs this directory. The host goes by the path that it was
-    /// given, wherever that leads now.
+    /// Whether the host that wrote `self` into its lock file runs this directory. The host uses the path that it was
+    /// started with, wherever that leads now.
     fn is_served_as(&self, wanted: &Self) -> bool {
         let identity = |path: &Path| fs::metadata(path).ok().map(|it| (it.dev(), it.ino()));
         self.canonical == wanted.canonical
@@ -154,24 +153,24 @@ impl TaskDirectory {
     }
 }
 
-/// What a lock file says of its host.
+/// The content of a lock file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     pid: u32,
     tasks: TaskDirectory,
 }
 
-/// A new name, locked and not in view: see [`Claim::show`].
+/// A new name, locked and not visible yet: see [`Claim::show`].
 #[derive(Debug)]
 pub(super) struct Claim {
     directory: PathBuf,
     name: String,
-    /// Locked until it is closed, at the end of the process at the latest.
+    /// Holds the lock until it is closed, at the end of the process at the latest.
     _lock: File,
 }
 
 impl Claim {
-    /// A name for a socket in this directory, with its lock file in view.
+    /// Claims a name for a socket in this directory; its lock file becomes visible.
     pub(super) fn new(directory: &Path, tasks: &TaskDirectory) -> io::Result<Self> {
         let random = uuid::Uuid::new_v4().simple().to_string();
         let name = format!("{}-{}-{}", tasks.prefix(), std::process::id(), &random[..8]);
@@ -179,20 +178,20 @@ impl Claim {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&hidden)?;
         file.try_lock()?;
         let record = serde_json::to_vec(&Record { pid: std::process::id(), tasks: tasks.clone() });
-        // Without it the host is still found by its name: a full disk must not make it invisible.
+        // Without this content the host is still found by its name: a full disk must not make it invisible.
         let written = record.map_err(io::Error::from).and_then(|record| file.write_all(&record));
         drop(written);
         fs::rename(&hidden, directory.join(format!("{name}.{LOCK}")))?;
         Ok(Self { directory: directory.to_owned(), name, _lock: file })
     }
 
-    /// Where the socket is to be bound, and not yet seen.
+    /// The path to bind the socket to before it becomes visible.
     pub(super) fn hidden(&self) -> PathBuf {
-        // No longer than the name that it gets.
+        // Not longer than the final name.
         self.directory.join(format!("{HIDDEN}{}.new", self.name))
     }
 
-    /// Brings the socket, which listens by now, into view.
+    /// Makes the socket visible; it must be listening.
     pub(super) fn show(&self) -> io::Result<()> {
         fs::rename(self.hidden(), self.path(SOCKET))
     }
@@ -208,28 +207,28 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // The lock is held until they are gone. What cannot be removed is found to be dead later.
+        // The lock is held until both are removed. A later sweep removes what cannot be removed now.
         for path in [self.hidden(), self.path(SOCKET), self.path(LOCK)] {
             drop(fs::remove_file(path));
         }
     }
 }
 
-/// A socket in view.
+/// A visible socket.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) path: PathBuf,
-    /// The process id that its name tells.
+    /// The process id in its name.
     pub(super) host: String,
 }
 
-/// What the lock file beside a socket says of its host.
+/// The state of a host, by the lock file beside its socket.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Lives,
-    /// What it left behind is removed.
+    /// The host is dead; its files have been removed.
     Dead,
-    /// There is no lock file: the host is of a release before this one, or has just ended.
+    /// There is no lock file: the host is of an earlier release, or has just exited.
     Unknown,
 }
 
@@ -240,7 +239,7 @@ impl Found {
         Some(Self { path, host })
     }
 
-    /// Finds out whether the host lives.
+    /// Finds out whether the host is alive.
     pub(super) fn fate(&self) -> Fate {
         let Ok(lock) = File::open(self.path.with_extension(LOCK)) else { return Fate::Unknown };
         if lock.try_lock().is_err() {
@@ -250,8 +249,8 @@ impl Found {
         Fate::Dead
     }
 
-    /// The same of a host that has just refused a connection: one without a lock file may be about to listen, but not for
-    /// long.
+    /// The same for a host that has just refused a connection: a host without a lock file may be about to listen, but only
+    /// for a moment.
     pub(super) fn fate_of_refusing(&self) -> Fate {
         match self.fate() {
             Fate::Unknown if age(&self.path).is_some_and(|age| age >= ABANDONED_AFTER) => {
@@ -262,7 +261,7 @@ impl Found {
         }
     }
 
-    /// The lock file goes last, while it is locked: whoever finds it finds the socket gone.
+    /// Removes the lock file last, while it is locked: a process that finds no lock file finds no socket either.
     fn remove(&self) {
         for path in [self.path.clone(), self.path.with_extension(LOCK)] {
             drop(fs::remove_file(path));

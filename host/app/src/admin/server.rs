@@ -1,6 +1,6 @@
-//! Who answers. Readiness has to be told within a second whatever other clients do, so no client waits for another one: a
-//! connection is accepted at once, one that says nothing is closed soon, and of too many the oldest goes first. Commands,
-//! which may take long, have places of their own.
+//! The server. A readiness probe must get its response within a second whatever other clients do, so no client waits for
+//! another: connections are accepted at once, a silent one is closed soon, and when there are too many the oldest is
+//! closed. Commands, which may take long, have a limit of their own.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,31 +21,31 @@ use super::{ASK_MAX_BYTES, Answer, Ask, patience};
 use crate::host::Request;
 use crate::tasks::{Panicked, Tasks};
 
-/// How long a client may take to say what it wants: a program sends its line when it connects.
+/// How long a client may take to send its request: a program sends it as soon as it has connected.
 const ASK_PATIENCE: Duration = Duration::from_secs(1);
-/// How long a client may take to read its answer.
+/// How long a client may take to read the response.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
-/// Pause after a connection could not be accepted.
+/// Pause after a connection cannot be accepted.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// Connections at a time that are no commands.
+/// Concurrent connections that carry no command.
 const CLIENTS_MAX: usize = 64;
-/// Commands at a time: each may wait for an instance to start.
+/// Concurrent commands: each may wait for an instance to start.
 const COMMANDS_MAX: usize = 16;
 
-/// A socket that is served until this is dropped.
+/// A control socket, served until this is dropped.
 #[derive(Debug)]
 pub struct AdminSocket {
-    // Fields are dropped in this order: the socket is out of view before nobody answers there.
+    // Fields are dropped in this order: the socket is removed before the server stops answering.
     _claim: Claim,
-    /// The one task that is spawned here; it owns those of the clients.
+    /// The accept loop, which owns the tasks of the clients.
     accepting: Tasks<&'static str, ()>,
 }
 
 impl AdminSocket {
-    /// Begins to serve. Must be called within a Tokio runtime.
+    /// Starts to serve. Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// When no place for the socket can be used: all are other users', or cannot be written to.
+    /// When no directory can be used for the socket: all belong to other users, or cannot be written to.
     pub fn serve(tasks: &Path, requests: mpsc::Sender<Request>) -> io::Result<Self> {
         Self::serve_in(&Places::of_this_user(), tasks, requests)
     }
@@ -63,7 +63,7 @@ impl AdminSocket {
         Ok(Self { _claim: claim, accepting })
     }
 
-    /// Waits until nobody answers any more, which only a panic brings about. Cancel-safe.
+    /// Waits until the server has stopped, which only a panic causes. Cancel-safe.
     pub async fn failed(&mut self) -> Panicked {
         loop {
             match self.accepting.join_next().await {
@@ -75,14 +75,14 @@ impl AdminSocket {
     }
 }
 
-/// Never ends.
+/// The accept loop. Never returns.
 async fn accept(listener: UnixListener, directory: std::path::PathBuf, requests: mpsc::Sender<Request>) {
     let mut clients = Clients::default();
     let commands = Arc::new(Semaphore::new(COMMANDS_MAX));
-    // May wait for a host of the release before.
+    // The sweep may wait for a host of the previous release.
     clients.tasks.spawn_blocking("the sweep of the control sockets", move || {
         if let Err(error) = place::sweep(&directory) {
-            debug!(%error, "what dead hosts left behind stays");
+            debug!(%error, "cannot remove the control sockets of dead hosts");
         }
     });
     loop {
@@ -91,14 +91,14 @@ async fn accept(listener: UnixListener, directory: std::path::PathBuf, requests:
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => clients.add(stream, &commands, &requests),
                 Err(error) => {
-                    // As with too many open files: it passes.
-                    warn!(%error, "cannot accept a connection to the control socket; trying again");
+                    // For example too many open files, which is transient.
+                    warn!(%error, "cannot accept a connection to the control socket; retrying");
                     tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
                 }
             },
             Some((_, ended)) = clients.tasks.join_next() => {
                 if let Err(panicked) = ended {
-                    // What it asked for may be half done.
+                    // Its request may be half done.
                     std::panic::resume_unwind(Box::new(panicked.to_string()));
                 }
             }
@@ -106,7 +106,7 @@ async fn accept(listener: UnixListener, directory: std::path::PathBuf, requests:
     }
 }
 
-/// Connections, the oldest first.
+/// The connections, oldest first.
 #[derive(Default)]
 struct Clients {
     tasks: Tasks<&'static str, ()>,
@@ -115,7 +115,7 @@ struct Clients {
 
 struct Connection {
     task: AbortHandle,
-    /// It has a place of its own.
+    /// It counts as a command, not as a connection.
     is_command: Arc<AtomicBool>,
 }
 
@@ -140,7 +140,7 @@ impl Clients {
     }
 }
 
-/// What answers one connection.
+/// Serves one connection.
 struct Client {
     commands: Arc<Semaphore>,
     requests: mpsc::Sender<Request>,

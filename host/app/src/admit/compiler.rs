@@ -1,8 +1,8 @@
-//! The process that compiles one module and ends: `shardmill compile-module`, which is no command of people. Owns both
-//! sides of it: how it is started, what it takes from itself before it reads a byte, and what its end means.
+//! The process that compiles one module and exits: `shardmill compile-module`, an internal command. Owns both sides of
+//! it: how the host starts it, which rights it drops before it reads a byte, and what its exit status means.
 //!
-//! It has an empty environment and no files but its standard streams. The module comes in on standard input; what goes
-//! out on standard output, which is a file of the store, is the artifact, or why there is none.
+//! It has an empty environment and no files but its standard streams. It reads the module from standard input. It writes
+//! the artifact, or the reason why there is none, to standard output, which is a file of the store.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -23,12 +23,12 @@ use super::{Rejected, machine};
 
 /// The name of the command.
 pub const COMMAND: &str = "compile-module";
-/// The module is not to be compiled; standard output says why.
+/// The module cannot be compiled; the reason is on standard output.
 const EXIT_REFUSED: i32 = 64;
-/// What Rust's allocator says before it aborts.
+/// What Rust's allocator prints before it aborts.
 const OUT_OF_MEMORY: &str = "memory allocation of";
 
-/// What it says of itself before the name of what this machine cannot take from it.
+/// The prefix of a line that names a restriction which this machine cannot impose.
 const UNCONFINED: &str = "not confined: ";
 
 const SIGABRT: i32 = 6;
@@ -39,7 +39,7 @@ const SIGXFSZ: i32 = 25;
 /// The largest compiled module: Python's and StarlingMonkey's have 35 MiB.
 const ARTIFACT_MAX_BYTES: u64 = 512 << 20;
 
-/// What compiling one module may take.
+/// The limits of compiling one module.
 #[derive(Clone, Copy, Debug)]
 pub struct Caps {
     pub memory_bytes: u64,
@@ -51,7 +51,7 @@ pub struct Caps {
 }
 
 impl Default for Caps {
-    /// Many times what the largest modules take: a Python task of 18 MiB takes 13 s of CPU time and 360 MiB.
+    /// Many times what the largest modules need: a Python task of 18 MiB takes 13 s of CPU time and 360 MiB.
     fn default() -> Self {
         Self {
             memory_bytes: 2 << 30,
@@ -62,7 +62,7 @@ impl Default for Caps {
     }
 }
 
-/// What the process is told.
+/// The arguments of the process.
 #[derive(Debug, Parser)]
 pub struct CompileModule {
     /// The process that waits for it
@@ -77,7 +77,7 @@ pub struct CompileModule {
     cpu_seconds: u64,
 }
 
-/// The command that compiles what it gets on standard input into `output`.
+/// The command that compiles its standard input into `output`.
 pub(super) fn command(program: &Path, name: &str, output: File, caps: Caps) -> Command {
     let mut command = Command::new(program);
     let flag = |name: &str, value: &dyn std::fmt::Display| OsString::from(format!("--{name}={value}"));
@@ -95,13 +95,14 @@ pub(super) fn command(program: &Path, name: &str, output: File, caps: Caps) -> C
     command
 }
 
-/// The arguments of this process, if this program started it. Ends the process if they are not such arguments.
+/// The arguments of this process, if this program started it. Exits if they are invalid.
 #[must_use]
 pub fn arguments() -> CompileModule {
     CompileModule::parse_from(std::env::args_os().skip(1))
 }
 
-/// Compiles standard input to standard output. Returns whether the module is good; if not, standard output says why.
+/// Compiles standard input to standard output. Returns whether the module was compiled; if not, the reason is on
+/// standard output.
 ///
 /// # Errors
 /// When this machine is at fault.
@@ -112,7 +113,7 @@ pub fn compile(args: &CompileModule) -> Result<bool> {
     let limits = Limits { memory_bytes, cpu_seconds, output_bytes: ARTIFACT_MAX_BYTES };
     confine::limit(limits).context("failed to set the limits")?;
     for missing in confine::confine() {
-        // Who started it tells.
+        // The host reports this.
         writeln!(std::io::stderr(), "{UNCONFINED}{missing}").context("failed to write to standard error")?;
     }
     let mut wasm = Vec::new();
@@ -125,7 +126,7 @@ pub fn compile(args: &CompileModule) -> Result<bool> {
     Ok(compiled.is_ok())
 }
 
-/// How a compiler ended.
+/// How a compiler process ended.
 pub(super) struct End {
     pub(super) status: ExitStatus,
     /// What it wrote to standard error.
@@ -135,12 +136,12 @@ pub(super) struct End {
 }
 
 impl End {
-    /// What this machine could not take from it.
+    /// The restrictions that this machine could not impose on it.
     pub(super) fn unconfined(&self) -> Vec<&str> {
         self.said.lines().filter_map(|line| line.strip_prefix(UNCONFINED)).collect()
     }
 
-    /// What that means for the module.
+    /// What the end of the process means for the module.
     pub(super) fn judge(self, name: &str, caps: &Caps) -> Result<(), Rejected> {
         let Self { status, said, output } = self;
         let said: Vec<&str> = said.lines().filter(|line| !line.starts_with(UNCONFINED)).collect();
@@ -159,7 +160,7 @@ impl End {
             Some(SIGABRT) if said.contains(OUT_OF_MEMORY) => {
                 Rejected::Memory { name: of, max_mb: caps.memory_bytes >> 20 }
             }
-            // Not by this process: by what guards the machine's memory.
+            // Not sent by this process, but by the system's out-of-memory killer.
             Some(SIGKILL) => machine(name, &"the compiler was killed"),
             Some(_) => Rejected::Crash { name: of, status, said },
             None => machine(name, &said),

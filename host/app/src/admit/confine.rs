@@ -1,6 +1,6 @@
-//! What a process that compiles takes from itself before it reads a byte of a module: everything but computing, its open
+//! How a compiler process confines itself before it reads a byte of a module: it keeps nothing but computing, its open
 //! standard streams and memory. A module that takes over the compiler finds no file, no network, no other process, and
-//! no secret. It must not know what is compiled.
+//! no secret. This file must not know what is compiled.
 
 use std::collections::BTreeMap;
 
@@ -11,27 +11,27 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
-/// Compiling is not urgent: the running version serves meanwhile.
+/// Niceness: compiling is not urgent, because the running version keeps processing.
 const NICENESS: i32 = 10;
-/// The newest rights that are taken away where the kernel knows them.
+/// The newest Landlock ABI whose rights are dropped, where the kernel supports it.
 const LANDLOCK: ABI = ABI::V6;
 
-/// What the system enforces.
+/// The limits that the system enforces.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) memory_bytes: u64,
     pub(super) cpu_seconds: u64,
-    /// What it may write.
+    /// The bytes that the process may write.
     pub(super) output_bytes: u64,
 }
 
-/// Ends this process when the one that started it does, also if that is killed.
+/// Ends this process when its parent ends, also when the parent is killed.
 ///
 /// # Errors
-/// When it has ended already.
+/// When the parent has ended already.
 pub(super) fn die_with(parent: u32) -> Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context("cannot ask to end with the host")?;
-    // It may have ended before that was asked for.
+    // The parent may have ended before the call above.
     let now = rustix::process::getppid().map_or(0, Pid::as_raw_pid);
     if u32::try_from(now) != Ok(parent) {
         bail!("the host has ended");
@@ -39,37 +39,37 @@ pub(super) fn die_with(parent: u32) -> Result<()> {
     Ok(())
 }
 
-/// Closes what was inherited beside the standard streams. To be called before anything is opened.
+/// Closes all inherited descriptors but the standard streams. Must be called before anything is opened.
 pub(super) fn close_inherited() -> Result<()> {
     let open = std::fs::read_dir("/proc/self/fd").context("cannot list the open files")?;
     let open: Vec<i32> = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
-    // The one that listed them is closed again.
+    // The descriptor of the listing itself is closed by now.
     let is_open = |number: &i32| std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok();
     open.into_iter().filter(|number| *number > 2).filter(is_open).for_each(close);
     Ok(())
 }
 
-#[expect(unsafe_code, reason = "nobody in this process owns what it inherited")]
+#[expect(unsafe_code, reason = "no object in this process owns an inherited descriptor")]
 fn close(number: i32) {
-    // SAFETY: the number is of an open file, and this runs first of all in the process, so that no object owns a file
-    // beyond the standard streams.
+    // SAFETY: the descriptor is open, and this runs before anything else in the process, so that no object owns a
+    // descriptor beyond the standard streams.
     unsafe { rustix::io::close(number) };
 }
 
-/// Sets the limits of time and memory.
+/// Sets the limits of CPU time and memory.
 pub(super) fn limit(limits: Limits) -> rustix::io::Result<()> {
     use rustix::process::{nice, setrlimit};
     let at_most = |n: u64| Rlimit { current: Some(n), maximum: Some(n) };
-    // Of the data, not of the address space: a thread's allocator reserves much of that and uses little.
+    // The limit is on data, not on address space: a thread's allocator reserves much address space and uses little.
     setrlimit(Resource::Data, at_most(limits.memory_bytes))?;
-    // One more until the hard limit, so that the signal says what happened.
+    // One second more until the hard limit, so that the signal of the soft limit shows what happened.
     setrlimit(Resource::Cpu, Rlimit { current: Some(limits.cpu_seconds), maximum: Some(limits.cpu_seconds + 1) })?;
     setrlimit(Resource::Fsize, at_most(limits.output_bytes))?;
     setrlimit(Resource::Core, at_most(0))?;
     nice(NICENESS).map(drop)
 }
 
-/// Takes away what this kernel can take away, for good. Returns what it cannot.
+/// Drops, irrevocably, every right that this kernel can drop. Returns the restrictions that it does not support.
 pub(super) fn confine() -> Vec<String> {
     let mut missing = Vec::new();
     match landlock() {
@@ -83,7 +83,7 @@ pub(super) fn confine() -> Vec<String> {
     missing
 }
 
-/// No file can be opened, made or changed, no port used, no other process reached. Also sets no_new_privs.
+/// Forbids opening, creating and changing files, using ports, and signalling other processes. Also sets no_new_privs.
 fn landlock() -> Result<RulesetStatus> {
     let ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -93,7 +93,7 @@ fn landlock() -> Result<RulesetStatus> {
     Ok(ruleset.create()?.restrict_self()?.ruleset)
 }
 
-/// Only the calls that compiling needs; any other fails as not permitted. Also sets no_new_privs.
+/// Allows only the system calls that compiling needs; any other fails with EPERM. Also sets no_new_privs.
 fn seccomp() -> Result<()> {
     let first = |how: SeccompCmpOp, value: u64| -> Result<SeccompRule> {
         Ok(SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Dword, how, value)?])?)
@@ -101,14 +101,14 @@ fn seccomp() -> Result<()> {
     let first_is = |process: u32| first(SeccompCmpOp::Eq, process.into());
     let own = std::process::id();
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
-    // An abort is a signal to oneself.
+    // An abort is a signal that the process sends to itself.
     for call in [libc::SYS_tgkill, libc::SYS_kill] {
         rules.insert(call, vec![first_is(own)?]);
     }
-    // A thread asks how large its stack may be.
+    // A thread queries the limit of its stack.
     rules.insert(libc::SYS_prlimit64, vec![first_is(0)?, first_is(own)?]);
-    // Threads, but no processes: those would outlive this one. The newer call hides its flags from a filter; where it is
-    // missing, the older one is used.
+    // Threads, but no processes, which would outlive this one. A filter cannot see the flags of the newer call (clone3);
+    // where it is missing, the C library uses the older one.
     let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
     rules.insert(libc::SYS_clone, vec![first(SeccompCmpOp::MaskedEq(thread), thread)?]);
     let target = std::env::consts::ARCH.try_into().context("no filter for this processor")?;

@@ -1,5 +1,5 @@
-//! The shell around the queue of compilations: gives each of them its turn, and tells it when it has to make room. The
-//! rules are in [`shardmill_core::compile_queue`].
+//! The shell of the queue of compilations: gives each compilation its turn, and notifies it when it has to make room.
+//! The rules are in [`shardmill_core::compile_queue`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,11 +18,11 @@ struct Inner {
     places: BTreeMap<CompilationId, watch::Sender<Option<Lane>>>,
 }
 
-/// One compilation, which gives its place back when it is dropped.
+/// One compilation, which releases its slot when it is dropped.
 pub(super) struct Turn {
     all: Compilations,
     id: CompilationId,
-    /// Where it may run; none while it has to wait.
+    /// The lane where it may run; `None` while it has to wait.
     place: watch::Receiver<Option<Lane>>,
 }
 
@@ -35,11 +35,11 @@ impl Compilations {
             inner.places.insert(inner.next, sender);
             inner.next
         });
-        self.tell(Event::Wanted { id, job: job.to_owned() });
+        self.send(Event::Wanted { id, job: job.to_owned() });
         Turn { all: self.clone(), id, place }
     }
 
-    fn tell(&self, event: Event) {
+    fn send(&self, event: Event) {
         self.with(|inner| {
             if let Event::Ended { id } = event {
                 inner.places.remove(&id);
@@ -63,19 +63,19 @@ impl Compilations {
 }
 
 impl Turn {
-    /// Waits until it may run, from the beginning.
+    /// Waits until it may start.
     pub(super) async fn started(&mut self) {
-        // The sender is there for as long as this is.
+        // The sender lives as long as `self`.
         drop(self.place.wait_for(Option::is_some).await);
     }
 
-    /// It has used up the first limit. Returns whether it may go on.
+    /// Reports that the first limit is used up. Returns whether the compilation may continue.
     pub(super) fn overran(&self) -> bool {
-        self.all.tell(Event::Overran { id: self.id });
+        self.all.send(Event::Overran { id: self.id });
         self.lane().is_some()
     }
 
-    /// Where it may run now.
+    /// The lane where it may run now.
     pub(super) fn lane(&self) -> Option<Lane> {
         *self.place.borrow()
     }
@@ -83,6 +83,6 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.all.tell(Event::Ended { id: self.id });
+        self.all.send(Event::Ended { id: self.id });
     }
 }

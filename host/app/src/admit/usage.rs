@@ -1,4 +1,4 @@
-//! What a process of this program's has used, as Linux counts it.
+//! The resource usage of a child process, as Linux accounts it.
 
 use std::fs;
 use std::io;
@@ -11,10 +11,10 @@ pub(super) struct Usage {
     pub(super) resident_bytes: u64,
 }
 
-/// Of the process with this number.
+/// The usage of the process with this id.
 ///
 /// # Errors
-/// When it is gone.
+/// When the process has ended.
 pub(super) fn of(pid: u32) -> io::Result<Usage> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let statm = fs::read_to_string(format!("/proc/{pid}/statm"))?;
@@ -22,7 +22,7 @@ pub(super) fn of(pid: u32) -> io::Result<Usage> {
 }
 
 fn parse(stat: &str, statm: &str) -> Option<Usage> {
-    // The name of the program, in parentheses, may have anything in it.
+    // The name of the program, in parentheses, may contain anything.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
     let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;

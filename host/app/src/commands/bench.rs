@@ -1,5 +1,5 @@
-//! `shardmill bench drain`: what it costs to drain a stream through a task. The backend and the consumer are processes
-//! of their own, so that the figures are the consumer's alone.
+//! `shardmill bench drain`: measures the cost of draining a stream through a task. The backend and the consumer are
+//! separate processes, so that the figures cover the consumer alone.
 
 mod hostile_modules;
 mod neighbours;
@@ -24,7 +24,7 @@ pub(crate) use neighbours::neighbours;
 pub(crate) use swap::swap;
 
 const STREAM: &str = "bench";
-/// One record in ten holds the word that `filter-batch` looks for.
+/// One record in ten contains the word that `filter-batch` looks for.
 const MATCH_EVERY: u64 = 10;
 const SHOW_EVERY: u64 = 100_000;
 const CREATE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -58,7 +58,7 @@ struct Endpoints {
 }
 
 impl Backend {
-    /// With these streams, as `shardmill local` takes them.
+    /// Starts it with these streams, in the syntax of `shardmill local`.
     fn start(streams: &[String]) -> Result<Self> {
         let mut process = this_program()?
             .args(["local", "--kinesis-port", "0", "--dynamodb-port", "0", "--no-limits", "--json"])
@@ -76,7 +76,7 @@ impl Backend {
 
 impl Drop for Backend {
     fn drop(&mut self) {
-        // It holds nothing that outlives it; if it is gone already, all the better.
+        // The backend has no state worth keeping, and may have exited already.
         drop(self.process.kill());
         drop(self.process.wait());
     }
@@ -102,7 +102,7 @@ async fn load(records: u64, size: usize, endpoint: &str) -> Result<()> {
     Ok(())
 }
 
-/// A line of a log, cut or filled to `size` bytes.
+/// A log line, truncated or padded to `size` bytes.
 fn record(number: u64, size: usize) -> Vec<u8> {
     let level = if number.is_multiple_of(MATCH_EVERY) { "error" } else { "info" };
     let mut line = format!("level={level} request={number} ").into_bytes();
@@ -125,7 +125,7 @@ fn consume(args: &Drain, endpoints: &Endpoints) -> Result<Summary> {
         .arg(&properties)
         .arg("--tasks")
         .arg(tasks)
-        // What ran from there before, and what is deployed there, is of no interest.
+        // A fresh state directory: earlier deployments must not affect the measurement.
         .arg("--state")
         .arg(directory.join("state"))
         .env("RUST_LOG", "warn")
@@ -139,7 +139,7 @@ fn consume(args: &Drain, endpoints: &Endpoints) -> Result<Summary> {
     serde_json::from_slice(&output.stdout).context("failed to read the consumer's summary")
 }
 
-/// Not paced: the question is what a record costs, not how the service's five calls a second divide it.
+/// Without pacing: the benchmark measures the cost per record, not the service's limit of five calls per second.
 fn consumer_configuration(endpoints: &Endpoints, task: &str, wire: &str, output: &Path) -> String {
     let Endpoints { kinesis, dynamodb } = endpoints;
     let input = format!("systems.kinesis-system.streams.{STREAM}.aws");

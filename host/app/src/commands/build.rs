@@ -20,7 +20,7 @@ pub(crate) fn build(args: &Build) -> Result<()> {
     if let Some(tasks) = args.tasks.as_deref().filter(|_| findings.is_ok()) {
         findings.moved_to(&install(&wasm, tasks)?);
     }
-    findings.tell(args.json)
+    findings.report(args.json)
 }
 
 /// Compiles the task in `directory`; returns the path of its module.
@@ -59,7 +59,7 @@ fn wasm_of(message: &str, directory: &Path) -> Option<PathBuf> {
     files.iter().filter_map(Value::as_str).map(PathBuf::from).find(|file| file.extension().is_some_and(|e| e == "wasm"))
 }
 
-/// The task's own toolchain file and target directory rule, not those of whoever runs this.
+/// The task's own toolchain file and target directory apply, not those of the calling process.
 fn cargo(directory: &Path) -> Command {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(directory);
@@ -69,7 +69,7 @@ fn cargo(directory: &Path) -> Command {
     cargo
 }
 
-/// Adds the WebAssembly target through rustup when it is missing. Without rustup cargo itself says what is missing.
+/// Adds the WebAssembly target through rustup when it is missing. Without rustup, cargo itself reports what is missing.
 fn add_target(directory: &Path) -> Result<()> {
     let rustup = || {
         let mut rustup = Command::new("rustup");
@@ -83,12 +83,12 @@ fn add_target(directory: &Path) -> Result<()> {
     say(&format!("adding the Rust target {TARGET} (rustup target add {TARGET})"));
     let status = rustup().args(["add", TARGET]).status().context("failed to run rustup")?;
     if !status.success() {
-        bail!("rustup could not add the target {TARGET}; add it by hand and try again");
+        bail!("rustup could not add the target {TARGET}; add it manually and try again");
     }
     Ok(())
 }
 
-/// Puts the module into a task directory: a new file beside it, then a rename, so that nobody sees half a module.
+/// Puts the module into a task directory: writes a temporary file, then renames it, so that no reader sees half a module.
 fn install(wasm: &Path, tasks: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(tasks).with_context(|| format!("failed to create {}", tasks.display()))?;
     let name = wasm.file_name().context("a module has a name")?.to_string_lossy().replace('_', "-");

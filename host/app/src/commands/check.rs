@@ -1,5 +1,5 @@
-//! `shardmill check`: everything that admission says about a module, for its author: what it is, what it asks for, what
-//! it is given, how long it compiles and starts, and all that keeps it from running.
+//! `shardmill check`: validates a module for its author. Reports its shape, its imports, the grants that it receives, the
+//! time that it takes to compile and start, and every problem that would prevent it from running.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use shardmill_runtime::trial::TrialReport;
 use shardmill_runtime::{Grants, Module, ModuleId, Shape};
 
 use super::modules::{admission, name_of, read};
-use super::{BadInput, JobLoader, print, print_json, read_job, runtime, tell_notices};
+use super::{BadInput, JobLoader, log_notices, print, print_json, read_job, runtime};
 use crate::cli::{Check, ConfigArgs};
 
 pub(crate) fn check(args: &Check) -> Result<()> {
@@ -26,7 +26,7 @@ pub(crate) fn check(args: &Check) -> Result<()> {
     if let Some(BadInput(text)) = bad_configuration {
         findings.refuse(text.clone(), vec![text]);
     }
-    findings.tell(args.json)
+    findings.report(args.json)
 }
 
 fn configured(args: &Check) -> Result<Option<Job>> {
@@ -39,11 +39,12 @@ fn configured(args: &Check) -> Result<Option<Job>> {
     } else {
         JobLoader::new(&args.config)?.load(&[])?
     };
-    tell_notices(&notices);
+    log_notices(&notices);
     Ok(Some(job))
 }
 
-/// What the task directory would say of the job: the name of its module, and the properties beside it if none are named.
+/// The job's sources as a task directory would provide them: the module's name, and the named properties or else those
+/// beside the module.
 fn of_author(module: &Path, named: &[PathBuf]) -> Result<Vec<Source>> {
     let beside = module.with_extension("properties");
     let files = match named {
@@ -57,7 +58,7 @@ fn of_author(module: &Path, named: &[PathBuf]) -> Result<Vec<Source>> {
     Ok(sources)
 }
 
-/// What there is to know about a module.
+/// The result of checking a module.
 #[derive(Default, Serialize)]
 pub(crate) struct Findings {
     path: PathBuf,
@@ -71,15 +72,15 @@ pub(crate) struct Findings {
     imports: Vec<String>,
     exports: Vec<String>,
     grants: Vec<Grant>,
-    /// None when it had been compiled before.
+    /// `None` when the module had been compiled before.
     compile_ms: Option<u64>,
     trial: Option<Trial>,
-    /// The problems as people read them.
+    /// The problems, formatted for people.
     #[serde(skip)]
     said: Vec<String>,
 }
 
-/// Something of the machine that a module can ask for, because it imports it.
+/// A resource of the machine that a module can request, because it imports the interface.
 #[derive(Serialize)]
 struct Grant {
     name: &'static str,
@@ -95,7 +96,7 @@ struct Trial {
     log: Vec<String>,
 }
 
-/// Lets a module in, and starts it as `job` if there is one.
+/// Admits a module, and runs its trial as `job` if there is one.
 pub(crate) async fn examine(admission: &Admission, path: &Path, job: Option<&Job>) -> Result<Findings> {
     let wasm = read(path)?;
     let name = name_of(path);
@@ -137,8 +138,8 @@ fn trial(report: TrialReport) -> Trial {
 }
 
 impl Findings {
-    /// Prints what was found, and ends in an error if something is wrong.
-    pub(crate) fn tell(&self, json: bool) -> Result<()> {
+    /// Prints the findings; an error if there are problems.
+    pub(crate) fn report(&self, json: bool) -> Result<()> {
         if json {
             print_json(&serde_json::to_string(self).context("failed to write the findings")?);
         } else if self.shape.is_some() {
@@ -147,7 +148,7 @@ impl Findings {
         if self.ok { Ok(()) } else { Err(BadInput(self.said.join("\n")).into()) }
     }
 
-    /// Says where the module is now.
+    /// Records the new path of the module.
     pub(crate) fn moved_to(&mut self, path: &Path) {
         path.clone_into(&mut self.path);
     }
@@ -157,7 +158,7 @@ impl Findings {
     }
 
     fn rejected(&mut self, rejected: &Rejected) -> Result<()> {
-        // A grant that is away is what the author wants to hear of.
+        // A granted directory that does not exist concerns the author.
         if !rejected.is_final() && !matches!(rejected, Rejected::Trial { .. }) {
             anyhow::bail!("{rejected}");
         }
@@ -201,13 +202,13 @@ impl Findings {
         text += "  exports\n";
         text.extend(self.exports.iter().map(|export| format!("    {}\n", text::shown(export))));
         if !self.grants.is_empty() {
-            text += "  may ask for, and is given\n";
+            text += "  grants\n";
         }
         for Grant { name, given, key } in &self.grants {
             let given = match (given.is_empty(), key) {
                 (false, _) => given.join(", "),
                 (true, Some(key)) => format!("none ({key})"),
-                (true, None) => "none, ever".to_owned(),
+                (true, None) => "never granted".to_owned(),
             };
             text += &format!("    {name:<22} {given}\n");
         }
@@ -220,7 +221,7 @@ impl Findings {
     }
 }
 
-/// What a module can ask for by its imports, and what of it a job gives.
+/// What a module can request by its imports, and what of it the job grants.
 fn grants(module: &Module, given: &Grants) -> Vec<Grant> {
     let directory = |it: &shardmill_runtime::Directory| {
         let access = if it.writable { "read and write" } else { "read-only" };

@@ -1,4 +1,4 @@
-//! `shardmill config check` and `config show`: what the configuration says, without running it.
+//! `shardmill config check` and `config show`: validate and print a configuration without running it.
 
 use std::path::Path;
 
@@ -12,9 +12,9 @@ use shardmill_core::config::{
 use super::{BadInput, environment, print, print_json, read_job, read_sources};
 use crate::cli::ConfigFiles;
 
-/// What is configured.
+/// The subject of a configuration.
 enum Subject {
-    /// A host, by what it is started with.
+    /// A host, by the configuration that it is started with.
     Host(Vec<Source>),
     /// One job.
     Job(Vec<Source>),
@@ -78,7 +78,7 @@ pub(crate) fn check(args: &ConfigFiles) -> Result<()> {
 pub(crate) fn show(args: &ConfigFiles) -> Result<()> {
     if !args.host.is_empty() && args.files.len() > 1 {
         return Err(
-            BadInput("`config show --host` shows one job at a time: name one NAME.properties".to_owned()).into()
+            BadInput("`config show --host` shows one job at a time: give one NAME.properties".to_owned()).into()
         );
     }
     let answers = answers(args)?;
@@ -91,7 +91,7 @@ pub(crate) fn show(args: &ConfigFiles) -> Result<()> {
     Ok(())
 }
 
-/// Everything that is configured, if all of it can be used.
+/// Loads every subject; an error if any of them is invalid.
 fn answers(args: &ConfigFiles) -> Result<Vec<Answer>> {
     let (mut answers, mut errors) = (Vec::new(), Vec::new());
     for subject in subjects(args)? {
@@ -113,7 +113,7 @@ fn subjects(args: &ConfigFiles) -> Result<Vec<Subject>> {
     }
     let operators = read_sources(&args.host)?;
     if config::names_a_task(&operators) {
-        let text = "task.class makes it the configuration of a single job, and --host is for that of a task directory: \
+        let text = "task.class makes this the configuration of a single job, but --host expects that of a task directory: \
                     remove task.class, or check the file without --host";
         return Err(BadInput(text.to_owned()).into());
     }
@@ -127,7 +127,7 @@ fn subjects(args: &ConfigFiles) -> Result<Vec<Subject>> {
     args.files.iter().map(of_job).collect()
 }
 
-/// The job that a properties file is of, by its name.
+/// The job that a properties file belongs to, by the file's name.
 fn job_of(file: &Path) -> String {
     file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! `shardmill demo`: the whole path on this machine, from a text to counted words, with nothing set up before.
+//! `shardmill demo`: the whole path on this machine, from a text to counted words, without any setup.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
@@ -23,10 +23,10 @@ use crate::cli::{Demo, ModuleArgs};
 const STREAM: &str = "lines";
 const SHARDS: u32 = 4;
 const BUNDLED_TEXT: &str = include_str!("../../demo/text.txt");
-/// A record holds 1 MiB unless a stream is told otherwise.
+/// The size limit of a record, unless a stream is configured otherwise.
 const LINE_MAX: usize = 1 << 20;
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// The demo ends when it is caught up; when it is not for this long, something is wrong and it says so.
+/// The demo fails if the job has not caught up within this time.
 const PATIENCE: Duration = Duration::from_secs(600);
 const TOP_WORDS: usize = 10;
 
@@ -57,7 +57,7 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
     Ok(())
 }
 
-/// What the run brought, besides the output.
+/// The result of the run, besides the output file.
 struct Outcome {
     lines: u64,
     took: Duration,
@@ -96,7 +96,7 @@ fn show_progress(processed: u64, lines: u64) {
     }
 }
 
-/// The job, in the form that a user writes it.
+/// The job's configuration, as a user would write it.
 fn properties(backend: &LocalBackend, output: &Path) -> String {
     format!(
         "job.name=demo\n\
@@ -118,7 +118,7 @@ fn properties(backend: &LocalBackend, output: &Path) -> String {
     )
 }
 
-/// The lines of the input that hold anything, each with its number as key.
+/// The non-empty lines of the input, each with its number as key.
 fn read_lines(input: Option<&Path>) -> Result<Vec<Put>> {
     let text = match input {
         None => BUNDLED_TEXT.as_bytes().to_vec(),
@@ -138,19 +138,21 @@ fn read_lines(input: Option<&Path>) -> Result<Vec<Put>> {
             return Err(BadInput(format!("line {number} of the input is longer than a Kinesis record (1 MiB)")).into());
         }
         if std::str::from_utf8(line).is_err() {
-            return Err(BadInput(format!("line {number} of the input is not UTF-8, and word-count wants text")).into());
+            return Err(
+                BadInput(format!("line {number} of the input is not UTF-8, and word-count requires text")).into()
+            );
         }
         if !line.is_empty() {
             lines.push(Put { key: number.to_string(), data: line.to_vec() });
         }
     }
     if lines.is_empty() {
-        return Err(BadInput("the input has no line to count words in".to_owned()).into());
+        return Err(BadInput("the input has no words".to_owned()).into());
     }
     Ok(lines)
 }
 
-/// A line of the output file, and the message in it.
+/// A line of the output file, with its message.
 #[derive(Deserialize)]
 struct Line {
     message: String,
@@ -203,7 +205,7 @@ fn table(result: &Outcome, counts: &[(String, u64)]) -> String {
     for (word, count) in counts.iter().take(TOP_WORDS) {
         text += &format!("{count:>7}  {word}\n");
     }
-    text += "\nCommitted, as the lease table says (a restart goes on after these):\n\n";
+    text += "\nCommitted checkpoints in the lease table (a restart resumes after these):\n\n";
     text += "  shard                 checkpoint\n";
     for lease in &result.leases {
         text += &format!("  {:<20}  {}\n", lease.key, lease.checkpoint);
@@ -212,9 +214,9 @@ fn table(result: &Outcome, counts: &[(String, u64)]) -> String {
 }
 
 const NEXT: &str = "
-Go on:
+Next steps:
   shardmill demo --input FILE          count the words of your own text (`-` reads standard input)
-  shardmill local --stream orders:4    a Kinesis and a DynamoDB to develop against
+  shardmill local --stream orders:4    run Kinesis and DynamoDB locally for development
   shardmill build PATH --tasks tasks   compile and check a task of your own
   shardmill run --config-path FILE     run it; --local uses the local backend
-The README has a first own task in ten minutes.";
+The README shows how to write your own task in ten minutes.";

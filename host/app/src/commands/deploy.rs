@@ -1,5 +1,5 @@
-//! `shardmill deploy`: checks a module, puts it into a task directory in one step, so that no host sees half of it, and
-//! waits, if asked to, until it has taken over or has not.
+//! `shardmill deploy`: validates a module, puts it into a task directory atomically, so that no host sees half of it, and
+//! with `--wait` waits for the outcome of the rollout.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -19,9 +19,9 @@ use shardmill_runtime::{Engine, sha256};
 use super::{BadInput, jobs, modules, print, print_json, runtime, say};
 use crate::cli::Deploy;
 
-/// How often hosts are asked how far they are.
+/// How often the hosts are polled.
 const POLL: Duration = Duration::from_millis(200);
-/// How long nothing may happen before the wait is given up, if it is not told how long it may take.
+/// Without `--timeout`, the wait ends when nothing has happened for this long.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) fn deploy(args: &Deploy) -> Result<()> {
@@ -55,17 +55,17 @@ pub(crate) fn deploy(args: &Deploy) -> Result<()> {
     } else {
         print(&match (args.wait, has_host) {
             (true, _) => format!("{module} runs"),
-            (false, true) => format!("{module} is deployed; `shardmill ls` shows what becomes of it"),
+            (false, true) => format!("{module} is deployed; follow its rollout with `shardmill ls`"),
             (false, false) => {
-                format!("{module} is deployed; no host runs on {tasks}: it is taken at the next start")
+                format!("{module} is deployed; no host runs {tasks}: the next host to start picks it up")
             }
         });
     }
     Ok(())
 }
 
-/// What no host would admit does not take the place of what one may run. What this machine cannot tell is left to the
-/// host; a module that it compiles for the first time is compiled here, and there no more.
+/// Keeps a module that no host would admit from replacing one that runs. If the module cannot be checked on this machine,
+/// that is left to the host. A new module is compiled here, so the host finds it compiled.
 fn check(args: &Deploy, name: &str, bytes: &[u8]) -> Result<()> {
     Engine::check_header(name, bytes).map_err(|error| refused(args, &error))?;
     let admitted = modules::admission(&args.modules, None)
@@ -73,11 +73,11 @@ fn check(args: &Deploy, name: &str, bytes: &[u8]) -> Result<()> {
     match admitted {
         Ok(Err(rejected)) if rejected.is_final() => Err(refused(args, &rejected).into()),
         Ok(Err(failed)) => {
-            say(&format!("not checked, which is left to the host: {failed}"));
+            say(&format!("validation skipped here, the host will validate the module: {failed}"));
             Ok(())
         }
         Err(error) => {
-            say(&format!("not checked, which is left to the host: {error:#}"));
+            say(&format!("validation skipped here, the host will validate the module: {error:#}"));
             Ok(())
         }
         Ok(Ok(_)) => Ok(()),
@@ -88,55 +88,56 @@ fn refused(args: &Deploy, reason: &dyn std::fmt::Display) -> BadInput {
     BadInput(format!("{} is not deployed: {reason}", args.file.display()))
 }
 
-/// The job's name: given, or the file's, with `-` for the `_` that Rust's tools write.
+/// The job's name: as given, or the file's, with `-` for each `_` that Cargo puts into file names.
 fn name(args: &Deploy) -> Result<String> {
     let stem = args.file.file_stem().and_then(|stem| stem.to_str()).map(|stem| stem.replace('_', "-"));
     let name = args.name.clone().or(stem);
-    let name = name.ok_or_else(|| BadInput(format!("{} has no name for a job; give --name", args.file.display())))?;
+    let name = name.ok_or_else(|| BadInput(format!("{} yields no job name; give --name", args.file.display())))?;
     let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     if name.is_empty() || name.starts_with('.') || !name.bytes().all(is_good) {
-        let text = format!("`{name}` cannot be the name of a job: letters, digits, `.`, `-` and `_` only; give --name");
+        let text =
+            format!("invalid job name `{name}`: only letters, digits, `.`, `-` and `_` are allowed; give --name");
         return Err(BadInput(text).into());
     }
     Ok(name)
 }
 
-/// A module that is in the task directory.
+/// A module in the task directory.
 struct Deployed {
     name: String,
-    /// As reports show it.
+    /// The module as reports show it.
     module: String,
     sha256: String,
     file: PathBuf,
     stamp: Option<(u64, SystemTime)>,
 }
 
-/// Another one of a file is another file. None when it is gone.
+/// Identifies a file: another stamp means another file. `None` when the file no longer exists.
 fn stamp(file: &Path) -> Option<(u64, SystemTime)> {
     let metadata = fs::metadata(file).ok()?;
     Some((metadata.ino(), metadata.modified().ok()?))
 }
 
-/// How far a host's job is with it.
+/// How far the rollout is on one host.
 #[derive(Debug, PartialEq, Eq)]
 enum Progress {
     Runs,
-    /// On its way, and where; for people.
+    /// In progress; the text describes the step for people.
     Waits(String),
-    /// Likewise, and it is meant to take long.
+    /// In progress, in a step that is expected to take long.
     Bakes(String),
-    /// It will not run, or not by itself.
+    /// The module will not run without intervention.
     Ended(String),
 }
 
 impl Deployed {
-    /// Waits until every host runs the module, or one says why it does not.
+    /// Waits until every host runs the module, or one reports why it does not.
     fn wait(&self, args: &Deploy) -> Result<()> {
         let total = args.timeout.map(Duration::from_secs);
         let mut deadline = Instant::now() + total.unwrap_or(PATIENCE);
-        let mut told = String::new();
+        let mut reported = String::new();
         loop {
-            let hosts = jobs::reports(&args.tasks).with_context(|| format!("nobody runs {} yet", self.module))?;
+            let hosts = jobs::reports(&args.tasks).with_context(|| format!("no host runs {} yet", self.module))?;
             let jobs = hosts.iter().flat_map(|host| &host.jobs).filter(|job| job.name == self.name);
             let mut progress: Vec<Progress> = jobs.map(|job| self.progress(job)).collect();
             if !progress.is_empty() && progress.iter().all(|it| *it == Progress::Runs) {
@@ -155,13 +156,13 @@ impl Deployed {
             if let Some(found) = self.replaced_by() {
                 bail!("{} was replaced by {found} before it had taken over", self.module);
             }
-            if now != told {
+            if now != reported {
                 say(&format!("{}: {now}", self.module));
-                told.clone_from(&now);
+                reported.clone_from(&now);
                 deadline = if total.is_some() { deadline } else { Instant::now() + PATIENCE };
             } else if Instant::now() >= deadline {
                 bail!(
-                    "gave up waiting for {}: {now}; it goes on, and `shardmill status {}` says more",
+                    "timed out waiting for {}: {now}; the rollout continues, see `shardmill status {}`",
                     self.module,
                     self.name
                 );
@@ -181,35 +182,35 @@ impl Deployed {
             return Progress::Bakes(wave(candidate));
         }
         if let Some(deferred) = job.deferred.as_ref().filter(|_| is_it(&job.in_directory)) {
-            return Progress::Waits(format!("not yet, and it is tried again: {deferred}"));
+            return Progress::Waits(format!("validation deferred, will retry: {deferred}"));
         }
         let is_admitted = is_it(&job.admitted);
         match job.state.as_str() {
-            // Whatever paused it, it is what is called next.
+            // For whatever reason the job is paused, this module will process next.
             "running" | "paused" if is_it(&job.module) && candidate.is_none() => Progress::Runs,
             "failed" if is_admitted && job.restart_at.is_some() => {
-                Progress::Waits(format!("the job is started again: {}", job.problems.join("; ")))
+                Progress::Waits(format!("the job is restarting: {}", job.problems.join("; ")))
             }
             "drained" | "failed" if is_admitted => {
                 let why =
                     if job.problems.is_empty() { String::new() } else { format!(": {}", job.problems.join("; ")) };
                 let Self { name, module, .. } = self;
                 Progress::Ended(format!(
-                    "{module} does not run, the job is {}{why}; `shardmill resume {name}` starts it",
+                    "{module} does not run, the job is {}{why}; start it with `shardmill resume {name}`",
                     job.state
                 ))
             }
             "waiting" if is_admitted && !job.problems.is_empty() => {
                 Progress::Ended(format!("{} does not run: {}", self.module, job.problems.join("; ")))
             }
-            _ if is_it(&job.checking) => Progress::Waits("it is checked and compiled".to_owned()),
-            _ if rollout.is_some_and(|rollout| is_it(&rollout.starting)) => Progress::Waits("it is started".to_owned()),
-            _ if is_admitted => Progress::Waits("it is tried out".to_owned()),
+            _ if is_it(&job.checking) => Progress::Waits("compiling and validating".to_owned()),
+            _ if rollout.is_some_and(|rollout| is_it(&rollout.starting)) => Progress::Waits("starting".to_owned()),
+            _ if is_admitted => Progress::Waits("running the trial".to_owned()),
             _ => Progress::Waits("no host has seen it yet".to_owned()),
         }
     }
 
-    /// Somebody else's module, in the place of this one.
+    /// The module that has replaced this one in the task directory.
     fn replaced_by(&self) -> Option<String> {
         if stamp(&self.file) == self.stamp {
             return None;
@@ -222,5 +223,5 @@ impl Deployed {
 
 fn wave(candidate: &CandidateReport) -> String {
     let CandidateReport { wave, waves, shards, of_shards, .. } = candidate;
-    format!("it is in wave {wave} of {waves}, on {shards} of {of_shards} shards")
+    format!("in wave {wave} of {waves}, on {shards} of {of_shards} shards")
 }

@@ -1,5 +1,5 @@
-//! `shardmill ls`, `status`, `promote`, `rollback`, `pause`, `drain`, `resume`: what the running hosts of a task directory
-//! say of their jobs, and what they are asked to do with them.
+//! `shardmill ls`, `status`, `promote`, `rollback`, `pause`, `drain`, `resume`: query and control the jobs of the running
+//! hosts of a task directory.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -27,7 +27,7 @@ pub(crate) fn ls(args: &Ls) -> Result<()> {
     Ok(())
 }
 
-/// Fails when the job is not as it should be, so that a readiness probe can call it.
+/// Fails when the job is not ready, so that a readiness probe can call it.
 pub(crate) fn status(args: &JobArgs) -> Result<()> {
     let mut hosts = reports(&args.tasks)?;
     let passed_over = passed_over(&hosts, &args.job);
@@ -38,7 +38,7 @@ pub(crate) fn status(args: &JobArgs) -> Result<()> {
     let jobs: Vec<&JobReport> = hosts.iter().flat_map(|host| &host.jobs).collect();
     if jobs.is_empty() {
         bail!(
-            "no host runs a job {} from {}; `shardmill ls` shows those that there are{passed_over}",
+            "no host runs a job {} from {}; `shardmill ls` lists the jobs{passed_over}",
             args.job,
             args.tasks.display()
         );
@@ -56,7 +56,7 @@ pub(crate) fn status(args: &JobArgs) -> Result<()> {
     }
 }
 
-/// What may have been meant to be a job's module.
+/// The ignored files that may have been meant as the job's module.
 fn passed_over(hosts: &[HostReport], job: &str) -> String {
     let job = job.to_lowercase();
     let begins_so = |file: &&String| {
@@ -64,23 +64,24 @@ fn passed_over(hosts: &[HostReport], job: &str) -> String {
         rest.is_some_and(|rest| rest.starts_with(['.', ':']))
     };
     let files = hosts.iter().flat_map(|host| &host.passed_over).chain(hosts.iter().flat_map(|host| &host.problems));
-    files.filter(begins_so).map(|file| format!("; passed over: {file}")).collect()
+    files.filter(begins_so).map(|file| format!("; ignored: {file}")).collect()
 }
 
 pub(crate) fn drain(args: &JobArgs) -> Result<()> {
-    tell(args, |job| Ask::Drain { job }, "drained: it finishes, commits and releases its leases")
+    request(args, |job| Ask::Drain { job }, "drained: it finishes, commits and releases its leases")
 }
 
 pub(crate) fn resume(args: &JobArgs) -> Result<()> {
-    tell(args, |job| Ask::Resume { job }, "resumed")
+    request(args, |job| Ask::Resume { job }, "resumed")
 }
 
 pub(crate) fn promote(args: &JobArgs) -> Result<()> {
-    tell(args, |job| Ask::Promote { job }, "promoted: the candidate takes over")
+    request(args, |job| Ask::Promote { job }, "promoted: the canary takes over")
 }
 
 pub(crate) fn rollback(args: &Rollback) -> Result<()> {
-    // What is there now: what another host, or a failed probation, takes back meanwhile is not taken back twice.
+    // The version that is there now: if another host or a failed probation rolls it back meanwhile, the request must
+    // not roll back a second one.
     let hosts = reports(&args.job.tasks)?;
     let name = module_name(&hosts, &args.job.job)?;
     let version = match args.to {
@@ -88,14 +89,14 @@ pub(crate) fn rollback(args: &Rollback) -> Result<()> {
         None => hosts.iter().flat_map(|host| &host.jobs).find_map(|it| of_now(it, &name)),
     };
     let ask = Ask::Rollback { job: name, to: args.to.clone(), version };
-    send(&args.job, &ask, &format!("rolled back; `shardmill status {}` says what runs", args.job.job))
+    send(&args.job, &ask, &format!("rolled back; `shardmill status {}` shows what runs", args.job.job))
 }
 
 pub(crate) fn pause(args: &JobArgs) -> Result<()> {
-    tell(args, |job| Ask::Pause { job }, "paused: its task is not called; its leases are kept")
+    request(args, |job| Ask::Pause { job }, "paused; leases are kept")
 }
 
-/// What all hosts of a task directory on this machine say.
+/// The reports of all hosts of a task directory on this machine.
 pub(crate) fn reports(tasks: &Path) -> Result<Vec<HostReport>> {
     let mut reports = Vec::new();
     let Answers { answers, silent } = answers(tasks, &Ask::Report)?;
@@ -110,12 +111,12 @@ pub(crate) fn reports(tasks: &Path) -> Result<Vec<HostReport>> {
     Ok(reports)
 }
 
-/// Whether a host of this user runs the task directory on this machine, as far as can be told.
+/// Whether a host of this user runs the task directory on this machine, as far as it can be determined.
 pub(crate) fn has_host(tasks: &Path) -> bool {
     ask(tasks, &Ask::Report).is_ok_and(|Answers { answers, silent }| !answers.is_empty() || !silent.is_empty())
 }
 
-/// The version of a job that a roll-back is about: the candidate, or the current one. By its first digits.
+/// The version that a roll-back replaces: the candidate, or the current version. By the first digits of its hash.
 fn of_now(report: &JobReport, job: &str) -> Option<String> {
     let candidate = report.rollout.as_ref().and_then(|rollout| rollout.candidate.as_ref());
     let module = candidate.map(|candidate| &candidate.module).or(report.module.as_ref());
@@ -123,11 +124,11 @@ fn of_now(report: &JobReport, job: &str) -> Option<String> {
     Some(digits.to_owned())
 }
 
-/// The name of a job's module: what was typed, or the one whose `job.name` that is. What nobody knows is left to the hosts
-/// to refuse.
+/// The name of a job's module: the typed name, or the module with this `job.name`. An unknown name is left to the hosts to
+/// reject.
 ///
 /// # Errors
-/// When it is the `job.name` of several.
+/// When several modules have this `job.name`.
 pub(crate) fn module_name(hosts: &[HostReport], typed: &str) -> Result<String> {
     let jobs = || hosts.iter().flat_map(|host| &host.jobs);
     if jobs().any(|job| job.name == typed) {
@@ -137,28 +138,28 @@ pub(crate) fn module_name(hosts: &[HostReport], typed: &str) -> Result<String> {
     module_called(typed, called)
 }
 
-/// The one module whose `job.name` that is; what was typed where there is none.
+/// The one module with this `job.name`; the typed name if there is none.
 ///
 /// # Errors
-/// When there are several.
+/// When several modules have it.
 pub(super) fn module_called(typed: &str, called: impl IntoIterator<Item = String>) -> Result<String> {
     let called = Vec::from_iter(BTreeSet::from_iter(called));
     match called.as_slice() {
         [] => Ok(typed.to_owned()),
         [name] => Ok(name.clone()),
-        several => bail!("{typed} is the job.name of several jobs: name one by its module: {}", several.join(", ")),
+        several => bail!("{typed} is the job.name of several jobs; name one of their modules: {}", several.join(", ")),
     }
 }
 
-/// Asks every host to do something with the job.
-fn tell(args: &JobArgs, what: impl FnOnce(String) -> Ask, done: &str) -> Result<()> {
+/// Sends a request about the job to every host.
+fn request(args: &JobArgs, what: impl FnOnce(String) -> Ask, done: &str) -> Result<()> {
     let Answers { answers, .. } = answers(&args.tasks, &Ask::Report)?;
     let report = |answer| if let Answer::Report(report) = answer { Some(report) } else { None };
     let hosts: Vec<HostReport> = answers.into_iter().filter_map(report).collect();
     send(args, &what(module_name(&hosts, &args.job)?), done)
 }
 
-/// It is done when one host that has the job did it.
+/// Succeeds when one host that has the job has carried it out.
 fn send(args: &JobArgs, what: &Ask, done: &str) -> Result<()> {
     let mut refused = None;
     let mut is_done = false;
@@ -185,7 +186,7 @@ fn answers(tasks: &Path, what: &Ask) -> Result<Answers> {
         bail!("{}", answers.silent.join("; "));
     }
     if answers.answers.is_empty() && !tasks.is_dir() {
-        bail!("there is no task directory {}; `--tasks DIR` names the one that the host runs", text::path(tasks));
+        bail!("there is no task directory {}; name the host's directory with `--tasks DIR`", text::path(tasks));
     }
     if answers.answers.is_empty() {
         bail!(
@@ -202,7 +203,7 @@ fn table(hosts: &[HostReport]) -> String {
     let mut problems = String::new();
     for host in hosts {
         host.problems.iter().for_each(|problem| problems += &format!("\nhost {}: {}", host.pid, text::entry(problem)));
-        host.passed_over.iter().for_each(|file| problems += &format!("\npassed over: {}", text::entry(file)));
+        host.passed_over.iter().for_each(|file| problems += &format!("\nignored: {}", text::entry(file)));
         for job in &host.jobs {
             rows.push([
                 host.pid.to_string(),
@@ -229,12 +230,12 @@ fn in_short(problem: &str, job: &str) -> String {
     let lines: Vec<&str> = lines.collect();
     let mut text = lines.join("\n");
     if lines.len() < problem.lines().count() {
-        text += &format!("\n  ... (`shardmill status {job}` says all)");
+        text += &format!("\n  ... (see `shardmill status {job}`)");
     }
     text
 }
 
-/// Cells are of one line each, whatever they hold.
+/// Formats rows as a table. Each cell is one line, whatever it contains.
 pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let rows: Vec<_> = rows.iter().map(|row| row.each_ref().map(|cell| text::shown(cell))).collect();
     let mut widths = [0; N];
@@ -250,14 +251,14 @@ pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// What runs, and what is on its way.
+/// The running version, and the one that is being rolled out or validated.
 fn versions(job: &JobReport) -> String {
     let mut text = job.module.clone().unwrap_or_else(|| "-".to_owned());
     let rollout = job.rollout.as_ref();
     if let Some(CandidateReport { module, shards, of_shards, .. }) = rollout.and_then(|it| it.candidate.as_ref()) {
         text += &format!(" ({module} on {shards} of {of_shards})");
     } else if let Some(checking) = &job.checking {
-        text += &format!(" ({checking} is checked)");
+        text += &format!(" (validating {checking})");
     }
     text
 }
@@ -266,7 +267,7 @@ fn seconds(ms: u64) -> String {
     format!("{}.{} s", ms / 1000, ms % 1000 / 100)
 }
 
-/// How far the job is behind, by its last shard.
+/// How far the job is behind: the lag of its slowest shard.
 fn behind(job: &JobReport) -> String {
     let behind = job.shards.iter().filter_map(|shard| shard.behind_ms).max();
     behind.map_or_else(|| "-".to_owned(), seconds)
@@ -284,12 +285,12 @@ fn rollout_lines(rollout: &RolloutReport, rejected: Option<&Rejection>) -> Strin
     if let Some(starting) = &rollout.starting {
         text += &format!("  starting   {starting}\n");
     }
-    // What is in the task directory is told with the problems.
-    let is_told = |text: &str| rejected.is_some_and(|it| it.rolled_back && text.starts_with(&it.module));
-    for bad in rollout.quarantined.iter().filter(|bad| !is_told(&bad.module)) {
-        text += &format!("  not again  {}: {}\n", bad.module, text::entry(&bad.reason));
+    // The problems already report the module of the task directory.
+    let is_reported = |text: &str| rejected.is_some_and(|it| it.rolled_back && text.starts_with(&it.module));
+    for bad in rollout.quarantined.iter().filter(|bad| !is_reported(&bad.module)) {
+        text += &format!("  quarantined  {}: {}\n", bad.module, text::entry(&bad.reason));
     }
-    if let Some(last) = rollout.last.as_ref().filter(|last| !is_told(last)) {
+    if let Some(last) = rollout.last.as_ref().filter(|last| !is_reported(last)) {
         text += &format!("  last       {}\n", text::entry(last));
     }
     if let (Some(last), Some(longest)) = (rollout.last_pause_us, rollout.longest_pause_us) {
@@ -314,7 +315,7 @@ fn details(host: u32, job: &JobReport) -> String {
     }
     let times = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     text += &format!(
-        "  so far     {}, {}, {}, {:.1} s of checking modules\n",
+        "  totals     {}, {}, {}, {:.1} s compiling and validating\n",
         times(job.starts, "start"),
         times(job.rejected_modules, "rejected module"),
         times(job.rolled_back, "roll-back"),

@@ -1,19 +1,19 @@
-//! Filling a stream: what the demo and the benchmark do before a consumer starts.
+//! Fills a stream, for the demo and the benchmark, before a consumer starts.
 
 use anyhow::{Context, Result, bail};
 use shardmill_aws::Kinesis;
 
-/// Records and bytes that one PutRecords call takes (the service's own limits are 500 and 5 MiB, keys included).
+/// Records and bytes per PutRecords call (the service's limits are 500 and 5 MiB, keys included).
 const RECORDS_PER_CALL: usize = 500;
 const BYTES_PER_CALL: usize = 4 << 20;
 
-/// A record to put.
+/// One record to put.
 pub(crate) struct Put {
     pub(crate) key: String,
     pub(crate) data: Vec<u8>,
 }
 
-/// Puts records in their order, in calls as large as allowed; `progress` is told the number so far.
+/// Puts records in order, in calls as large as allowed; reports the number so far to `progress`.
 pub(crate) async fn put_all(
     kinesis: &Kinesis,
     stream: &str,
@@ -44,7 +44,7 @@ async fn put(kinesis: &Kinesis, stream: &str, records: &[Put]) -> Result<u64> {
     let borrowed: Vec<_> = records.iter().map(|put| (Some(put.key.as_str()), put.data.as_slice())).collect();
     let failures = kinesis.put_records(stream, &borrowed).await.context("failed to fill the stream")?;
     if let Some(failure) = failures.first() {
-        bail!("failed to fill the stream: {} records were refused: {}", failures.len(), failure.message);
+        bail!("failed to fill the stream: {} records were rejected: {}", failures.len(), failure.message);
     }
     Ok(records.len() as u64)
 }

@@ -19,12 +19,12 @@ pub(crate) fn local(args: &Local) -> Result<()> {
         ..Options::default()
     })?;
     let kinesis = backend.kinesis();
-    // Those of an earlier start stay as they are.
+    // Streams of an earlier start stay unchanged.
     for stream in streams.iter().filter(|stream| kinesis.shard_ids(&stream.name).is_err()) {
         kinesis.create_stream(&stream.name, stream.shards).context("failed to create a stream")?;
     }
     runtime()?.block_on(async {
-        // First, because whoever reads the announcement may send a signal at once.
+        // Listen before the announcement: its reader may send a signal at once.
         let mut signals = Signals::listen()?;
         announce(args, &backend, &streams);
         signals.next().await;
@@ -49,5 +49,5 @@ fn announce(args: &Local, backend: &LocalBackend, streams: &[StreamSpec]) {
          export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1\n\
          export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local"
     ));
-    say("\nCtrl-C stops it.");
+    say("\nPress Ctrl-C to stop.");
 }

@@ -1,5 +1,5 @@
-//! The host's log, on standard error: which lines, in colour or not, and the gate that no hidden character of a foreign
-//! text gets through, wherever it came in. Standard output is for results.
+//! The host's log, on standard error: its filter, its colours, and the escaping of invisible characters in every text that
+//! comes from outside. Standard output is for results.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -12,15 +12,15 @@ use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 
 use crate::cli::Color;
 
-/// Begins to log.
+/// Starts the log.
 pub(crate) fn init(verbose: u8, color: Color) {
     let level = match verbose {
         0 => "info",
         1 => "debug",
         _ => "trace",
     };
-    // The SDK and HTTP are chatty below warnings. So is the local DynamoDB, which warns of every refused condition, and
-    // the search for region and credentials, of every place where there are none: the host says what was found.
+    // The SDK and HTTP are verbose below `warn`. The local DynamoDB warns of every failed condition, and the search for
+    // region and credentials of every place without any: the host logs what was found.
     let dynamodb = shardmill_local::DYNAMODB_LOG_DIRECTIVE;
     let default = format!("warn,shardmill={level},task={level},aws_config=error,{dynamodb}");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
@@ -32,8 +32,8 @@ pub(crate) fn init(verbose: u8, color: Color) {
         .init();
 }
 
-/// Writes messages and fields as `tracing` does, without a hidden character in them. Newlines are those of reasons, which
-/// have several lines; none of these begins as the host's do.
+/// Writes messages and fields as `tracing` does, but escapes invisible characters. Newlines are kept, because reasons have
+/// several lines; no continuation line looks like the beginning of a log line.
 #[derive(Debug, Default)]
 struct GuardedFields(DefaultFields);
 

@@ -1,5 +1,5 @@
-//! How commands come by modules: a file is read, compiled by a process of its own unless that was done before, and
-//! checked. Owns where compiled modules are kept.
+//! How commands obtain modules: read the file, compile it in a separate process unless the result is cached, and validate
+//! it. Owns the choice of the directory for compiled modules.
 
 use std::path::{Path, PathBuf};
 
@@ -13,18 +13,18 @@ use tracing::warn;
 use super::BadInput;
 use crate::cli::ModuleArgs;
 
-/// Names another directory for compiled modules.
+/// The environment variable that names another directory for compiled modules.
 const CACHE_VARIABLE: &str = "SHARDMILL_MODULE_CACHE";
 
-/// Lets modules in, with this program as the compiler. All instances and compilers together may have `memory_max` bytes;
-/// the usual part of the machine's if there is none.
+/// Admits modules, with this program as the compiler. All instances and compilers together may use `memory_max` bytes, or
+/// by default a share of the machine's memory.
 pub(crate) fn admission(args: &ModuleArgs, memory_max: Option<u64>) -> Result<Admission> {
     let program = std::env::current_exe().context("failed to find this program's file")?;
     let memory = HostMemory::new(memory_max.unwrap_or_else(default_limit));
     Ok(Admission::new(Engine::new()?.with_memory(memory), store(args)?, program))
 }
 
-/// Reads a module from a file and lets it in.
+/// Reads a module from a file and admits it.
 pub(crate) async fn load_module(admission: &Admission, path: &Path) -> Result<Admitted> {
     match admission.admit(&name_of(path), read(path)?).await {
         Ok(admitted) => Ok(admitted),
@@ -33,19 +33,19 @@ pub(crate) async fn load_module(admission: &Admission, path: &Path) -> Result<Ad
     }
 }
 
-/// The bytes of a module.
+/// Reads the bytes of a module.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     let content = bounded_file::read(path, MODULE_MAX_BYTES);
     Ok(content.map_err(|error| BadInput(format!("cannot read module {}: {error}", path.display())))?.bytes)
 }
 
-/// A module's name is its file's, without `.wasm`; Cargo turns `-` into `_`.
+/// A module's name: its file's name without `.wasm`. Cargo turns `-` into `_`; this reverts it.
 pub(crate) fn name_of(path: &Path) -> String {
     path.file_stem().map(|stem| stem.to_string_lossy().replace('_', "-")).unwrap_or_default()
 }
 
-/// The named directory, or the usual one. Without a usable home the machine's temporary directory has to do: a job that
-/// compiles its module anew after a reboot is better than one that does not start.
+/// The named directory, or the default one. Without a usable home directory, falls back to the machine's temporary
+/// directory: a job that recompiles its module after a reboot is better than one that does not start.
 fn store(args: &ModuleArgs) -> Result<ArtifactStore> {
     let named = args.module_cache.clone().or_else(|| variable(CACHE_VARIABLE));
     if let Some(named) = named {
@@ -59,8 +59,8 @@ fn store(args: &ModuleArgs) -> Result<ArtifactStore> {
     };
     let user = rustix::process::geteuid().as_raw();
     let directory = std::env::temp_dir().join(format!("shardmill-modules-{user}"));
-    warn!(reason, directory = %directory.display(), "no usual place for compiled modules; {CACHE_VARIABLE} names one");
-    ArtifactStore::open(&directory).with_context(|| format!("{CACHE_VARIABLE} names another directory"))
+    warn!(reason, directory = %directory.display(), "the default directory for compiled modules is not usable; set {CACHE_VARIABLE} to another one");
+    ArtifactStore::open(&directory).with_context(|| format!("set {CACHE_VARIABLE} to another directory"))
 }
 
 fn variable(name: &str) -> Option<PathBuf> {

@@ -17,34 +17,35 @@ use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
 use super::modules::admission;
-use super::{BadInput, JobLoader, Signals, print_json, runtime, state_directory, tell_notices, usage};
+use super::{BadInput, JobLoader, Signals, log_notices, print_json, runtime, state_directory, usage};
 use crate::cli::Run;
 
-/// Requests of people that may wait for the host.
+/// Requests that may wait for the host.
 const REQUESTS_WAITING_MAX: usize = 16;
 
-/// How long jobs may take to give their leases back after a second signal: a little more than they take themselves.
+/// How long jobs may take to release their leases after a second signal: a little more than their own limit.
 const HURRY_LIMIT: Duration = Duration::from_secs(3);
 
-/// The same signal so soon again is no second one: `timeout` and the like send theirs to the process and to its group.
+/// The same signal within this time does not count as a second one: `timeout` and similar programs signal both the
+/// process and its group.
 const ECHO: Duration = Duration::from_millis(250);
 
-/// What a run did; printed by `--json`, however it ended.
+/// The summary of a run, which `--json` prints however the run ended.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Summary {
     pub(crate) envelopes: u64,
     pub(crate) messages_sent: u64,
     pub(crate) failed_calls: u64,
-    /// From the start of the process to the first record received; absent when none was.
+    /// From the start of the process to the first record received; absent when none was received.
     pub(crate) first_record_ms: Option<u64>,
     /// From the first record received to the end.
     pub(crate) since_first_record_ms: Option<u64>,
     pub(crate) cpu_seconds: f64,
     pub(crate) peak_rss_mb: u64,
-    /// Of the only job: what ran.
+    /// With a single job: the module that ran.
     #[serde(default)]
     pub(crate) module: Option<String>,
-    /// Of the only job: what became of the module in the task directory.
+    /// With a single job: the outcome of the module in the task directory.
     #[serde(default)]
     pub(crate) became: Option<String>,
     #[serde(default)]
@@ -72,24 +73,24 @@ pub(crate) fn run(args: &Run) -> Result<()> {
     result
 }
 
-/// Runs a host to its end, and leaves it there to be asked what it did.
+/// Runs a host to its end, and leaves it in `ran` for the summary.
 fn run_host(args: &Run, clock: Clock, ran: &mut Option<Host>) -> Result<()> {
     let loader = Arc::new(JobLoader::new(&args.config)?);
     let state = state_directory(args.state.as_deref(), &args.tasks);
-    // With `task.class` the command line is one whole job, and what is wrong with it is told before anything begins.
+    // With `task.class` the command line describes one whole job; its errors are reported before anything starts.
     let only = loader.names_a_task().then(|| only_job(&loader, args, &state)).transpose()?;
     if only.is_none() && !args.tasks.is_dir() {
         let text = format!(
-            "no task directory {}: make one and put modules into it (`shardmill build PATH --tasks DIR`), name another \
-             with `--tasks DIR`, or name a module with task.class",
+            "no task directory {}: create it and add modules (`shardmill build PATH --tasks DIR`), name another one with \
+            `--tasks DIR`, or name a module with task.class",
             args.tasks.display()
         );
         return Err(BadInput(text).into());
     }
-    // What is wrong with the operator's own configuration is told before anything begins, too.
+    // Errors of the operator's own configuration are reported before anything starts, too.
     let memory_max = loader.host()?.memory_max;
     if args.state.is_some() {
-        // What is wrong with it, each job says.
+        // If this fails, each job reports why.
         drop(std::fs::create_dir_all(&state));
     }
     let host = ran.insert(Host::new(Settings {
@@ -103,7 +104,7 @@ fn run_host(args: &Run, clock: Clock, ran: &mut Option<Host>) -> Result<()> {
     }));
     let runtime = runtime()?;
     let result = runtime.block_on(until_stopped(host, &args.tasks));
-    // Whatever still waits for a disk or a service is not waited for: it may never end.
+    // Do not wait for work that hangs on a disk or a service: it may never end.
     runtime.shutdown_background();
     result.map_err(|error| match error.downcast::<Unusable>() {
         Ok(unusable) => BadInput(unusable.to_string()).into(),
@@ -111,17 +112,17 @@ fn run_host(args: &Run, clock: Clock, ran: &mut Option<Host>) -> Result<()> {
     })
 }
 
-/// Takes the open files that the system grants at most: a job needs some, even when it is idle, and the thousand that
-/// it grants to begin with are soon used up by many jobs.
+/// Raises the limit of open files to the hard limit: even an idle job needs some, and many jobs soon use up the default
+/// of about a thousand.
 fn allow_open_files() {
     let most = getrlimit(Resource::Nofile).maximum;
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
-        debug!(%error, "the limit of open files stays as it is");
+        debug!(%error, "cannot raise the limit of open files");
     }
 }
 
-/// The module of the one job that the command line describes. It need not be there if a version of it was deployed before,
-/// which then runs; but a run that ends when it is caught up is about the module in the directory.
+/// The module of the single job that the command line describes. It may be missing if a version of it was deployed
+/// before, which then runs; but a run with `--until-caught-up` requires the module in the directory.
 fn only_job(loader: &JobLoader, args: &Run, state: &Path) -> Result<String> {
     let Job { task_class, name, id, .. } = loader.load(&[])?.job;
     let path = args.tasks.join(format!("{task_class}.wasm"));
@@ -130,8 +131,8 @@ fn only_job(loader: &JobLoader, args: &Run, state: &Path) -> Result<String> {
         return Ok(task_class);
     }
     let text = format!(
-        "no module for task.class={task_class}: expected {}; `shardmill build` makes one, `--tasks DIR` names another \
-         directory",
+        "no module for task.class={task_class}: expected {}; build one with `shardmill build`, or name another directory \
+        with `--tasks DIR`",
         path.display()
     );
     Err(BadInput(text).into())
@@ -140,20 +141,20 @@ fn only_job(loader: &JobLoader, args: &Run, state: &Path) -> Result<String> {
 fn was_deployed(state: &Path, module: &str, job: &Identity) -> bool {
     let all = Deployments::all(state, module).unwrap_or_default();
     let mut ours = all.iter().filter(|(owner, _)| owner.as_ref().is_none_or(|owner| owner == job));
-    // What cannot be read the host says.
+    // The host reports what cannot be read.
     ours.any(|(_, kept)| !matches!(kept.read(), Ok(None)))
 }
 
 fn load_job(loader: &JobLoader, directory: &[shardmill_core::config::Source]) -> Result<Job, String> {
     let loaded = loader.try_load(directory).map_err(|errors| render_reason(&errors))?;
-    tell_notices(&loaded.notices);
+    log_notices(&loaded.notices);
     Ok(loaded.job)
 }
 
 async fn until_stopped(host: &mut Host, tasks: &Path) -> Result<()> {
     let mut signals = Signals::listen()?;
     let (requests, mut requested) = mpsc::channel(REQUESTS_WAITING_MAX);
-    // Jobs that nobody can ask about are better than none.
+    // Jobs without a control socket are better than no jobs.
     let mut socket = AdminSocket::serve(tasks, requests.clone())
         .inspect_err(|error| warn!(%error, "no control socket: `shardmill ls` and the like cannot see this host"))
         .ok();
@@ -165,14 +166,14 @@ async fn until_stopped(host: &mut Host, tasks: &Path) -> Result<()> {
         tokio::select! {
             result = &mut running => return broken.map_or(result, |panicked: Panicked| Err(panicked.into())),
             panicked = failed(&mut socket), if broken.is_none() => {
-                error!("{panicked}; stopping, for a host that cannot be asked looks dead");
+                error!("{panicked}; stopping, because a host without a control socket looks dead");
                 broken = Some(panicked);
-                // As below.
+                // See below.
                 drop(requests.try_send(Request::Stop));
             }
             signal = signals.next() => match asked {
                 None => {
-                    info!("stopping: finishing, committing, releasing the leases; a second signal stops at once");
+                    info!("stopping: finishing, committing, releasing the leases; a second signal forces the shutdown");
                     asked = Some((signal, Instant::now()));
                     // The queue is full of requests only when the host is stuck, and then a second signal helps.
                     drop(requests.try_send(Request::Stop));
@@ -180,16 +181,16 @@ async fn until_stopped(host: &mut Host, tasks: &Path) -> Result<()> {
                 Some((first, at)) if signal == first && at.elapsed() < ECHO => {}
                 Some(_) => {
                     drop(requests.try_send(Request::StopAtOnce));
-                    // What it has to say is that it was cut short.
+                    // Its result would only say that it was interrupted.
                     drop(tokio::time::timeout(HURRY_LIMIT, &mut running).await);
-                    bail!("stopped at once by a second signal; what is not committed is read again by the next start");
+                    bail!("forced shutdown by a second signal; uncommitted records will be reprocessed");
                 }
             }
         }
     }
 }
 
-/// Waits for the end of the control socket, if there is one, which nobody asked for.
+/// Waits for the control socket to fail, if there is one.
 async fn failed(socket: &mut Option<AdminSocket>) -> Panicked {
     match socket {
         Some(socket) => socket.failed().await,

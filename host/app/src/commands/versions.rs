@@ -1,4 +1,4 @@
-//! `shardmill versions`: what is kept of a job, read from the directory that its hosts share; no host need run.
+//! `shardmill versions`: lists the kept versions of a job. Reads the shared state directory; no host need run.
 
 use std::io;
 use std::time::SystemTime;
@@ -19,7 +19,7 @@ pub(crate) fn versions(args: &Versions) -> Result<()> {
     let failed =
         |error: io::Error| BadInput(format!("no versions of a job {job} are kept in {}: {error}", state.display()));
     let job = &match Deployments::modules_of(&state, job) {
-        // No version of any job is kept: that is said of the one that was asked for.
+        // No version of any job is kept; the message names the requested job.
         Err(_) => job.clone(),
         Ok(_) if state.join(job).is_dir() => job.clone(),
         Ok(modules) => jobs::module_called(job, modules)?,

@@ -67,7 +67,7 @@ impl Host {
             }
         } else {
             for name in passed_over.iter().filter(|name| !self.seen.passed_over.contains(name)) {
-                info!("passed over in the task directory: {name}");
+                info!("ignored in the task directory: {name}");
             }
             self.seen.passed_over = passed_over;
             if is_first {

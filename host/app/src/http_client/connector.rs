@@ -1,5 +1,5 @@
-//! Connects to addresses that a job's requests may go to, and to no others. A name is resolved once: what was looked at is
-//! what is connected to. Which addresses those are is [`shardmill_core::http_address`].
+//! Connects to the addresses that a job's requests may go to, and to no others. A name is resolved once, so that the
+//! checked address is the one connected to. [`shardmill_core::http_address`] decides which addresses are allowed.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -22,13 +22,13 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 use tracing::warn;
 
-/// Hosts that the log names once each; of more than these nothing is said.
-const TOLD_MAX: usize = 100;
+/// How many hosts the log reports, once each; further ones are not logged.
+const REPORTED_MAX: usize = 100;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 type Doing<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 
-/// No address of the host may be connected to.
+/// Connecting to any address of the host is forbidden.
 #[derive(Debug, thiserror::Error)]
 #[error("{host} is at {address} ({forbidden})")]
 pub(super) struct Prohibited {
@@ -37,10 +37,10 @@ pub(super) struct Prohibited {
     forbidden: Forbidden,
 }
 
-/// What a job's connections are checked against.
+/// The rules that a job's connections are checked against.
 struct Policy {
     networks: Vec<Network>,
-    told: Mutex<BTreeSet<String>>,
+    reported: Mutex<BTreeSet<String>>,
 }
 
 impl Policy {
@@ -52,18 +52,18 @@ impl Policy {
         })
     }
 
-    /// For the operator, who can open it.
-    fn tell(&self, prohibited: &Prohibited) {
+    /// Logs the refusal for the operator, who can allow the address.
+    fn report(&self, prohibited: &Prohibited) {
         let Prohibited { host, address, forbidden } = prohibited;
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < TOLD_MAX && told.insert(host.clone()) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.len() < REPORTED_MAX && reported.insert(host.clone()) {
             let cure = match forbidden {
                 Forbidden::Metadata => {
-                    "only a grant of the address itself, in a network of host.allow.http.networks, does"
+                    "only a grant of the address itself, in a network of host.allow.http.networks, allows it"
                 }
-                Forbidden::SpecialPurpose { .. } => "host.allow.http.networks names networks that tasks may reach",
+                Forbidden::SpecialPurpose { .. } => "add its network to host.allow.http.networks to allow it",
             };
-            warn!(host, %address, "a task's request was not sent: its grant does not open {address} ({forbidden}); {cure}");
+            warn!(host, %address, "a task's request was not sent: its grant does not include {address} ({forbidden}); {cure}");
         }
     }
 }
@@ -77,10 +77,10 @@ pub(super) struct Guarded {
 
 impl Guarded {
     pub(super) fn new(networks: &[Network]) -> Self {
-        let policy = Arc::new(Policy { networks: networks.to_vec(), told: Mutex::default() });
+        let policy = Arc::new(Policy { networks: networks.to_vec(), reported: Mutex::default() });
         let resolver = Resolver { inner: GaiResolver::new(), policy: Arc::clone(&policy) };
         let mut inner = HttpConnector::new_with_resolver(resolver);
-        // What comes next is the business of the TLS around this.
+        // TLS is handled by the layer around this one.
         inner.enforce_http(false);
         Self { inner, policy }
     }
@@ -96,11 +96,11 @@ impl Service<Uri> for Guarded {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        // An address is not resolved. One that gets here was granted as it is: names do not cover addresses.
+        // A literal address is not resolved. It was granted literally: a granted name does not cover addresses.
         if let Some(address) = literal(&to)
             && let Err(prohibited) = self.policy.check(&address.to_string(), address, NamedBy::Literal)
         {
-            self.policy.tell(&prohibited);
+            self.policy.report(&prohibited);
             return Box::pin(async { Err(prohibited.into()) });
         }
         let connecting = self.inner.call(to);
@@ -114,7 +114,7 @@ fn literal(uri: &Uri) -> Option<IpAddr> {
     host.parse().ok()
 }
 
-/// Resolves names to those of their addresses that may be connected to.
+/// Resolves a name to those of its addresses that may be connected to.
 #[derive(Clone)]
 pub(super) struct Resolver<R> {
     inner: R,
@@ -148,7 +148,7 @@ where
             }
             match first.filter(|_| open.is_empty()) {
                 Some(prohibited) => {
-                    policy.tell(&prohibited);
+                    policy.report(&prohibited);
                     Err(prohibited.into())
                 }
                 None => Ok(open.into_iter()),

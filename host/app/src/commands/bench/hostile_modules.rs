@@ -1,17 +1,17 @@
-//! Modules that harm by being looked at, put together byte by byte: no compiler makes them. Each number makes other bytes, so
-//! that none of them is known from before.
+//! Modules that attack the host while it validates them, assembled byte by byte because no compiler produces them. Each
+//! number yields other bytes, so that no result is cached.
 
-/// Makes a module; another number, other bytes.
+/// Makes a module; each number yields other bytes.
 type Make = fn(u32) -> Vec<u8>;
 
-/// What a module does, and how it is made.
+/// The attacks, by name, and the functions that make their modules.
 pub(super) const WAYS: [(&str, Make); 3] =
     [("type bomb", type_bomb), ("globals bomb", globals_bomb), ("compile bomb", compile_bomb)];
 
 const MODULE: &[u8] = b"\0asm\x01\0\0\0";
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
-/// 90 KB whose function type, written out, has 23 GB.
+/// 90 KB with a function type that expands to 23 GB.
 fn type_bomb(number: u32) -> Vec<u8> {
     doubled_types(number, 18)
 }
@@ -55,7 +55,7 @@ fn doubled_types(number: u32, doublings: u8) -> Vec<u8> {
     .concat()
 }
 
-/// 5 MB whose instance has 3 GB of globals.
+/// 5 MB whose instance needs 3 GB of globals.
 fn globals_bomb(number: u32) -> Vec<u8> {
     const GLOBALS: u32 = 1_000_000;
     const INSTANCES: u32 = 200;
@@ -109,7 +109,7 @@ mod tests {
 
     use super::*;
 
-    /// Each harms as it is meant to: it gets as far as the contract.
+    /// Each attack reaches the contract check, as intended.
     #[test]
     fn they_are_valid_components_and_no_tasks() {
         let engine = Engine::new().expect("an engine");

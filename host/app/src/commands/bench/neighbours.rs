@@ -1,6 +1,6 @@
-//! `shardmill bench neighbours`: what a job costs its neighbour in the same host. A well-behaved job drains a stream alone,
-//! then beside a job that misbehaves, in turns, so that a noisy machine treats both alike. Each time a host process of its
-//! own, which is asked over its admin socket, and whose threads' CPU time is what Linux counts.
+//! `shardmill bench neighbours`: measures what a job costs its neighbour in the same host. A well-behaved job drains a
+//! stream alone, then beside a misbehaving job, alternating, so that a noisy machine affects both alike. Each run has its
+//! own host process, which is polled over its control socket and whose CPU time per thread is read from Linux.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use super::super::{BadInput, local_client, print, print_json, runtime, say, scra
 use super::{Backend, CREATE_TIMEOUT, Endpoints, STREAM, hostile_modules, load, this_program};
 use crate::cli::Neighbours;
 
-/// How a job misbehaves: what it is called, and how it is done.
+/// A kind of misbehaviour: its name, and what causes it.
 #[derive(Clone, Copy)]
 struct Way {
     name: &'static str,
@@ -28,9 +28,9 @@ struct Way {
 
 #[derive(Clone, Copy)]
 enum Means {
-    /// The record that makes the sample task `hostile` do it.
+    /// The record that makes the sample task `hostile` misbehave.
     Order(&'static str),
-    /// A module that harms by being looked at; as soon as it is rejected there is another one.
+    /// A module that attacks the host during validation; each rejected one is followed by another.
     Module(fn(u32) -> Vec<u8>),
 }
 
@@ -45,12 +45,12 @@ const ORDERS: [(&str, &str); 7] = [
 ];
 const SHARDS: u32 = 4;
 const RECORD_BYTES: usize = 100;
-/// More than a job gets through while it is looked at.
+/// More records than a job can process during a measurement.
 const HOSTILE_RECORDS: u64 = 2_000;
 const GOOD: &str = "good";
 const HOSTILE: &str = "hostile";
 const POLL: Duration = Duration::from_millis(10);
-/// Time that nothing may happen.
+/// The longest time without progress.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) fn neighbours(args: &Neighbours) -> Result<()> {
@@ -109,15 +109,16 @@ async fn load_hostile(ways: &[Way], endpoint: &str) -> Result<()> {
     Ok(())
 }
 
-/// What the well-behaved job did in a second, and what a record took.
+/// The rate of the well-behaved job, and its cost per record.
 #[derive(Clone, Copy, Default)]
 struct Figures {
     records_per_second: f64,
-    /// CPU time of its task's thread.
+    /// CPU time of its task's thread, per record.
     task_us: f64,
-    /// CPU time of all threads of the host but the other task's: readers, leases, and whatever the other gives them to do.
+    /// CPU time, per record, of all threads of the host but the other task's: readers, leases, and the work that the other
+    /// job causes them.
     host_us: f64,
-    /// Time for a record, between two looks at the job: what all but one look in a hundred stay below.
+    /// Time per record between two polls of the job: the 99th percentile.
     p99_us: f64,
 }
 
@@ -141,16 +142,16 @@ struct Bench<'a> {
     args: &'a Neighbours,
     endpoints: &'a Endpoints,
     directory: PathBuf,
-    /// Started so far.
+    /// Hosts started so far.
     hosts: u32,
 }
 
 impl Bench<'_> {
-    /// Drains the stream with the well-behaved job, beside one that misbehaves.
+    /// Drains the stream with the well-behaved job, beside a misbehaving one if given.
     fn measure(&mut self, way: Option<Way>) -> Result<Figures> {
         self.hosts += 1;
         let host = Host::start(&self.directory.join(self.hosts.to_string()), &self.directory.join("modules"))?;
-        // Before the hostile modules: it is about a job that runs.
+        // Wait before the hostile modules: the measurement is about a running job.
         if let Some(order) = way.and_then(|way| way.order()) {
             self.add(&host, HOSTILE, &hostile_stream(order), &read(&self.args.hostile)?)?;
             host.wait(HOSTILE, |job| job.shards.iter().any(|shard| shard.waiting > 0) || job.processed > 0)?;
@@ -170,8 +171,8 @@ impl Bench<'_> {
         })
     }
 
-    /// Waits until the well-behaved job is through, while hostile modules come one after the other; also returns the
-    /// slowest but one in a hundred of the times for a record between two looks.
+    /// Waits until the well-behaved job has finished, while hostile modules arrive one after the other. Also returns the
+    /// 99th percentile of the time per record between two polls.
     fn drain(&self, host: &Host, way: Option<Way>, mut before: (Instant, u64)) -> Result<(JobReport, f64)> {
         let (mut times, mut sent) = (Vec::new(), 0);
         loop {
@@ -211,7 +212,7 @@ fn read(module: &Path) -> Result<Vec<u8>> {
     fs::read(module).with_context(|| format!("failed to read {}", module.display()))
 }
 
-/// Not paced, as in `bench drain`. Each time a lease table of its own, so that the stream is read from its beginning.
+/// Without pacing, as in `bench drain`. Each run has its own lease table, so that it reads the stream from the beginning.
 fn job_configuration(endpoints: &Endpoints, host: u32, job: &str, stream: &str, directory: &Path) -> String {
     let Endpoints { kinesis, dynamodb } = endpoints;
     let input = format!("systems.kinesis-system.streams.{stream}.aws");
@@ -259,7 +260,7 @@ impl Host {
             .arg(&tasks)
             .arg("--module-cache")
             .arg(cache)
-            // The jobs are the bench's own.
+            // The jobs are the benchmark's own.
             .args(["--config", "host.allow.keys=*", "--config"])
             .arg(format!("host.allow.file.path={}", directory.display()))
             .stdout(Stdio::null())
@@ -269,7 +270,7 @@ impl Host {
         Ok(Self { process, directory: directory.to_owned(), tasks })
     }
 
-    /// Waits until what the host says of a job is so.
+    /// Waits until the host's report of a job satisfies a condition.
     fn wait(&self, name: &str, is: impl Fn(&JobReport) -> bool) -> Result<JobReport> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
@@ -280,10 +281,10 @@ impl Host {
         }
         let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
         let end: Vec<&str> = log.lines().rev().take(20).collect();
-        bail!("the job {name} did not get on within {} s:\n{}", PATIENCE.as_secs(), end.join("\n"))
+        bail!("the job {name} made no progress within {} s:\n{}", PATIENCE.as_secs(), end.join("\n"))
     }
 
-    /// What the host says of a job now. Nobody answers before it is up.
+    /// The host's current report of a job; `None` until the host has started.
     fn look(&self, name: &str) -> Option<JobReport> {
         let hosts = reports(&self.tasks).unwrap_or_default();
         hosts.into_iter().flat_map(|host| host.jobs).find(|job| job.name == name)
@@ -292,7 +293,8 @@ impl Host {
     fn cpu(&self) -> Result<Cpu> {
         let name = |job: &str| format!("task-{job}").chars().take(THREAD_NAME_MAX).collect::<String>();
         let (good, hostile) = (name(GOOD), name(HOSTILE));
-        let threads = thread_seconds(self.process.id()).context("Linux does not tell the CPU time of threads")?;
+        let threads =
+            thread_seconds(self.process.id()).context("the CPU time of threads is not available from /proc")?;
         let sum = |is: &dyn Fn(&str) -> bool| threads.iter().filter(|(name, _)| is(name)).map(|(_, cpu)| cpu).sum();
         Ok(Cpu { task: sum(&|name| name == good), host: sum(&|name| name != hostile) })
     }
@@ -300,19 +302,19 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // It has nothing to lose, and what it wrote may be large.
+        // The host has no state worth keeping, and its files may be large.
         drop(self.process.kill());
         drop(self.process.wait());
         drop(fs::remove_dir_all(&self.directory));
     }
 }
 
-/// A way to misbehave, and what it did to the neighbour: medians.
+/// A kind of misbehaviour and its effect on the neighbour, as medians.
 struct Compared {
     way: &'static str,
     alone: Figures,
     beside: Figures,
-    /// Of each pair, and so of what was measured one after the other.
+    /// The median of the ratios of each pair, whose two runs were measured one after the other.
     ratio: Figures,
 }
 

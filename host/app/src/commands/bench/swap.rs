@@ -1,5 +1,5 @@
-//! `shardmill bench swap`: how long a shard's records wait while its task is replaced, under full load; and whether each
-//! record came out exactly once and in order all the same.
+//! `shardmill bench swap`: measures how long a shard's records wait during a swap under full load, and checks that each
+//! record was output exactly once and in order.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader};
@@ -24,18 +24,18 @@ use super::super::{BadInput, local_client, print, print_json, runtime, say, scra
 use super::{Backend, CREATE_TIMEOUT, Endpoints, STREAM, consumer_configuration};
 use crate::cli::Swap;
 
-/// Versions that take turns.
+/// The number of versions that alternate.
 const VERSIONS: usize = 3;
 const KEYS: u64 = 64;
-/// Records that the producer is ahead of the task, at most: there is always something to do.
+/// The producer's maximum lead over the task, in records: the task always has work.
 const AHEAD_MAX: u64 = 20_000;
 const PUT_RECORDS: u64 = 1_000;
 /// Records between two swaps.
 const RECORDS_PER_SWAP: u64 = 500;
-/// Swaps in a row; then as many records without any, so that a noisy machine treats both alike.
+/// Swaps in a row, followed by as many records without any, so that a noisy machine affects both alike.
 const SWAPS_PER_BLOCK: u64 = 50;
 const POLL: Duration = Duration::from_millis(1);
-/// Time that nothing may happen.
+/// The longest time without progress.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn swap(args: &Swap) -> Result<()> {
@@ -86,7 +86,7 @@ fn configuration(endpoints: &Endpoints, output: &Path) -> Result<Job> {
     Ok(loaded.map_err(|errors| BadInput(config::render_problems(&errors)))?.job)
 }
 
-/// The same component with different identities: a custom section, which means nothing, tells them apart.
+/// The same component with different identities: a custom section without meaning distinguishes them.
 fn versions(wasm: &[u8]) -> Result<Vec<Module>> {
     let engine = Engine::new()?;
     let version = |number: usize| {
@@ -130,7 +130,7 @@ async fn run(args: &Swap, job: &Job, versions: &[Module], endpoints: &Endpoints)
     Ok(Figures { records, with, without, pauses })
 }
 
-/// Waits until so many swaps are carried out: the next would be done together with one that is not.
+/// Waits until so many swaps have been carried out: another deployment before that would merge with a pending one.
 async fn carried_out(running: &RunningJob, swaps: u64) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while running.status().snapshot().swaps.count < swaps {
@@ -140,7 +140,7 @@ async fn carried_out(running: &RunningJob, swaps: u64) -> Result<()> {
     Ok(())
 }
 
-/// What the producer and the task have done so far.
+/// The progress of the producer and the task.
 #[derive(Default)]
 struct Load {
     produced: AtomicU64,
@@ -149,7 +149,7 @@ struct Load {
 }
 
 impl Load {
-    /// Waits until so many more records are processed, or all that there are.
+    /// Waits until so many more records, or all of them, have been processed.
     async fn processed(&self, running: &RunningJob, more: u64) -> Result<()> {
         let goal = self.consumed.load(Ordering::Relaxed).saturating_add(more);
         let mut last = (0, Instant::now());
@@ -171,7 +171,7 @@ impl Load {
     }
 }
 
-/// Puts records whose numbers grow for each key, as fast as they are taken.
+/// Puts records with increasing numbers for each key, as fast as the task processes them.
 async fn produce(kinesis: Kinesis, load: Arc<Load>) -> Result<()> {
     while !load.stop.load(Ordering::Relaxed) {
         let produced = load.produced.load(Ordering::Relaxed);
@@ -195,7 +195,7 @@ struct Line {
     message: String,
 }
 
-/// Reads what came out: `shard sequence key number`.
+/// Reads the output: `shard sequence key number`.
 fn audit(output: &Path, records: u64) -> Result<()> {
     let file = std::fs::File::open(output).with_context(|| format!("failed to read {}", output.display()))?;
     let (mut sequences, mut numbers) = (HashMap::<String, String>::new(), HashMap::<String, u64>::new());

@@ -26,7 +26,7 @@ impl Service<Name> for Rebinding {
 
 fn policy(networks: &[&str]) -> Arc<Policy> {
     let networks = networks.iter().map(|network| network.parse().unwrap()).collect();
-    Arc::new(Policy { networks, told: Mutex::default() })
+    Arc::new(Policy { networks, reported: Mutex::default() })
 }
 
 async fn resolve(networks: &[&str], answer: &[&'static str]) -> Result<Vec<String>, String> {
@@ -39,8 +39,8 @@ async fn resolve(networks: &[&str], answer: &[&'static str]) -> Result<Vec<Strin
 #[tokio::test]
 async fn of_several_addresses_those_are_left_that_may_be_connected_to() {
     assert_eq!(resolve(&[], &["8.8.8.8", "127.0.0.1", "::1", "2600::1"]).await.unwrap(), ["8.8.8.8", "2600::1"]);
-    let told = resolve(&[], &["10.0.0.1", "169.254.169.254"]).await.unwrap_err();
-    assert_eq!(told, "api.example.com is at 10.0.0.1 (private use, RFC 1918)");
+    let refused = resolve(&[], &["10.0.0.1", "169.254.169.254"]).await.unwrap_err();
+    assert_eq!(refused, "api.example.com is at 10.0.0.1 (private use, RFC 1918)");
     assert_eq!(resolve(&["10.0.0.0/8"], &["10.0.0.1", "169.254.169.254"]).await.unwrap(), ["10.0.0.1"]);
     assert!(resolve(&["0.0.0.0/0"], &["169.254.169.254"]).await.unwrap_err().contains("metadata"));
     assert_eq!(resolve(&[], &[]).await.unwrap(), Vec::<String>::new(), "an empty answer is the connector's to report");
@@ -73,8 +73,8 @@ async fn a_literal_address_is_connected_to_unless_a_cloud_gives_credentials_ther
     let to = |authority: &str| Guarded::new(&[]).call(format!("http://{authority}/").parse().unwrap());
     to(&format!("127.0.0.1:{port}")).await.unwrap();
     for metadata in ["169.254.169.254", "[fd00:ec2::254]", "[::ffff:169.254.169.254]", "100.100.100.200:80"] {
-        let told = to(metadata).await.unwrap_err();
-        assert!(told.is::<Prohibited>(), "{metadata}: {told}");
+        let refused = to(metadata).await.unwrap_err();
+        assert!(refused.is::<Prohibited>(), "{metadata}: {refused}");
     }
 }
 
