@@ -22,7 +22,7 @@ fn bad_files() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let echo = echo();
     let wrong = assemble("(component (core module $m) (core instance (instantiate $m)))");
     vec![
-        ("no WebAssembly", b"# README".to_vec(), "does not start as a WebAssembly file does"),
+        ("no WebAssembly", b"# README".to_vec(), "does not start with the header of a WebAssembly file"),
         ("cut short", echo[..echo.len() / 2].to_vec(), "ends in the middle of a section"),
         ("empty", Vec::new(), "the file is empty"),
         ("a core module", b"\0asm\x01\0\0\0".to_vec(), "it is a core module"),

@@ -111,7 +111,7 @@ async fn a_record_that_fails_each_time_stops_the_job_after_its_attempts() {
     for (order, attempts, cause) in [
         ("!retry", "3 attempts", "the task asks for a retry"),
         ("!trap", "3 attempts", "the task trapped (unreachable"),
-        ("!fatal", "1 attempt", "the task cannot go on: as told"),
+        ("!fatal", "1 attempt", "the task cannot continue: as told"),
         ("!flood", "1 attempt", "flooded: SendError::Limit"),
     ] {
         let (account, bad) = account_with(order);

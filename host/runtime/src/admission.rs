@@ -1,9 +1,9 @@
-//! Lets a component in, or says everything that is wrong with it. Owns the checks that need no running of guest code;
-//! knows nothing of files or directories.
+//! Admits a component, or reports every problem with it. Owns the checks that run no guest code; knows nothing of files
+//! or directories.
 //!
-//! It goes in two steps. [`compile`] does everything that looks at foreign code and foreign types, which may take as much
-//! time and memory as the component's author likes: for a process with limits. It ends in an artifact that carries a
-//! [`Description`], so that [`admit`], in the host, looks at no foreign type.
+//! Two steps, because compilation is expensive and may run in another process. [`compile`] inspects foreign code and
+//! foreign types, which may take as much time and memory as the component's author likes, so it belongs into a process
+//! with limits. Its artifact carries a [`Description`], so that [`admit`], in the host, inspects no foreign type.
 
 use serde::{Deserialize, Serialize};
 use shardmill_core::text;
@@ -20,21 +20,21 @@ use crate::module::{Inner, Module, ModuleId, Processor};
 use crate::signature;
 use crate::state::State;
 
-/// The largest component that is compiled. Python's are 18 MiB; compiling takes many times the size in memory.
+/// The largest component that is compiled. Python's have 18 MiB; compiling needs many times that in memory.
 const MAX_MODULE_BYTES: usize = 128 << 20;
 
-/// Problems of one component that are told; there may be a hundred thousand.
+/// Reported problems per component; there may be a hundred thousand.
 const MAX_PROBLEMS: usize = 20;
-/// Bytes of one of them: a function's type and the one expected.
+/// Bytes of one problem: a function's type and the expected one.
 const MAX_PROBLEM_BYTES: usize = 2 << 10;
-/// Bytes of all of them together, and of any other reason.
+/// Bytes of all problems together, and of any other reason.
 const MAX_REASON_BYTES: usize = text::REASON_MAX_BYTES;
-/// Bytes of a name of the component's that are shown.
+/// How many bytes of a component's name a message shows.
 const MAX_NAME_BYTES: usize = 200;
 /// Interfaces that a component may import. The host offers forty; a component may import several versions of one.
 const MAX_IMPORTS: usize = 256;
 
-/// Names that are shown beside a missing export.
+/// How many names a message shows beside a missing export.
 const MAX_NEAR_EXPORTS: usize = 4;
 
 const WASM_MAGIC: &[u8] = b"\0asm";
@@ -42,14 +42,14 @@ const ELF_MAGIC: &[u8] = b"\x7fELF";
 const CORE_MODULE_HEADER: &[u8] = b"\0asm\x01\0\0\0";
 const COMPONENT_HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
 
-/// Why a component is not let in.
+/// Why a component was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{name} is larger than a task may be: {size} bytes, at most {max}")]
+    #[error("{name} is too large for a task: {size} bytes, the limit is {max}")]
     TooLarge { name: String, size: usize, max: usize },
     #[error("{name} is not a WebAssembly component: {found}")]
     NotAComponent { name: String, found: &'static str },
-    /// Damaged, cut short, or using something that is not supported.
+    /// Damaged, truncated, or using an unsupported feature.
     #[error("{name} is not a valid WebAssembly component: {reason}")]
     Invalid { name: String, reason: String },
     /// A valid component that is not a task. Every reason is listed.
@@ -57,7 +57,7 @@ pub enum Error {
     Contract { name: String, problems: Vec<String> },
 }
 
-/// What a process that compiles says to the one that started it.
+/// The message from a compiler process to its parent.
 #[derive(Serialize, Deserialize)]
 enum Message {
     Invalid(String),
@@ -65,12 +65,12 @@ enum Message {
 }
 
 impl Error {
-    /// The one way to say that a component is invalid: what the parser says may quote names of any length.
+    /// The only constructor of [`Error::Invalid`]; it bounds the reason, because the parser may quote names of any length.
     fn invalid(name: &str, reason: &str) -> Self {
         Self::Invalid { name: name.to_owned(), reason: text::line(reason, MAX_REASON_BYTES) }
     }
 
-    /// The one way to say that a component does not fit: each problem and all of them together are bounded.
+    /// The only constructor of [`Error::Contract`]; it bounds each problem and all of them together.
     fn contract(name: &str, problems: impl IntoIterator<Item = String>) -> Self {
         Self::bounded(name, problems, MAX_PROBLEMS)
     }
@@ -103,19 +103,20 @@ impl Error {
         serde_json::to_string(&message).unwrap_or_default()
     }
 
-    /// The error of a process that compiled, which is not trusted: bounded once more. `None` if it is none.
+    /// The error of a compiler process, which is not trusted, so the error is bounded again. `None` if the text is not an
+    /// error.
     #[must_use]
     pub fn from_message(name: &str, message: &str) -> Option<Self> {
         match serde_json::from_str(message).ok()? {
             Message::Invalid(reason) => Some(Self::invalid(name, &reason)),
-            // The last one may say how many more there are.
+            // The last one may report how many more there are.
             Message::Contract(problems) => Some(Self::bounded(name, problems, MAX_PROBLEMS + 1)),
         }
     }
 }
 
-/// Validates a component, compiles it to machine code and checks it against the contract. Costs as much time and memory
-/// as the component makes it.
+/// Validates a component, compiles it to machine code and checks it against the contract. The component determines how
+/// much time and memory that takes.
 pub(crate) fn compile(
     engine: &wasmtime::Engine,
     linker: &Linker<State>,
@@ -155,7 +156,7 @@ fn examine(
     if problems.count > 0 {
         return Err(problems.into_error(name));
     }
-    // What the host does with it later, once before its eyes: the linker compares the types of imports.
+    // Link it here as the host will do later, so that the linker compares the types of imports.
     let linked = linker.instantiate_pre(&component).and_then(|instance| processor(&instance).map(drop));
     linked.map_err(|error| Error::contract(name, [format!("{error:#}")]))?;
     let footprint = Footprint::of(wasm).map_err(|reason| Error::invalid(name, &reason))?;
@@ -163,7 +164,7 @@ fn examine(
     Ok((component, description))
 }
 
-/// Makes a module of a compiled component that was found to keep the contract.
+/// Makes a module from a compiled component that satisfies the contract.
 pub(crate) fn admit(
     linker: &Linker<State>,
     ticker: &Ticker,
@@ -186,7 +187,7 @@ pub(crate) fn admit(
     }))
 }
 
-/// What is wrong with a component: the first problems, and how many there are.
+/// The problems of a component: the first ones, and their number.
 #[derive(Default)]
 struct Problems {
     first: Vec<String>,
@@ -213,15 +214,15 @@ impl Problems {
     }
 }
 
-/// A name of the component's, as problems show it.
+/// A name from the component, as problems show it.
 fn shown(name: &str) -> String {
     text::line(name, MAX_NAME_BYTES)
 }
 
-/// What can be told from the first bytes and the size alone.
+/// Checks what the first bytes and the size alone show.
 ///
 /// # Errors
-/// When the file is no component, or larger than a task may be.
+/// When the file is not a component, or too large for a task.
 pub(crate) fn check_header(name: &str, wasm: &[u8]) -> Result<(), Error> {
     let not = |found| Err(Error::NotAComponent { name: name.to_owned(), found });
     if wasm.len() > MAX_MODULE_BYTES {
@@ -231,7 +232,7 @@ pub(crate) fn check_header(name: &str, wasm: &[u8]) -> Result<(), Error> {
         return Ok(());
     }
     if wasm.starts_with(CORE_MODULE_HEADER) {
-        return not("it is a core module; build for the target wasm32-wasip2, or make a component of it with \
+        return not("it is a core module; build for the target wasm32-wasip2, or convert it to a component with \
                     `wasm-tools component new`");
     }
     if wasm.is_empty() {
@@ -241,7 +242,7 @@ pub(crate) fn check_header(name: &str, wasm: &[u8]) -> Result<(), Error> {
         return not("the file ends in the middle of its header");
     }
     if wasmtime::Engine::detect_precompiled(wasm).is_some() {
-        return not("it is compiled machine code, which is never loaded; give the .wasm it was made from");
+        return not("it is compiled machine code, which is never loaded; use the .wasm that it was compiled from");
     }
     if wasm.starts_with(WASM_MAGIC) {
         return not("it has the header of an unknown version of WebAssembly");
@@ -249,7 +250,7 @@ pub(crate) fn check_header(name: &str, wasm: &[u8]) -> Result<(), Error> {
     if wasm.starts_with(ELF_MAGIC) {
         return not("it is a native program or library; build for the target wasm32-wasip2");
     }
-    not("it does not start as a WebAssembly file does")
+    not("it does not start with the header of a WebAssembly file")
 }
 
 /// One of the two; the batch if there are both.
@@ -268,7 +269,7 @@ fn find_problems(engine: &wasmtime::Engine, component: &Component, problems: &mu
         import_problems(engine, name, &import.ty, problems);
     }
     if count > MAX_IMPORTS && problems.count == 0 {
-        problems.push(|| format!("it imports {count} interfaces, and may import {MAX_IMPORTS}"));
+        problems.push(|| format!("it imports {count} interfaces, the limit is {MAX_IMPORTS}"));
     }
     let processors = [&contract::PROCESSOR, &contract::BATCH_PROCESSOR];
     let has = |export: &Export| component.get_export_index(None, export.interface).is_some();
@@ -289,7 +290,7 @@ fn import_problems(engine: &wasmtime::Engine, name: &str, ty: &ComponentItem, pr
     {
         if !is_patch_of(version, contract::WASI_VERSION) {
             problems.push(|| {
-                format!("it imports `{}`, and this host offers {} of it", shown(name), contract::WASI_VERSION)
+                format!("it imports `{}`, but this host offers {} of it", shown(name), contract::WASI_VERSION)
             });
         }
         return;
@@ -301,7 +302,7 @@ fn import_problems(engine: &wasmtime::Engine, name: &str, ty: &ComponentItem, pr
         return;
     };
     if !is_patch_of(version, contract::VERSION) {
-        problems.push(|| format!("it imports `{}`, and this host offers {} of it", shown(name), contract::VERSION));
+        problems.push(|| format!("it imports `{}`, but this host offers {} of it", shown(name), contract::VERSION));
         return;
     }
     for (item, _) in instance.exports(engine).filter(|(item, _)| !known.contains(item)) {
@@ -325,7 +326,7 @@ fn export_problems(component: &Component, export: &Export, problems: &mut Proble
     }
 }
 
-/// What a component exports of ours that is not understood, such as another version.
+/// The exported interfaces of this project that this host does not support, such as another version.
 fn near_exports(engine: &wasmtime::Engine, component: &Component) -> String {
     let ty = component.component_type();
     let ours = ty.exports(engine).map(|(name, _)| name).filter(|name| name.starts_with("shardmill:"));
@@ -355,12 +356,12 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_no_components_are_told_apart() {
+    fn files_that_are_not_components_get_distinct_reasons() {
         assert!(refused(b"\0asm\x01\0\0\0...").contains("wasm-tools component new"));
         assert!(refused(b"").contains("empty"));
         assert!(refused(b"\0asm\x0d").contains("in the middle of its header"));
         assert!(refused(b"\x7fELF\x02\x01\x01").contains("native program"));
-        assert!(refused(b"#!/bin/sh").contains("does not start as a WebAssembly file"));
+        assert!(refused(b"#!/bin/sh").contains("does not start with the header of a WebAssembly file"));
         assert!(refused(b"\0asm\x0e\0\x01\0").contains("unknown version"));
         assert!(check_header("x", b"\0asm\x0d\0\x01\0").is_ok());
     }

@@ -1,10 +1,10 @@
 //! Compiled modules on disk, so that a module is compiled once and started many times. Owns the one directory from which
-//! machine code is loaded, and why that is safe; knows nothing of who compiles.
+//! machine code is loaded, and the rules that make this safe; knows nothing of the compiler process.
 //!
-//! Wasmtime runs whatever a compiled file holds, so a file is loaded only if it is ours: the directory and the file
-//! belong to this user and nobody else can write them, and the file's name holds a seal (HMAC-SHA256) over its content
-//! with a key that only this user can read and no task ever sees. A file that is not whole, not ours, or made by another
-//! version counts as missing and makes room for a new one.
+//! Wasmtime runs whatever a compiled file contains, so a file is loaded only if this program made it: the directory and
+//! the file belong to this user and no other user can write them, and the file's name contains a seal (HMAC-SHA256) of
+//! its content, with a key that only this user can read and no task ever sees. A file that is incomplete, foreign, or
+//! made by another version counts as missing and is replaced.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
@@ -26,17 +26,17 @@ use crate::description::Description;
 use crate::engine::Engine;
 use crate::module::{Module, ModuleId};
 
-/// Compiled modules that are kept: three versions of some twenty jobs.
+/// How many compiled modules are kept: three versions of about twenty jobs.
 const MAX_FILES: usize = 64;
-/// Bytes that are kept. Python's and StarlingMonkey's modules have 35 MiB.
+/// How many bytes are kept. Python's and StarlingMonkey's modules have 35 MiB.
 const MAX_BYTES: u64 = 2 << 30;
-/// A file that was begun so long ago is not being written any more.
+/// A partial file of this age is no longer being written.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
 const SUFFIX: &str = ".cwasm";
 const PARTIAL_SUFFIX: &str = ".part";
 
-/// The key of the seals, beside the files that it seals.
+/// The file with the key of the seals, beside the sealed files.
 const KEY_FILE: &str = "seal.key";
 const KEY_BYTES: usize = 32;
 
@@ -58,7 +58,7 @@ pub enum Error {
     Io { verb: &'static str, path: PathBuf, source: io::Error },
 }
 
-/// An artifact that is being written; removed when it is dropped before [`ArtifactStore::keep`].
+/// An artifact that is being written; removed if it is dropped before [`ArtifactStore::keep`].
 #[derive(Debug)]
 pub struct Partial {
     path: PathBuf,
@@ -66,7 +66,7 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// Where to write it, such as another process's standard output.
+    /// The file to write to, for example as another process's standard output.
     ///
     /// # Errors
     /// When there are too many open files.
@@ -74,7 +74,7 @@ impl Partial {
         self.file.try_clone()
     }
 
-    /// The first bytes of what was written instead of an artifact.
+    /// The first bytes of a file that contains a message instead of an artifact.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -88,12 +88,12 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // It is not there any more when it was kept.
+        // The file no longer exists under this name if it was kept.
         drop(fs::remove_file(&self.path));
     }
 }
 
-/// The key is nobody's to see.
+/// Omits the key, which is secret.
 impl fmt::Debug for ArtifactStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ArtifactStore({})", self.directory.display())
@@ -101,10 +101,10 @@ impl fmt::Debug for ArtifactStore {
 }
 
 impl ArtifactStore {
-    /// Opens a directory, and makes it, with mode 0700, if it is not there.
+    /// Opens a directory; creates it with mode 0700 if it does not exist.
     ///
     /// # Errors
-    /// When it belongs to somebody else or others may read or write it, or it cannot be made.
+    /// When it belongs to another user, others may read or write it, or it cannot be created.
     pub fn open(directory: &Path) -> Result<Self, Error> {
         let fail = |verb, source| Error::Io { verb, path: directory.to_owned(), source };
         if let Some(parent) = directory.parent() {
@@ -114,9 +114,9 @@ impl ArtifactStore {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(fail("create", error)),
             _ => {}
         }
-        // The real place: a link that is moved later moves nothing.
+        // Resolve links once: a link that is changed later must not change the directory.
         let directory = directory.canonicalize().map_err(|error| fail("find", error))?;
-        let metadata = fs::metadata(&directory).map_err(|error| fail("look at", error))?;
+        let metadata = fs::metadata(&directory).map_err(|error| fail("inspect", error))?;
         let reason = if !metadata.is_dir() {
             "it is not a directory".to_owned()
         } else if metadata.uid() != rustix::process::geteuid().as_raw() {
@@ -132,7 +132,7 @@ impl ArtifactStore {
         Err(Error::NotPrivate { path: directory, reason })
     }
 
-    /// The same with other bounds: files, and bytes of all of them.
+    /// The same with other limits: the number of files, and their bytes together.
     #[must_use]
     pub fn bounded(self, max_files: usize, max_bytes: u64) -> Self {
         Self { max_files, max_bytes, ..self }
@@ -143,7 +143,7 @@ impl ArtifactStore {
         &self.directory
     }
 
-    /// A module that was compiled for this engine; `None` when it has to be compiled.
+    /// The module, if it has been compiled for this engine; `None` when it has to be compiled.
     ///
     /// # Errors
     /// When the host does not offer what the component imports.
@@ -156,23 +156,23 @@ impl ArtifactStore {
                 engine.admit(id.clone(), &component, description).map(Some)
             }
             Err(reason) => {
-                warn!(path = %path.display(), reason, "a compiled module is not used and will be compiled again");
+                warn!(path = %path.display(), reason, "a compiled module cannot be used and will be recompiled");
                 remove(&path);
                 Ok(None)
             }
         }
     }
 
-    /// Begins a file for what [`Engine::precompile`] makes of a component. Nobody sees half an artifact: it gets its
-    /// name by [`ArtifactStore::keep`].
+    /// Begins a file for the result of [`Engine::precompile`]. No reader sees half an artifact: [`ArtifactStore::keep`]
+    /// gives it its name.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be created.
     pub fn begin(&self) -> Result<Partial, Error> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = self.directory.join(format!("{}-{number}{PARTIAL_SUFFIX}", std::process::id()));
-        // A process that had our number may have left one.
+        // A dead process with the same id may have left one.
         drop(fs::remove_file(&path));
         match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
             Ok(file) => Ok(Partial { path, file }),
@@ -180,7 +180,7 @@ impl ArtifactStore {
         }
     }
 
-    /// Seals a whole artifact, keeps it for a component, and makes room for it.
+    /// Seals a complete artifact, stores it for a component, and evicts others to make room for it.
     ///
     /// # Errors
     /// When it cannot be read or renamed.
@@ -197,7 +197,7 @@ impl ArtifactStore {
         Ok(())
     }
 
-    /// Keeps what [`Engine::precompile`] made of a component.
+    /// Stores the result of [`Engine::precompile`].
     ///
     /// # Errors
     /// When it cannot be written.
@@ -208,7 +208,7 @@ impl ArtifactStore {
         self.keep(engine, id, partial)
     }
 
-    /// The end of a file's name: who has not the key cannot make it for another content or another name.
+    /// The seal at the end of a file's name. Without the key no process can make it for another content or name.
     fn seal(&self, prefix: &str, artifact: &mut impl Read) -> io::Result<String> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).map_err(io::Error::other)?;
         mac.update(prefix.as_bytes());
@@ -226,15 +226,15 @@ impl ArtifactStore {
         check_private(&fs::symlink_metadata(path).map_err(text)?)?;
         let mut file = File::open(path).map_err(text)?;
         let found = path.file_name().and_then(|name| name.to_str()?.strip_prefix(prefix)?.strip_suffix(SUFFIX));
-        // No secret: whoever can list the directory sees the right one.
+        // No constant-time comparison: a process that can list the directory sees the valid seal anyway.
         if found != Some(self.seal(prefix, &mut file).map_err(text)?.as_str()) {
-            return Err("its seal is not of this content and this store's key".to_owned());
+            return Err("its seal does not match its content and this store's key".to_owned());
         }
         let description = Description::read(&mut file).map_err(text)?;
         Ok((deserialize(engine, path)?, description))
     }
 
-    /// Removes those that were not used for the longest time until the bounds hold, but never `kept`.
+    /// Removes the least recently used files until the limits hold, but never `kept`.
     fn make_room(&self, kept: &Path) {
         let mut files = self.files("");
         files.sort_by_key(|file| file.used);
@@ -244,7 +244,7 @@ impl ArtifactStore {
             if count <= self.max_files && bytes <= self.max_bytes {
                 break;
             }
-            debug!(path = %file.path.display(), "making room: a compiled module was not used for the longest time");
+            debug!(path = %file.path.display(), "evicting the least recently used compiled module");
             remove(&file.path);
             count -= 1;
             bytes -= file.bytes;
@@ -260,7 +260,7 @@ impl ArtifactStore {
         self.list(|name| name.starts_with(prefix) && name.ends_with(SUFFIX))
     }
 
-    /// What cannot be looked at is not there.
+    /// The files of the store; those that cannot be inspected are omitted.
     fn list(&self, wanted: impl Fn(&str) -> bool) -> Vec<Kept> {
         let Ok(entries) = fs::read_dir(&self.directory) else { return Vec::new() };
         let kept = entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(&wanted)).map(|entry| {
@@ -279,16 +279,16 @@ struct Kept {
     bytes: u64,
 }
 
-/// How the names of a component's files begin, for an engine like this.
+/// The prefix of the names of a component's files, for an engine like this one.
 fn prefix(engine: &Engine, id: &ModuleId) -> String {
-    // The hash may differ between versions of Rust: then the component is compiled once more.
+    // The hash may differ between versions of Rust; then the component is recompiled.
     let mut hasher = DefaultHasher::new();
     engine.wasmtime().precompile_compatibility_hash().hash(&mut hasher);
     env!("CARGO_PKG_VERSION").hash(&mut hasher);
     format!("{}.{:016x}.", id.hex(), hasher.finish())
 }
 
-/// The key in a file, which is made if it is not there.
+/// Reads the key from its file, which is created if it does not exist.
 fn key(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
     let read = || -> io::Result<[u8; KEY_BYTES]> {
         check_private(&fs::symlink_metadata(path)?).map_err(io::Error::other)?;
@@ -306,7 +306,7 @@ fn key(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
     drop(fs::remove_file(&partial));
     let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial);
     written.and_then(|mut file| file.write_all(&key))?;
-    // Unless another process was first: there is one key.
+    // If another process was first, its key wins: there is only one.
     let linked = fs::hard_link(&partial, path);
     drop(fs::remove_file(&partial));
     match linked {
@@ -315,11 +315,12 @@ fn key(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
     }
 }
 
-#[expect(unsafe_code, reason = "loading machine code is what this module is for")]
+#[expect(unsafe_code, reason = "loading machine code is the purpose of this module")]
 fn deserialize(engine: &Engine, path: &Path) -> Result<Component, String> {
-    // SAFETY: the file was made by `Component::serialize` of this version and configuration and is unchanged since, as
-    // the seal in its name says, and it stays so while it is mapped: it and its directory belong to this user, nobody
-    // else can write them, and this module only ever replaces files by new ones. What follows the artifact is not read.
+    // SAFETY: `Component::serialize` of this version and configuration made the file and it is unchanged since, which the
+    // seal in its name proves. It stays unchanged while it is mapped: the file and its directory belong to this user, no
+    // other user can write them, and this module never modifies a file but replaces it. Bytes after the artifact are not
+    // read.
     let loaded = unsafe { Component::deserialize_file(engine.wasmtime(), path) };
     loaded.map_err(|error| format!("{error:#}"))
 }
@@ -335,7 +336,7 @@ fn check_private(metadata: &Metadata) -> Result<(), String> {
     Ok(())
 }
 
-/// The time of its last change says when a file was last used. Of no matter if it fails: it is removed too early.
+/// Records the use of a file in its modification time. If this fails, the file is only evicted too early.
 fn touch(path: &Path) {
     drop(File::options().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now())));
 }

@@ -1,12 +1,12 @@
-//! The contract as data: what a component may import and what it must export, so that a component that does not fit can
-//! be told everything that is wrong at once. The types themselves are in `wit/`; a test keeps both in step.
+//! The contract as data: what a component may import and what it must export, so that all problems of a component can be
+//! reported at once. The types themselves are in `wit/`; a test compares the two.
 
-/// The version of our interfaces that is understood: any patch of it.
+/// The supported version of this project's interfaces: any patch of it.
 pub(crate) const VERSION: &str = "0.1";
-/// The version of WASI that is linked: any patch of it.
+/// The linked version of WASI: any patch of it.
 pub(crate) const WASI_VERSION: &str = "0.2";
 
-/// An interface of ours that a component may export.
+/// An interface of this project that a component may export.
 pub(crate) struct Export {
     pub(crate) interface: &'static str,
     pub(crate) functions: &'static [(&'static str, Function)],
@@ -80,7 +80,7 @@ pub(crate) const WINDOWING: Export = Export {
 
 pub(crate) const EXPORTS: &[&Export] = &[&PROCESSOR, &BATCH_PROCESSOR, &LIFECYCLE, &WINDOWING];
 
-/// Our interfaces that a component may import, with their functions and types.
+/// This project's interfaces that a component may import, with their functions and types.
 pub(crate) const IMPORTS: &[(&str, &[&str])] = &[
     ("types", &["envelope", "task-error", "batch-error"]),
     (

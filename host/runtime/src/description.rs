@@ -1,5 +1,5 @@
-//! What the host has to know of a compiled component without looking at its types: found by the process that compiles it
-//! and appended to the artifact, behind the end of what the engine reads. Every part of it is bounded.
+//! What the host must know about a compiled component without inspecting its types. The compiler process determines it
+//! and appends it to the artifact, after the part that the engine reads. Every part of it is bounded.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -9,14 +9,14 @@ use wasmtime::component::Component;
 
 use crate::footprint::Footprint;
 
-/// Names that are kept, of imports and of exports each.
+/// How many names are kept, of imports and of exports each.
 const MAX_NAMES: usize = 256;
-/// Bytes of a name that are kept.
+/// How many bytes of a name are kept.
 const MAX_NAME_BYTES: usize = 256;
-/// Far more than the largest description has.
+/// Far more bytes than the largest description has.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The end of an artifact: the length of the description that is before it, and this.
+/// The last bytes of an artifact, preceded by the description and its length.
 const MARK: &[u8; 8] = b"shmill\x01\n";
 
 /// See the module documentation.
@@ -49,7 +49,7 @@ impl Description {
     /// Reads what [`Description::append_to`] wrote.
     ///
     /// # Errors
-    /// When there is none, or the file cannot be read.
+    /// When there is no description, or the file cannot be read.
     pub(crate) fn read(artifact: &mut (impl Read + Seek)) -> io::Result<Self> {
         let none = || io::Error::new(io::ErrorKind::InvalidData, "it has no description at its end");
         let mut end = [0; 16];

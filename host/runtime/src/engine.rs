@@ -1,5 +1,5 @@
-//! The engine: one for the process. Owns wasmtime's configuration, the linker, and the thread whose ticks end calls that
-//! take too long.
+//! The engine, one per process. Owns wasmtime's configuration, the linker, and the thread whose ticks end calls that take
+//! too long.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,15 +15,15 @@ use crate::interrupt::Ticker;
 use crate::module::{Module, ModuleId};
 use crate::state::State;
 
-/// How often time-outs are looked at. Calls have time-outs of a second and more, so lateness of a few milliseconds is
-/// nothing, while a shorter tick would wake an idle process a thousand times a second.
+/// How often time-outs are checked. Calls have time-outs of a second and more, so a delay of a few milliseconds does not
+/// matter, while a shorter tick would wake an idle process a thousand times a second.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
 
-/// Ticks that never pass, and can be added to any number of ticks that has passed.
+/// A number of ticks that never passes, and can be added to any number of elapsed ticks.
 const FOREVER: u64 = u64::MAX / 2;
 
-/// Stack of a call, in bytes: interpreters recurse. The thread that calls an instance needs about twice as much, which
-/// Rust's threads have.
+/// Stack of a call, in bytes; interpreters recurse deeply. The calling thread needs about twice as much, which Rust's
+/// threads have.
 const MAX_STACK_BYTES: usize = 1 << 20;
 
 /// Compiles modules and runs instances. Cheap to clone.
@@ -42,7 +42,7 @@ pub struct EngineError(String);
 
 impl Engine {
     /// Sets up the engine and starts its ticker thread, which ends with the last user of the engine.
-    #[expect(clippy::disallowed_methods, reason = "the ticker counts and sleeps: there is nothing in it to panic")]
+    #[expect(clippy::disallowed_methods, reason = "the ticker only counts and sleeps, so it cannot panic")]
     pub fn new() -> Result<Self, EngineError> {
         let fail = |error: wasmtime::Error| EngineError(format!("{error:#}"));
         let engine = wasmtime::Engine::new(&config()).map_err(fail)?;
@@ -57,13 +57,13 @@ impl Engine {
         Ok(Self { engine, linker: Arc::new(linker), ticker, memory: HostMemory::default() })
     }
 
-    /// The same with a budget for the memory of all its instances together; without it there is none.
+    /// The same with a budget for the memory of all its instances together; the default is unlimited.
     #[must_use]
     pub fn with_memory(self, memory: HostMemory) -> Self {
         Self { memory, ..self }
     }
 
-    /// The budget that everything of this engine counts against.
+    /// The memory budget of this engine.
     #[must_use]
     pub fn memory(&self) -> &HostMemory {
         &self.memory
@@ -72,19 +72,18 @@ impl Engine {
     /// Compiles a component and checks it against the contract. `name` is for people: the file's name without `.wasm`.
     ///
     /// Takes from 0.1 s (Rust) to 10 s and more (Python, JavaScript) on all cores, and as much memory as the component
-    /// makes it take. So this is for components that one has made oneself; others are compiled by [`Engine::precompile`]
-    /// in a process of its own.
+    /// demands. So use this only for trusted components; compile others by [`Engine::precompile`] in a separate process.
     pub fn load(&self, name: &str, wasm: &[u8]) -> Result<Module, admission::Error> {
         admission::load(&self.engine, &self.linker, &self.ticker, &self.memory, name, wasm)
     }
 
-    /// Compiles a component and checks it against the contract, for [`ArtifactStore`](crate::ArtifactStore). For a
-    /// process with limits of time and memory: there are components that take hours and gigabytes to compile.
+    /// Compiles a component and checks it against the contract, for [`ArtifactStore`](crate::ArtifactStore). Run it in a
+    /// process with limits of time and memory: some components take hours and gigabytes to compile.
     pub fn precompile(&self, name: &str, wasm: &[u8]) -> Result<Vec<u8>, admission::Error> {
         admission::compile(&self.engine, &self.linker, name, wasm)
     }
 
-    /// What can be told of a file without compiling it: whether it is a component at all, and not too large.
+    /// Checks a file without compiling it: whether it is a component at all, and not too large.
     pub fn check_header(name: &str, wasm: &[u8]) -> Result<(), admission::Error> {
         admission::check_header(name, wasm)
     }
@@ -106,7 +105,7 @@ impl Engine {
 
 /// The epoch deadline that lets at least `timeout` pass.
 pub(crate) fn ticks(timeout: Duration) -> u64 {
-    // One for rounding up and one for the tick that may come at once.
+    // One tick for rounding up and one for the tick that may come immediately.
     let ticks = timeout.as_nanos() / TICK.as_nanos() + 2;
     u64::try_from(ticks).unwrap_or(u64::MAX).min(FOREVER)
 }
@@ -115,7 +114,7 @@ fn config() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
-        // No component has async exports; without the support for them a call costs a third.
+        // No component has async exports; without support for them a call costs a third.
         .concurrency_support(false)
         .cranelift_opt_level(OptLevel::Speed)
         .max_wasm_stack(MAX_STACK_BYTES)

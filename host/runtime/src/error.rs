@@ -1,4 +1,4 @@
-//! Why a call into a task failed. Owns the classes and how an error of wasmtime is sorted into them.
+//! Why a call of a task failed. Owns the classes of failures and the classification of wasmtime's errors.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use crate::footprint::{self, Footprint};
 use crate::limits::{HostMemoryShort, MemoryLimitReached, TableLimitReached};
 use shardmill_core::text::{self, reason as bounded, shown_lines as shown};
 
-/// Frames of a backtrace that go into a message.
+/// How many frames of a backtrace a message shows.
 const MAX_FRAMES: usize = 16;
-/// Bytes of one of them.
+/// How many bytes of a frame it shows.
 const MAX_FRAME_BYTES: usize = 400;
 
-/// What a task says when it cannot do its work.
+/// The error that a task returned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TaskError {
-    /// May succeed later; the task asks for this delay in milliseconds.
+    /// May succeed later; the task requests this delay in milliseconds.
     #[error("the task asks for a retry{}", match .0 { Some(ms) => format!(" in {ms} ms"), None => String::new() })]
     Retry(Option<u32>),
     /// The envelope can never succeed.
     #[error("the task rejects the envelope: {0}")]
     Reject(String),
-    /// The job cannot go on.
-    #[error("the task cannot go on: {0}")]
+    /// The job cannot continue.
+    #[error("the task cannot continue: {0}")]
     Fatal(String),
     #[error("the task failed: {0}")]
     Other(String),
@@ -37,44 +37,44 @@ pub enum TrapReason {
     Timeout,
     /// More memory than [`Limits::memory_max_bytes`](crate::Limits::memory_max_bytes).
     Memory,
-    /// More table elements than any sensible task has.
+    /// More table elements than any reasonable task has.
     Tables,
     /// Recursion deeper than the stack.
     Stack,
-    /// `unreachable`: what panics, aborts and uncaught exceptions end in.
+    /// `unreachable`: the end of panics, aborts and uncaught exceptions.
     Unreachable,
     /// More data in one host call than twice [`Limits::output_max_bytes`](crate::Limits::output_max_bytes).
     HostcallLimit,
-    /// It was ended from outside, by an [`Interrupter`](crate::Interrupter). The host's doing, not the task's.
+    /// An [`Interrupter`](crate::Interrupter) ended it. Caused by the host, not the task.
     Interrupted,
-    /// All jobs together have used up the host's memory. The host's doing, not the task's.
+    /// All jobs together have used up the host's memory. Caused by the host, not the task.
     HostMemory,
     /// Any other trap, such as an access outside the memory or a call of `exit`.
     Other,
 }
 
-/// A call did not return ok. Nothing that it sent or asked for has taken effect.
+/// A call did not return ok. Nothing that it sent or requested has taken effect.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CallError {
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// The instance has ended; make a new one and replay from the last commit.
+    /// The instance has ended; create a new one and replay from the last commit.
     #[error("the task trapped ({reason}): {message}")]
     Trap {
         reason: TrapReason,
         /// Cause, the end of what the task wrote to standard error, and the backtrace, on several lines.
         message: String,
     },
-    /// An instance costs more before it runs than [`Limits::memory_max_bytes`](crate::Limits::memory_max_bytes).
+    /// Before it runs, an instance needs more than [`Limits::memory_max_bytes`](crate::Limits::memory_max_bytes).
     #[error(
         "an instance needs {} before it runs: {footprint}; it may have {} (task.memory.max.mb)",
         footprint::shown(footprint.total()), footprint::shown(*max_bytes as u64)
     )]
     TooLarge { footprint: Footprint, max_bytes: usize },
-    /// What the job grants is not there to be given.
+    /// A granted resource is not available.
     #[error("{0} (task.grant.dir)")]
     Grant(String),
-    /// The task returned something that has no meaning.
+    /// The task returned a meaningless result.
     #[error("the task returned an invalid result: {0}")]
     InvalidResult(String),
     /// An earlier call trapped, for the reason given; the instance must not be called again.
@@ -83,13 +83,13 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// Whether the instance is of no more use.
+    /// Whether the instance has ended.
     #[must_use]
     pub fn is_trap(&self) -> bool {
         matches!(self, Self::Trap { .. } | Self::Ended(_))
     }
 
-    /// Adds what the host knows of the cause to what the task says.
+    /// Adds what the host knows about the cause to the task's message.
     pub(crate) fn with_note(mut self, note: &str) -> Self {
         match &mut self {
             Self::Task(TaskError::Reject(reason) | TaskError::Fatal(reason) | TaskError::Other(reason)) => {
@@ -101,8 +101,8 @@ impl CallError {
         self
     }
 
-    /// Whether the host is to blame, so that the same may well succeed another time: nothing of it counts against the
-    /// task or its envelopes.
+    /// Whether the host caused the failure, so that the same call may succeed later. It does not count against the task or
+    /// its envelopes.
     #[must_use]
     pub fn is_hosts(&self) -> bool {
         matches!(
@@ -113,12 +113,12 @@ impl CallError {
         )
     }
 
-    /// What ended a call that somebody wanted to end: not its own time.
+    /// The trap of a call that was interrupted before its own time-out.
     pub(crate) fn interrupted(self) -> Self {
         match self {
             Self::Trap { reason: TrapReason::Timeout, .. } => Self::Trap {
                 reason: TrapReason::Interrupted,
-                message: "it was still running when another version was to go on".to_owned(),
+                message: "interrupted to complete a rollout".to_owned(),
             },
             other => other,
         }
@@ -152,7 +152,7 @@ impl From<types::TaskError> for TaskError {
     }
 }
 
-/// Sorts what wasmtime says about a failed call. `stderr` is the end of what the task wrote there in this call.
+/// Classifies wasmtime's error of a failed call. `stderr` is the end of the call's standard error.
 pub(crate) fn trap(error: &wasmtime::Error, timeout: Duration, stderr: &str) -> CallError {
     let reason = reason(error);
     let mut message = match reason {
@@ -160,7 +160,7 @@ pub(crate) fn trap(error: &wasmtime::Error, timeout: Duration, stderr: &str) -> 
         TrapReason::HostcallLimit => "one host call had more data than twice task.output.max.bytes".to_owned(),
         _ => error.root_cause().to_string(),
     };
-    // What a language's runtime says of a panic or an exception; the trap itself is always the same.
+    // The language runtime's message for a panic or an exception; the trap itself is always the same.
     for line in stderr.lines() {
         message.push_str("\n  stderr: ");
         message.push_str(&shown(line));
@@ -186,7 +186,7 @@ fn reason(error: &wasmtime::Error) -> TrapReason {
         Some(Trap::StackOverflow) => TrapReason::Stack,
         Some(Trap::UnreachableCodeReached) => TrapReason::Unreachable,
         Some(_) => TrapReason::Other,
-        // wasmtime has no type for it.
+        // wasmtime has no type for this error.
         None if error.root_cause().to_string().contains("fuel allocated for hostcalls") => TrapReason::HostcallLimit,
         None => TrapReason::Other,
     }

@@ -1,6 +1,6 @@
-//! What an instance of a component costs before any of its code runs: linear memories, tables, and the contexts in which
-//! the engine keeps a core instance's globals, imports and functions. Computed where the component is compiled, from the
-//! same translation as its code, because a few megabytes of component can describe gigabytes of contexts.
+//! The memory that an instance of a component needs before any of its code runs: linear memories, tables, and the
+//! contexts in which the engine keeps a core instance's globals, imports and functions. Computed by the compiler process
+//! from the same translation as the code, because a few megabytes of component can describe gigabytes of contexts.
 
 use std::fmt;
 
@@ -13,10 +13,10 @@ use wasmtime_environ::{Module, ScopeVec, Tunables, VMOffsets};
 
 /// Bytes of a pointer, and so of a table's element and of the parts of a context.
 pub(crate) const POINTER_BYTES: u8 = 8;
-/// What the engine keeps of a core instance beside its context: a generous figure.
+/// A generous estimate of what the engine keeps for a core instance beside its context.
 const INSTANCE_OVERHEAD_BYTES: u64 = 1024;
 
-/// Bytes that an instance has when it begins.
+/// The initial memory of an instance, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Footprint {
     pub core_instances: u64,
@@ -29,13 +29,13 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    /// Of a component that is valid.
+    /// Computes the footprint of a valid component.
     ///
     /// # Errors
-    /// When it cannot be translated, which the compiler finds, too.
+    /// When it cannot be translated, which the compiler detects, too.
     pub(crate) fn of(wasm: &[u8]) -> Result<Self, String> {
         let (scope, tunables) = (ScopeVec::new(), Tunables::default_host());
-        // What may be used at all was checked when it was compiled.
+        // The allowed features were checked when it was compiled.
         let mut validator = Validator::new_with_features(WasmFeatures::all());
         let mut types = ComponentTypesBuilder::new(&validator);
         let translator = Translator::new(&tunables, &mut validator, &mut types, &scope);
@@ -116,7 +116,7 @@ mod tests {
         let ten = of(&text(&"(core instance (instantiate $m))".repeat(10), 1000));
         assert_eq!((ten.core_instances, ten.memories, ten.tables), (10, 20 << 16, 8000));
         assert!((160_000..200_000).contains(&ten.contexts), "{ten:?}");
-        assert_eq!(of(&text("", 1000)).core_instances, 0, "what is not instantiated costs nothing");
+        assert_eq!(of(&text("", 1000)).core_instances, 0, "a module that is not instantiated costs nothing");
     }
 
     /// Each level instantiates the one below it twice.

@@ -1,5 +1,5 @@
 //! The host's memory budget, shared by all instances and compilers of a process. Owns the one lock around the accountant
-//! (taken when something grows, never for a call) and how a compiler learns that it has to go. The rules are in
+//! (taken on growth, never for a call) and notifies a compiler that it has to exit. The rules are in
 //! [`shardmill_core::memory_budget`].
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use shardmill_core::memory_budget::{AccountId, Holder, MemoryBudget, Short};
 use tokio::sync::Notify;
 
-/// What a compiler has when it begins, before it is measured.
+/// A compiler's initial share, before its first measurement.
 const COMPILER_BYTES: u64 = 64 << 20;
 
 /// The budget of a host. Cheap to clone.
@@ -18,18 +18,18 @@ pub struct HostMemory(Arc<Mutex<Inner>>);
 #[derive(Debug)]
 struct Inner {
     budget: MemoryBudget,
-    /// Woken when their memory is wanted.
+    /// The compilers, to be notified when their memory is needed.
     compilers: BTreeMap<AccountId, Arc<Notify>>,
 }
 
-/// What one instance has of the budget; given back when it is dropped.
+/// One instance's share of the budget; released when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
     memory: HostMemory,
     id: AccountId,
 }
 
-/// What one compiler has of the budget; given back when it is dropped.
+/// One compiler's share of the budget; released when it is dropped.
 #[derive(Debug)]
 pub struct CompilerShare {
     share: Share,
@@ -37,20 +37,20 @@ pub struct CompilerShare {
 }
 
 impl Default for HostMemory {
-    /// Without a limit.
+    /// A budget without a limit.
     fn default() -> Self {
         Self::new(u64::MAX)
     }
 }
 
 impl HostMemory {
-    /// A budget of so many bytes for all instances and compilers together.
+    /// A budget of `max` bytes for all instances and compilers together.
     #[must_use]
     pub fn new(limit: u64) -> Self {
         Self(Arc::new(Mutex::new(Inner { budget: MemoryBudget::new(limit), compilers: BTreeMap::new() })))
     }
 
-    /// Bytes that all have together.
+    /// Bytes used by all of them together.
     #[must_use]
     pub fn used(&self) -> u64 {
         self.lock().budget.used()
@@ -61,16 +61,16 @@ impl HostMemory {
         self.lock().budget.limit()
     }
 
-    /// For an instance of a job that begins with so much.
+    /// A share for an instance of a job that begins with so many bytes.
     pub(crate) fn instance(&self, job: &str, bytes: u64) -> Result<Share, Short> {
         let id = self.lock().reserve(Holder::Instance(job.to_owned()), bytes)?;
         Ok(Share { memory: self.clone(), id })
     }
 
-    /// For a compiler that is about to start.
+    /// A share for a compiler that is about to start.
     ///
     /// # Errors
-    /// When there is no memory for one now.
+    /// When there is not enough memory now.
     pub fn compiler(&self) -> Result<CompilerShare, Short> {
         let mut inner = self.lock();
         let id = inner.reserve(Holder::Compiler, COMPILER_BYTES)?;
@@ -105,12 +105,12 @@ impl Inner {
 }
 
 impl Share {
-    /// So much more.
+    /// Grows the share.
     pub(crate) fn grow(&self, bytes: u64) -> Result<(), Short> {
         self.memory.lock().grow(self.id, bytes)
     }
 
-    /// So much less.
+    /// Shrinks the share.
     pub(crate) fn shrink(&self, bytes: u64) {
         self.memory.lock().budget.shrink(self.id, bytes);
     }
@@ -125,10 +125,10 @@ impl Drop for Share {
 }
 
 impl CompilerShare {
-    /// What the process was measured to have now.
+    /// Sets the share to the measured memory of the process.
     ///
     /// # Errors
-    /// When that is more than there is for it: it has to end.
+    /// When that exceeds the available memory: the process has to end.
     pub fn set(&self, bytes: u64) -> Result<(), Short> {
         let mut inner = self.share.memory.lock();
         let has = inner.budget.of(self.share.id).unwrap_or(0);
@@ -136,7 +136,7 @@ impl CompilerShare {
         inner.grow(self.share.id, bytes.saturating_sub(has))
     }
 
-    /// Waits until a job needs what it has: it has to end. Cancel-safe.
+    /// Waits until a job needs this memory and the process has to end. Cancel-safe.
     pub async fn evicted(&self) {
         self.evicted.notified().await;
     }
@@ -149,7 +149,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     #[test]
-    fn what_is_dropped_is_given_back() {
+    fn a_dropped_share_is_released() {
         let memory = HostMemory::new(400 * MIB);
         let instance = memory.instance("a", 100 * MIB).unwrap();
         instance.grow(50 * MIB).unwrap();
@@ -164,15 +164,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_compiler_is_told_when_an_instance_needs_its_memory() {
+    async fn a_compiler_is_notified_when_an_instance_needs_its_memory() {
         let memory = HostMemory::new(400 * MIB);
         let compiler = memory.compiler().unwrap();
         compiler.set(200 * MIB).unwrap();
         let _instance = memory.instance("a", 200 * MIB).unwrap();
-        // Also if nobody waited yet.
+        // Also if no task was waiting yet.
         compiler.evicted().await;
         assert_eq!(memory.used(), 200 * MIB);
         compiler.set(300 * MIB).unwrap();
-        assert_eq!(memory.used(), 200 * MIB, "its end is on its way");
+        assert_eq!(memory.used(), 200 * MIB, "it has been notified and will end");
     }
 }

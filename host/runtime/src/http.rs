@@ -1,5 +1,5 @@
-//! HTTP requests of a task: which it may send, how many, and for how long. Owns the decision and the bounds; must not
-//! know how a request is sent, which is the business of the [`HttpClient`] that it is given.
+//! HTTP requests of a task: which it may send, how many, and for how long. Owns the decision and the limits; must not
+//! know how a request is sent, which is the job of the [`HttpClient`].
 
 use std::fmt;
 use std::pin::Pin;
@@ -21,25 +21,25 @@ use crate::limits::{Hits, Limit};
 
 pub use wasmtime_wasi_http::{Error as HttpError, RequestOptions as HttpTimes, WasiBody as HttpBody};
 
-/// Requests of one instance that are on their way, or whose answers it holds. Each holds a connection and a buffer.
+/// Concurrent requests of one instance, counting responses that it still holds. Each occupies a connection and a buffer.
 const MAX_IN_FLIGHT: usize = 32;
-/// By how much a request may outlast the time of its call, so that a call that waits for it is always the one that has
-/// timed out, and one that does not wait leaves nothing behind for long.
+/// By how much a request may outlive its call's time limit: a call that waits for it always times out first, and a request
+/// that no call waits for does not stay for long.
 const GRACE: Duration = Duration::from_secs(1);
-/// Of the host in a line of the log; a name has 255 at most.
+/// How many bytes of a host name a log line shows; a name has at most 255.
 const MAX_SHOWN_HOST: usize = 255;
 
 /// Sends requests for tasks.
 pub trait HttpClient: Send + Sync {
-    /// Sends a request that may be sent, within the times that the task wants. Follows no redirects. Dropping what it
-    /// returns takes the request back as far as that goes.
+    /// Sends a permitted request, within the time-outs that the task sets. Follows no redirects. Dropping the result cancels
+    /// the request as far as possible.
     fn send(&self, request: Request<HttpBody>, times: HttpTimes) -> HttpSending;
 }
 
-/// A request on its way; of the answer the body may still be coming.
+/// A request in progress; the body of its response may still be arriving.
 pub type HttpSending = Pin<Box<dyn Future<Output = Result<Response<HttpBody>, HttpError>> + Send>>;
 
-/// Where a task may send requests, and by what.
+/// Where a task may send requests, and the client that sends them.
 #[derive(Clone)]
 pub struct HttpGrant {
     pub origins: Vec<HttpOrigin>,
@@ -57,12 +57,12 @@ pub(crate) struct Requests {
     grant: Option<HttpGrant>,
     journal: Journal,
     hits: Hits,
-    /// That a call may send.
+    /// The number of requests that a call may send.
     max: usize,
-    /// By the call that is going on.
+    /// The number that the current call has sent.
     sent: usize,
     slots: Arc<Semaphore>,
-    /// Of the call that is going on.
+    /// The time limit of the current call.
     time: CallTime,
 }
 
@@ -77,30 +77,30 @@ impl Requests {
         self.sent = 0;
     }
 
-    /// The call that a request is for.
+    /// The call that sends a request.
     pub(crate) fn set_time(&mut self, time: &CallTime) {
         self.time.clone_from(time);
     }
 
-    /// Who sends this request, and a place among those on their way; or why nobody does.
+    /// The client for this request and a slot among the concurrent ones, or the reason why it must not be sent.
     fn admit<B>(&mut self, request: &Request<B>) -> Result<(Arc<dyn HttpClient>, OwnedSemaphorePermit), HttpError> {
         let (uri, grant) = (request.uri(), self.grant.as_ref());
         let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
         let is_plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
         let covers = |origin: &HttpOrigin| origin.covers(scheme, host, uri.port_u16());
         let granted = grant.filter(|grant| is_plain && grant.origins.iter().any(covers));
-        // A tunnel would lead wherever the other end likes.
+        // A tunnel would lead to any place that the other end chooses.
         let Some(grant) = granted.filter(|_| request.method() != Method::CONNECT) else {
             let shown = &host[..host.floor_char_boundary(MAX_SHOWN_HOST)];
             let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
-            let asked = format!("a request to {scheme}://{shown}{port} was denied: task.grant.http does not have it");
+            let asked = format!("a request to {scheme}://{shown}{port} was denied: task.grant.http does not include it");
             self.journal.note(&asked);
             return Err(HttpError::HttpRequestDenied);
         };
         if self.sent >= self.max {
             self.hits.count(Limit::HttpRequests);
-            let told = format!("one call may send {} requests (task.http.max.requests)", self.max);
-            return Err(HttpError::InternalError(Some(told)));
+            let note = format!("one call may send {} requests (task.http.max.requests)", self.max);
+            return Err(HttpError::InternalError(Some(note)));
         }
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
             self.hits.count(Limit::HttpRequests);
@@ -111,7 +111,7 @@ impl Requests {
     }
 }
 
-/// An answer, and what processes its body in the background: nothing.
+/// A response without a background task for its body.
 type Answered = (Response<HttpBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>);
 
 impl WasiHttpHooks for Requests {
@@ -126,7 +126,7 @@ impl WasiHttpHooks for Requests {
         Box::new(async move {
             let (client, slot) = admitted?;
             let sending = client.send(request, within(times.unwrap_or_default(), left));
-            // Also for a task that sends and does not wait.
+            // Also for a task that sends a request and does not wait for it.
             let answer = tokio::time::timeout(left, sending).await.map_err(|_| HttpError::HttpResponseTimeout)??;
             let answer = answer.map(|body| Held { body, _slot: slot }.boxed_unsync());
             Ok((answer, Box::new(async { Ok(()) }) as Box<_>))
@@ -134,7 +134,7 @@ impl WasiHttpHooks for Requests {
     }
 }
 
-/// The task's times, none of which is longer than its call.
+/// The task's time-outs, capped by the time limit of its call.
 fn within(times: HttpTimes, left: Duration) -> HttpTimes {
     let at_most = |time: Option<Duration>| Some(time.unwrap_or(left).min(left));
     HttpTimes {
@@ -144,7 +144,7 @@ fn within(times: HttpTimes, left: Duration) -> HttpTimes {
     }
 }
 
-/// The body of an answer: it holds its place among the requests until it is read or dropped.
+/// The body of a response: it occupies its slot among the requests until it is read or dropped.
 struct Held {
     body: HttpBody,
     _slot: OwnedSemaphorePermit,

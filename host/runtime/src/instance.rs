@@ -1,4 +1,4 @@
-//! A live instance of a task. Owns its store, and what "a call is atomic" means: each call's messages and requests stay
+//! A live instance of a task. Owns its store and the atomicity of calls: each call's messages and requests take effect
 //! only if it returns ok. Knows nothing of retries, commits or where envelopes come from.
 
 use std::ops::Range;
@@ -20,10 +20,10 @@ use crate::module::{Inner, Module, Processor};
 use crate::outputs::Outputs;
 use crate::state::{Call, Source, State, TaskSpec};
 
-/// Component handles (borrowed and owned resources) that a guest may hold at a time.
+/// Component handles (borrowed and owned resources) that a guest may hold at the same time.
 const MAX_HANDLES: usize = 10_000;
 
-/// A sandboxed task, alive until it traps. For one thread at a time, and never one that runs async code.
+/// A sandboxed task, alive until it traps. Use it from one thread at a time, and never from one that runs async code.
 pub struct Instance {
     store: Store<State>,
     processor: Guest,
@@ -33,7 +33,7 @@ pub struct Instance {
     ended: Option<TrapReason>,
 }
 
-// Its owner makes it on one thread and calls it on another.
+// Its owner creates it on one thread and calls it on another.
 const _: () = {
     const fn is_send<T: Send>() {}
     is_send::<Instance>();
@@ -47,12 +47,12 @@ enum Guest {
 /// Calls returned ok.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Done {
-    /// Envelopes of the range that are done. Fewer than the range has if the task asked for something: that comes
-    /// first, then the rest.
+    /// The number of processed envelopes of the range. Fewer than all if the task requested something: handle the request
+    /// first, then call for the rest.
     pub processed: usize,
-    /// The task asked for a commit.
+    /// The task requested a commit.
     pub commit_requested: bool,
-    /// The task asked for the job to stop, for this reason.
+    /// The task requested a stop of the job, for this reason.
     pub shutdown_requested: Option<String>,
 }
 
@@ -60,11 +60,11 @@ pub struct Done {
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct Failed {
-    /// Envelopes at the start of the range that are done; what they sent is in the outputs.
+    /// The number of processed envelopes at the start of the range; their messages are in the outputs.
     pub processed: usize,
-    /// The envelope that failed, counted from the start of the range; none if the call was for several and the task
-    /// could not say which. For a batch task those before it are good, but **not** processed, because nothing of a
-    /// failed call takes effect: call again with just them, then go on with this one.
+    /// The envelope that failed, counted from the start of the range; `None` if the call had several and the task did not
+    /// name one. For a batch task the envelopes before it are good but **not** processed, because nothing of a failed
+    /// call takes effect: call again with only those, then continue with this one.
     pub culprit: Option<usize>,
     #[source]
     pub error: CallError,
@@ -109,13 +109,13 @@ impl Instance {
         self.store.data().memory.used()
     }
 
-    /// Whether a call trapped: the instance is of no more use.
+    /// Whether a call trapped: the instance has ended.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended.is_some()
     }
 
-    /// Lets somebody else end the calls of this instance.
+    /// A handle by which another thread can end the calls of this instance.
     pub fn set_interrupter(&mut self, interrupter: Interrupter) {
         self.store.data_mut().call.time.set_interrupter(interrupter);
     }
@@ -138,8 +138,8 @@ impl Instance {
 
     /// Passes envelopes of one source to the task, in order. `attempt` is 1 for the first try at them.
     ///
-    /// What the calls that return ok send is appended to `out`. A task is called once for each envelope, until one
-    /// fails or asks for something; a batch task is called once for the range.
+    /// The messages of calls that return ok are appended to `out`. A task is called once for each envelope, until a call
+    /// fails or requests something; a batch task is called once for the range.
     ///
     /// # Panics
     /// When `range` is not within `batch`.
@@ -179,7 +179,7 @@ impl Instance {
         })
     }
 
-    /// Calls `before-stop`, if the task has it: the last call of an instance that stops in good order.
+    /// Calls `before-stop`, if the task has it: the last call of an instance that shuts down gracefully.
     pub fn before_stop(&mut self, out: &mut Outputs) -> Result<Done, CallError> {
         let Some(guest) = self.lifecycle.clone() else { return Ok(Done::default()) };
         self.lending(out, |instance| {
@@ -231,7 +231,7 @@ impl Instance {
             };
             if index as usize >= count {
                 let text =
-                    format!("it blames envelope {index} of a batch of {count}, saying: {}", TaskError::from(error));
+                    format!("returned error index {index} for a batch of {count}, with the error: {}", TaskError::from(error));
                 return Ok(Err(CallError::InvalidResult(text)));
             }
             culprit = Some(index as usize);
@@ -243,7 +243,7 @@ impl Instance {
         }
     }
 
-    /// Lends the caller's buffer to the guest for the time of `calls`.
+    /// Lends the caller's buffer to the guest during `calls`.
     fn lending<R>(&mut self, out: &mut Outputs, calls: impl FnOnce(&mut Self) -> R) -> R {
         std::mem::swap(out, &mut self.store.data_mut().call.outputs);
         let result = calls(self);
@@ -274,8 +274,8 @@ impl Instance {
         }
     }
 
-    /// The error of the last call, with what the host knows of its cause: the contract tells a task only that an output is
-    /// unknown.
+    /// Adds what the host knows about the cause to the last call's error: the contract reports to the task only that an output
+    /// is unknown.
     fn explained(&self, error: CallError) -> CallError {
         let State { call, spec, .. } = self.store.data();
         match &call.unknown_output {
@@ -284,7 +284,7 @@ impl Instance {
         }
     }
 
-    /// One call within its time, that of `init` or of any other; a trap ends the instance.
+    /// One call within its time limit, either that of `init` or that of other calls; a trap ends the instance.
     fn call<R>(
         &mut self,
         time: Limit,
@@ -311,7 +311,7 @@ impl Instance {
     }
 }
 
-/// Counts the limit that a call ended by; `time` is the one of its time.
+/// Counts the limit that ended a call; `time` is the one of its time limit.
 fn count(hits: &LimitHits, error: &CallError, time: Limit) {
     let CallError::Trap { reason, .. } = error else { return };
     match reason {
@@ -324,14 +324,14 @@ fn count(hits: &LimitHits, error: &CallError, time: Limit) {
     }
 }
 
-/// What counts the memory of a new instance, if there may be one.
+/// The memory accounting of a new instance, if there is room for one.
 fn memory(module: &Inner, spec: &TaskSpec) -> Result<MemoryLimiter, CallError> {
     let (footprint, max_bytes) = (module.description.footprint, spec.limits.memory_max_bytes);
     if footprint.total() > max_bytes as u64 {
         spec.hits.count(Limit::Memory);
         return Err(CallError::TooLarge { footprint, max_bytes });
     }
-    // Memories and tables are counted when the engine makes them.
+    // Memories and tables are counted when the engine creates them.
     let share = module.memory.instance(&format!("{}#{}", spec.job_name, spec.job_id), footprint.contexts);
     let short = |short: Short| CallError::Trap { reason: TrapReason::HostMemory, message: short.to_string() };
     // Not more than the limit, so it fits.
@@ -339,10 +339,10 @@ fn memory(module: &Inner, spec: &TaskSpec) -> Result<MemoryLimiter, CallError> {
     Ok(MemoryLimiter::new(max_bytes, contexts, share.map_err(short)?))
 }
 
-/// The source and the first envelope of a call that is for envelopes.
+/// The source and the first envelope of a call for envelopes.
 type At<'a> = Option<(u32, envelope::Envelope<'a>)>;
 
-/// Sets the time that the guest has from now on, and where its log says it is.
+/// Starts the guest's time limit, and sets the position that its log shows.
 fn begin(store: &mut Store<State>, timeout: Duration, at: At<'_>) {
     interrupt::begin(store, ticks(timeout));
     let State { call, journal, sources, requests, .. } = store.data_mut();

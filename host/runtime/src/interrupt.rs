@@ -1,6 +1,6 @@
-//! Ending a call: when its time is up, or before that from another thread. Owns how often a call looks whether it is to
-//! end while it computes, and how every wait in the host ends with it. Knows nothing of who wants a call to end, or of
-//! what is waited for.
+//! Ending a call: when its time is up, or earlier from another thread. Owns how often a computing call checks whether to
+//! end, and how every wait in the host ends with the call. Knows nothing of why a call is interrupted, or of what it
+//! waits for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,11 +13,11 @@ use wasmtime_wasi::runtime::in_tokio;
 use crate::engine::TICK;
 use crate::state::State;
 
-/// Ticks of the engine between two looks.
+/// Ticks of the engine between two checks.
 const LOOK_TICKS: u64 = 4;
 
-/// Ends the call that an instance is in, as a time-out does, whether it computes or waits in the host: the instance has
-/// ended then.
+/// Ends the current call of an instance, as a time-out does, whether the call computes or waits in the host. This ends the
+/// instance.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupter(Arc<Asked>);
 
@@ -29,13 +29,13 @@ struct Asked {
 }
 
 impl Interrupter {
-    /// Ends the call that is going on. Without one, nothing happens.
+    /// Ends the current call. Does nothing if there is none.
     pub fn interrupt(&self) {
         self.0.asked.store(true, Ordering::Relaxed);
         self.0.wake.notify_waiters();
     }
 
-    /// A call begins: what was asked for before is not about it.
+    /// A call begins: earlier interrupts do not apply to it.
     fn clear(&self) {
         self.0.asked.store(false, Ordering::Relaxed);
     }
@@ -45,7 +45,7 @@ impl Interrupter {
     }
 
     async fn interrupted(&self) {
-        // Made before the look, so that whoever asks after it is heard.
+        // Created before the check, so that an interrupt after the check is not missed.
         let woken = self.0.wake.notified();
         if !self.is_interrupted() {
             woken.await;
@@ -53,8 +53,7 @@ impl Interrupter {
     }
 }
 
-/// How many ticks of an engine have passed. A look at it costs a call nothing; one at the clock costs a tenth of a short
-/// call.
+/// The number of elapsed ticks of an engine. Reading it is free; reading the clock costs a tenth of a short call.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ticker(Arc<AtomicU64>);
 
@@ -68,14 +67,14 @@ impl Ticker {
     }
 }
 
-/// The time of the call that is going on, and who may end it.
+/// The time limit and the interrupt flag of the current call.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CallTime {
     ticker: Ticker,
     interrupter: Interrupter,
-    /// When its time is up, in ticks of the ticker.
+    /// The deadline, in ticks of the ticker.
     until: u64,
-    /// Ticks of the engine that it has when those until its next look are over.
+    /// Ticks of the engine that remain after the next check.
     left: u64,
 }
 
@@ -92,20 +91,20 @@ impl CallTime {
         self.interrupter.is_interrupted()
     }
 
-    /// What is left of the call's time.
+    /// The remaining time of the call.
     pub(crate) fn left(&self) -> Duration {
         TICK * u32::try_from(self.until.saturating_sub(self.ticker.now())).unwrap_or(u32::MAX)
     }
 
-    /// Waits, on the guest's thread, for something that is done elsewhere. Everything that may block a guest in the host
-    /// goes through here, because there the engine's epochs cannot reach it.
+    /// Waits, on the guest's thread, for work that is done elsewhere. Everything that may block a guest in the host goes
+    /// through here, because the engine's epochs cannot reach a call in the host.
     ///
     /// # Errors
-    /// The trap of a time-out, when the call's time is up or somebody ends it before `done` is.
+    /// The trap of a time-out or an interrupt that comes before `done` finishes.
     pub(crate) fn wait<F: Future>(&self, done: F) -> wasmtime::Result<F::Output> {
         let left = self.left();
         in_tokio(async {
-            // What is done is taken even when the time is up: the guest's next step ends the call.
+            // A finished result is returned even when the time is up: the guest's next step ends the call.
             tokio::select! {
                 biased;
                 done = done => Ok(done),
@@ -116,7 +115,7 @@ impl CallTime {
     }
 }
 
-/// Has every call of the store look now and then whether it is to end. Done once.
+/// Makes every call of the store check periodically whether to end. Called once.
 pub(crate) fn watch(store: &mut Store<State>) {
     store.epoch_deadline_callback(|mut context| {
         let time = &mut context.data_mut().call.time;
@@ -129,7 +128,7 @@ pub(crate) fn watch(store: &mut Store<State>) {
     });
 }
 
-/// Gives the call that begins so many ticks.
+/// Sets the time limit of the call that begins, in ticks.
 pub(crate) fn begin(store: &mut Store<State>, ticks: u64) {
     let step = ticks.min(LOOK_TICKS);
     store.set_epoch_deadline(step);

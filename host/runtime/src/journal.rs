@@ -1,6 +1,6 @@
-//! The log of a task instance: what the task says through `log`, standard output and standard error, with the task and
-//! the position in front, within a bound for each call. Owns the bounds and the cutting into lines; where lines go is the
-//! business of a [`LogSink`].
+//! The log of a task instance: the lines that the task writes through `log`, standard output and standard error, prefixed
+//! with the task and the position, within limits for each call. Owns the limits and the splitting into lines; a
+//! [`LogSink`] receives the lines.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,14 +11,14 @@ use tracing::Level;
 use crate::limits::{Hits, Limit, Limits};
 use crate::state::{Source, TaskSpec};
 
-/// Bytes of one line of standard output or error; what is longer continues on the next line.
+/// Bytes of one line of standard output or error; a longer one continues on the next line.
 const MAX_LINE_BYTES: usize = 4096;
-/// The end of standard error that a trap's message shows. Python's tracebacks are long.
+/// How many of the last bytes of standard error a trap's message shows. Python's tracebacks are long.
 const STDERR_TAIL_BYTES: usize = 4096;
 
-/// Takes the lines that tasks log.
+/// Receives the lines that tasks log.
 pub trait LogSink: Send + Sync {
-    /// Takes one line. Called on the thread that runs the task, so it must not block for long.
+    /// Receives one line. Called on the thread that runs the task, so it must not block for long.
     fn write(&self, line: &LogLine<'_>);
 }
 
@@ -29,11 +29,11 @@ pub struct LogLine<'a> {
     pub stream: LogStream,
     /// The name of the task instance.
     pub task: &'a str,
-    /// The version of the module that speaks, as `name@1a2b3c4d5e6f`: several may run at a time.
+    /// The version of the module that logs, as `name@1a2b3c4d5e6f`: several may run at the same time.
     pub module: &'a str,
-    /// The envelope of the current call; the first one of a batch. None in `init`, `window` and `before-stop`.
+    /// The envelope of the current call, or the first one of a batch. `None` in `init`, `window` and `before-stop`.
     pub position: Option<LogPosition<'a>>,
-    /// Without hidden characters; a line after the first is indented.
+    /// Without invisible characters; continuation lines are indented.
     pub message: &'a str,
 }
 
@@ -45,14 +45,14 @@ pub struct LogPosition<'a> {
     pub sub_sequence: u32,
 }
 
-/// How a line came.
+/// The origin of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogStream {
-    /// By the interface `log`.
+    /// The interface `log`.
     Log,
     Stdout,
     Stderr,
-    /// From the host, about the task's log.
+    /// The host, about the task's log.
     Host,
 }
 
@@ -80,7 +80,7 @@ impl LogSink for TracingLog {
     }
 }
 
-/// Shared by the host functions and the standard streams of one instance; only its own thread uses it.
+/// Shared by the host functions and the standard streams of one instance; only the instance's thread uses it.
 #[derive(Clone)]
 pub(crate) struct Journal(Arc<Mutex<Inner>>);
 
@@ -89,7 +89,7 @@ struct Inner {
     task: String,
     module: String,
     position: Option<Position>,
-    /// Kept to be used again: a position is copied once a call.
+    /// The buffer is reused: a position is copied once per call.
     sequence: String,
     max_bytes: usize,
     max_lines: usize,
@@ -130,7 +130,7 @@ impl Journal {
         })))
     }
 
-    /// A call begins, at a position if it is one for envelopes.
+    /// A call begins, at a position if it is for envelopes.
     pub(crate) fn begin(&self, at: Option<(&Arc<Source>, &str, u32)>) {
         let mut inner = self.lock();
         inner.bytes_left = inner.max_bytes;
@@ -143,7 +143,7 @@ impl Journal {
         });
     }
 
-    /// The call has ended: nothing of it stays behind in a buffer.
+    /// The call has ended: flushes its buffers.
     pub(crate) fn end(&self) {
         let mut inner = self.lock();
         for stream in [LogStream::Stdout, LogStream::Stderr] {
@@ -165,7 +165,7 @@ impl Journal {
         }
     }
 
-    /// The end of what this call wrote to standard error.
+    /// The last bytes that this call wrote to standard error.
     pub(crate) fn stderr_tail(&self) -> String {
         let mut inner = self.lock();
         String::from_utf8_lossy(inner.stderr_tail.make_contiguous()).trim().to_owned()
@@ -180,7 +180,7 @@ impl Journal {
         }
     }
 
-    /// Something that the host has to say of what the task did; within what the task may log.
+    /// A line of the host about the task; counts against the task's limits.
     pub(crate) fn note(&self, message: &str) {
         let mut inner = self.lock();
         if inner.take(message.len()) == message.len() {
@@ -188,7 +188,7 @@ impl Journal {
         }
     }
 
-    /// Takes bytes of a standard stream and logs the lines that are complete.
+    /// Receives bytes of a standard stream and logs the complete lines.
     pub(crate) fn write(&self, stream: LogStream, bytes: &[u8]) {
         let mut inner = self.lock();
         if stream == LogStream::Stderr {
@@ -218,7 +218,7 @@ impl Inner {
         taken
     }
 
-    /// `piece` has at most one line's bytes, and a newline only at its end.
+    /// `piece` is at most one line long, with a newline only at its end.
     fn write_piece(&mut self, stream: LogStream, piece: &[u8]) {
         let mut line = std::mem::take(self.pending(stream));
         line.extend_from_slice(piece);
@@ -239,7 +239,7 @@ impl Inner {
         self.line(level, stream, text.trim_end_matches(['\n', '\r']));
     }
 
-    /// A line of the task's, if it may still log one.
+    /// Logs a line of the task, if its limits allow one.
     fn line(&mut self, level: Level, stream: LogStream, message: &str) {
         if self.lines_left == 0 {
             self.dropped_lines += 1;

@@ -2,7 +2,7 @@
 //! and passes envelopes in and messages out, within limits. It owns everything that touches wasmtime. It must not know
 //! where envelopes come from, where messages go, or when anything is committed.
 //!
-//! Everything is synchronous: whoever owns an [`Instance`] calls it from a thread of its own, never from an async one.
+//! Everything is synchronous: the owner of an [`Instance`] calls it from a dedicated thread, never from an async one.
 
 mod admission;
 mod artifacts;
@@ -27,7 +27,7 @@ mod signature;
 mod state;
 pub mod trial;
 
-/// The version of Wasmtime that compiles and runs tasks, for reports of bugs.
+/// The version of Wasmtime that compiles and runs tasks, for bug reports.
 pub const WASMTIME_VERSION: &str = "48.0.8";
 
 pub use admission::Error as AdmissionError;

@@ -1,4 +1,4 @@
-//! A component that has been compiled and found to keep the contract. Owns its identity and its shape.
+//! A component that has been compiled and satisfies the contract. Owns its identity and its shape.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,13 +25,13 @@ pub(crate) struct Inner {
     pub(crate) lifecycle: Option<lifecycle::GuestIndices>,
     pub(crate) windowing: Option<windowing::GuestIndices>,
     pub(crate) description: Description,
-    /// Of the engine that it was compiled for.
+    /// The memory budget of the engine that it was compiled for.
     pub(crate) ticker: Ticker,
     /// The same.
     pub(crate) memory: HostMemory,
 }
 
-/// Where the envelopes go.
+/// The export that receives the envelopes.
 pub(crate) enum Processor {
     Task(processor::GuestIndices),
     BatchTask(batch_processor::GuestIndices),
@@ -40,9 +40,9 @@ pub(crate) enum Processor {
 /// How a component takes envelopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// One envelope a call: it exports `processor`.
+    /// One envelope per call: it exports `processor`.
     Task,
-    /// Many envelopes a call: it exports `batch-processor`.
+    /// Many envelopes per call: it exports `batch-processor`.
     BatchTask,
 }
 
@@ -87,7 +87,7 @@ impl Module {
         self.0.windowing.is_some()
     }
 
-    /// Whether it may try to send HTTP requests.
+    /// Whether it can send HTTP requests.
     #[must_use]
     pub fn sends_requests(&self) -> bool {
         self.imports().iter().any(|import| import.starts_with("wasi:http/outgoing-handler@"))
@@ -99,13 +99,13 @@ impl Module {
         &self.0.description.imports
     }
 
-    /// The interfaces that the component exports, as it names them: the first of them if there are very many.
+    /// The interfaces that the component exports, as it names them; only the first ones if there are very many.
     #[must_use]
     pub fn exports(&self) -> &[String] {
         &self.0.description.exports
     }
 
-    /// What an instance costs before any of its code runs.
+    /// The memory that an instance needs before any of its code runs.
     #[must_use]
     pub fn footprint(&self) -> &Footprint {
         &self.0.description.footprint
@@ -119,7 +119,7 @@ impl fmt::Debug for Module {
 }
 
 impl ModuleId {
-    /// Of the component with these bytes; `name` is for people.
+    /// The identity of the component with these bytes; `name` is for people.
     #[must_use]
     pub fn of(name: &str, wasm: &[u8]) -> Self {
         Self { name: name.to_owned(), sha256: sha256(wasm) }
@@ -130,7 +130,7 @@ impl ModuleId {
         &self.name
     }
 
-    /// The whole SHA-256 of the component's bytes.
+    /// The full SHA-256 of the component's bytes.
     #[must_use]
     pub fn sha256(&self) -> &[u8; 32] {
         &self.sha256
@@ -143,7 +143,7 @@ impl ModuleId {
     }
 }
 
-/// What a component, or any other file, is known by.
+/// The hash that identifies a component or any other file.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()

@@ -1,21 +1,21 @@
-//! What tasks send: the flat buffer that a call fills, and the table of streams that sends may name. Owns atomicity of
-//! the buffer (marks); knows nothing of who delivers.
+//! The messages of tasks: the flat buffer that a call fills, and the table of streams that a send may name. Owns the
+//! atomicity of the buffer (marks); knows nothing of the delivery.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use shardmill_core::text;
 
-/// Streams that one job may send to in its life. A bound against names made up per record.
+/// Streams that one job may send to in its lifetime. Protects against names generated per record.
 const MAX_STREAMS: usize = 10_000;
 /// Bytes of `system.stream`. Kinesis allows 128 for a stream.
 const MAX_NAME_BYTES: usize = 1024;
-/// Bytes of a name that a message repeats.
+/// How many bytes of a name an error message repeats.
 const SHOWN_NAME_MAX_BYTES: usize = 200;
 
-/// Messages that calls have sent, in order, waiting for somebody to take them.
+/// Messages that calls have sent, in order, waiting for delivery.
 ///
-/// One buffer, used again for each batch: clear it, pass it to [`Instance::process`](crate::Instance::process), drain it.
+/// The buffer is reused for each batch: clear it, pass it to [`Instance::process`](crate::Instance::process), drain it.
 #[derive(Debug, Default)]
 pub struct Outputs {
     bytes: Vec<u8>,
@@ -40,7 +40,7 @@ pub struct Outgoing<'a> {
     pub message: &'a [u8],
 }
 
-/// A state of [`Outputs`] to which it can be taken back.
+/// A state of [`Outputs`] to which it can be rolled back.
 #[derive(Clone, Copy)]
 pub(crate) struct Mark {
     bytes: usize,
@@ -74,7 +74,7 @@ impl Outputs {
         })
     }
 
-    /// Forgets the messages and keeps the memory.
+    /// Drops the messages and keeps the allocation.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.messages.clear();
@@ -118,10 +118,10 @@ pub struct OutputStream {
     pub stream: String,
 }
 
-/// The output streams of a job: which systems it has, and the streams that its tasks have named so far.
+/// The output streams of a job: its systems, and the streams that its tasks have named so far.
 ///
-/// Shared by all instances of a job and by whoever delivers, so that an index means the same stream to all of them,
-/// across traps and new instances. It only grows.
+/// Shared by all instances of a job and the delivery, so that an index means the same stream to all of them, across traps
+/// and new instances. It only grows.
 #[derive(Debug)]
 pub struct OutputStreams {
     systems: Vec<String>,
@@ -134,7 +134,7 @@ struct Streams {
     by_name: HashMap<String, u32>,
 }
 
-/// Why a name is not an output.
+/// Why a name is not a valid output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unresolved {
     Unknown,
@@ -142,12 +142,12 @@ pub(crate) enum Unresolved {
 }
 
 impl OutputStreams {
-    /// Any stream of these systems may be sent to.
+    /// A table that allows any stream of these systems.
     pub fn new(systems: impl IntoIterator<Item = String>) -> Self {
         Self { systems: systems.into_iter().collect(), streams: RwLock::default() }
     }
 
-    /// The same systems, and no stream named yet: for a task whose names are of no consequence.
+    /// A table with the same systems and no streams, for a task whose messages are discarded.
     pub(crate) fn apart(&self) -> Self {
         Self::new(self.systems.iter().cloned())
     }
@@ -173,7 +173,7 @@ impl OutputStreams {
 }
 
 impl OutputStreams {
-    /// Why a name is unknown, and what there is, for whoever configures the job.
+    /// Why a name is unknown and which outputs exist, for the author of the configuration.
     pub(crate) fn explain_unknown(&self, name: &str) -> String {
         let shown = text::line(name, SHOWN_NAME_MAX_BYTES);
         let systems = match self.systems.as_slice() {
@@ -184,19 +184,19 @@ impl OutputStreams {
             Some((system, _)) if !self.systems.iter().any(|known| known == system) => {
                 let system = text::line(system, SHOWN_NAME_MAX_BYTES);
                 format!(
-                    "it asked for the output `{shown}`, and the job has no system `{system}` but {systems}; \
+                    "it requested the output `{shown}`, but the job has no system `{system}`, only {systems}; \
                      systems.{system}.samza.factory makes one"
                 )
             }
-            Some(_) => format!("it asked for the output `{shown}`, a name of more than {MAX_NAME_BYTES} bytes"),
-            None => format!("it asked for the output `{shown}`, which is not SYSTEM.STREAM; the job has {systems}"),
+            Some(_) => format!("it requested the output `{shown}`, whose name is longer than {MAX_NAME_BYTES} bytes"),
+            None => format!("it requested the output `{shown}`, which is not SYSTEM.STREAM; the job has {systems}"),
         }
     }
 }
 
 impl Streams {
     fn add(&mut self, name: &str, system: &str, stream: &str) -> Result<u32, Unresolved> {
-        // Another instance may have been first.
+        // Another instance may have added it first.
         if let Some(&index) = self.by_name.get(name) {
             return Ok(index);
         }
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn taking_back_leaves_what_was_there_before() {
+    fn a_roll_back_keeps_earlier_messages() {
         let mut outputs = Outputs::default();
         outputs.push(0, Some("k"), b"kept");
         let mark = outputs.mark();
@@ -249,11 +249,11 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_output_is_explained_by_what_there_is() {
+    fn the_error_of_an_unknown_output_lists_the_existing_ones() {
         let streams = OutputStreams::new(["out".to_owned(), "file".to_owned()]);
         assert_eq!(
             streams.explain_unknown("console.big-orders"),
-            "it asked for the output `console.big-orders`, and the job has no system `console` but these: out, file; \
+            "it requested the output `console.big-orders`, but the job has no system `console`, only these: out, file; \
              systems.console.samza.factory makes one"
         );
         assert!(

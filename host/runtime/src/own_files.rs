@@ -1,6 +1,6 @@
-//! What this process keeps in the file system and what it has granted to tasks: two lists that never overlap, whichever
-//! comes first. They are the process's, as its view of the file system is: all jobs of a process are in them. Whether
-//! two places overlap is decided by [`shardmill_core::own_files`]; this looks them up.
+//! The paths that this process reserves for itself and those that it has granted to tasks: two lists that never overlap,
+//! whichever entry comes first. There is one pair per process, for all its jobs, as they share its view of the file
+//! system. [`shardmill_core::own_files`] decides whether two paths overlap; this file resolves them.
 
 mod mounts;
 
@@ -15,10 +15,10 @@ use shardmill_core::own_files::{Identity, Overlap, Own, Place, kernel_file_syste
 
 pub use shardmill_core::own_files::Role;
 
-/// File systems of the kernel, where they usually are.
+/// The usual mount points of the kernel's file systems.
 const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
 
-/// A place in one of the lists, until this is dropped.
+/// An entry in one of the lists, removed when this is dropped.
 #[derive(Debug)]
 pub struct Claim(u64);
 
@@ -50,7 +50,7 @@ impl Drop for Claim {
     }
 }
 
-/// Why a directory is not granted.
+/// Why a directory cannot be granted.
 #[derive(Debug, thiserror::Error)]
 pub enum NotGranted {
     #[error(transparent)]
@@ -60,7 +60,7 @@ pub enum NotGranted {
     #[error("cannot open the directory {}: {error}", directory.display())]
     NotThere { directory: PathBuf, error: io::Error },
     #[error(
-        "the directory {} cannot be granted: below {}, which the operator allows, a link is on the way to it",
+        "the directory {} cannot be granted: its path contains a link below {}, which the operator allows",
         directory.display(), operators.display()
     )]
     Link { directory: PathBuf, operators: PathBuf },
@@ -68,14 +68,14 @@ pub enum NotGranted {
     Replaced(PathBuf),
 }
 
-/// Keeps a place for the host: it is granted to nobody from now on. It need not exist yet.
+/// Reserves a path for the host: from now on it is granted to no task. It need not exist yet.
 ///
 /// # Errors
-/// When a task that is alive was granted something that overlaps with it.
+/// When a live task has been granted a directory that overlaps with it.
 pub fn keep(role: Role, path: &Path) -> Result<Claim, Overlap> {
     let own = [Own { role: role.clone(), place: look_up(path) }];
     let id = {
-        // Listed first and compared then: of two that come at the same time at least one sees the other.
+        // Add the entry before comparing: of two concurrent claims at least one sees the other.
         let mut lists = lists();
         let id = lists.next();
         lists.own.insert(id, (role, path.to_owned()));
@@ -89,16 +89,16 @@ pub fn keep(role: Role, path: &Path) -> Result<Claim, Overlap> {
     }
 }
 
-/// Whether a directory could be granted now, beside these places that are going to be the host's.
+/// Checks that a directory could be granted now, also considering paths that the host is going to reserve.
 ///
 /// # Errors
-/// Why not.
+/// Why it cannot be granted.
 pub fn check(directory: &Path, planned: &[(Role, PathBuf)]) -> Result<(), NotGranted> {
     compare(&look_up(directory), planned)
 }
 
-/// Grants a directory to a task for as long as the claim lives. No link is followed below `operators`, which is a
-/// directory above it or the directory itself.
+/// Grants a directory to a task for as long as the claim lives. Below `operators`, which is a parent of the directory or
+/// the directory itself, links are not followed.
 pub(crate) fn grant(directory: &Path, operators: &Path) -> Result<(Claim, Place), NotGranted> {
     let id = {
         let mut lists = lists();
@@ -118,7 +118,7 @@ pub(crate) fn grant(directory: &Path, operators: &Path) -> Result<(Claim, Place)
     Ok((claim, place))
 }
 
-/// Whether what was opened is what was compared, and of a kind that can be granted.
+/// Checks that the opened directory is the one that was compared, and of a kind that can be granted.
 pub(crate) fn verify(place: &Place, opened: &File) -> Result<(), NotGranted> {
     let failed = |error: io::Error| NotGranted::NotThere { directory: place.path().to_owned(), error };
     let metadata = opened.metadata().map_err(failed)?;
@@ -143,14 +143,14 @@ fn compare(grant: &Place, planned: &[(Role, PathBuf)]) -> Result<(), NotGranted>
     if let Some(overlap) = overlap(grant, &own) {
         return Err(overlap.into());
     }
-    // Whatever is mounted below a directory is granted with it.
+    // A grant of a directory includes whatever is mounted below it.
     let devices: Vec<u64> = own.iter().filter_map(|own| own.place.identity()).map(|identity| identity.device).collect();
     for mount in mounts::below(grant.path()) {
         if mounts::is_of_the_kernel(&mount.kind) {
             let granted = grant.path().to_owned();
             return Err(NotGranted::Kernel { granted, at: mount.path, kind: mount.kind });
         }
-        // Another device has nothing of the host, and might be one that does not answer.
+        // Another device contains nothing of the host, and might not respond.
         if devices.contains(&mount.device)
             && let Some(overlap) = overlap(&look_up(&mount.path), &own)
         {
@@ -160,7 +160,7 @@ fn compare(grant: &Place, planned: &[(Role, PathBuf)]) -> Result<(), NotGranted>
     Ok(())
 }
 
-/// The path without links, as far as it exists.
+/// The path with links resolved, as far as it exists.
 fn look_up(path: &Path) -> Place {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut rest = Vec::new();

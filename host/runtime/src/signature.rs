@@ -1,8 +1,8 @@
-//! Compares the type of a component's function with the contract's, and shows both in WIT's words.
+//! Compares the type of a component's function with the contract's, and prints both in WIT's syntax.
 //!
-//! A foreign type is a tree whose branches are shared, so a few kilobytes describe a tree of a million nodes with names
-//! of a hundred thousand bytes each. Therefore the comparison follows the contract's type, which is small, and never
-//! goes where that does not; and whatever is written ends at [`TEXT_MAX_BYTES`].
+//! A foreign type is a tree with shared branches, so a few kilobytes can describe a tree of a million nodes with names of
+//! a hundred thousand bytes each. Therefore the comparison follows the contract's type, which is small, and never goes
+//! deeper; and the printed text ends at [`TEXT_MAX_BYTES`].
 
 use std::fmt::{self, Write};
 
@@ -10,7 +10,7 @@ use wasmtime::component::types::{ComponentFunc, Type};
 
 use crate::contract::{Function, Ty};
 
-/// Bytes of a foreign type that are shown: many times what the contract's types have.
+/// How many bytes of a foreign type are printed: many times the size of the contract's types.
 const TEXT_MAX_BYTES: usize = 1024;
 
 /// Whether a component's function has this type.
@@ -55,7 +55,7 @@ fn is(expected: &Ty, found: &Type) -> bool {
     }
 }
 
-/// The type of a component's function as WIT writes it, cut to a bounded length.
+/// The type of a component's function in WIT's syntax, truncated to a bounded length.
 pub(crate) fn shown(function: &ComponentFunc) -> String {
     let mut text = Bounded(String::new());
     if write_function(&mut text, function).is_err() {
@@ -64,7 +64,7 @@ pub(crate) fn shown(function: &ComponentFunc) -> String {
     text.0
 }
 
-/// A text that refuses what goes beyond its length, so that whoever writes it stops.
+/// A text with a maximum length; a write beyond it fails, so that the writer stops.
 struct Bounded(String);
 
 impl Write for Bounded {
@@ -89,7 +89,7 @@ fn write_function(text: &mut Bounded, function: &ComponentFunc) -> fmt::Result {
     Ok(())
 }
 
-/// Every call writes something, so that the length of the text bounds the time and the depth, too.
+/// Every call writes something, so the limit of the text also bounds the time and the depth.
 fn write_type(text: &mut Bounded, ty: &Type) -> fmt::Result {
     match ty {
         Type::List(list) => enclosed(text, "list<", ">", |text| write_type(text, &list.ty())),
@@ -146,7 +146,7 @@ fn plain_name(ty: &Type) -> &'static str {
         Type::Float64 => "f64",
         Type::Char => "char",
         Type::String => "string",
-        // No function of the contract has them, so their kind is difference enough.
+        // No function of the contract has these types, so naming their kind is enough.
         Type::Map(_) => "map",
         Type::Own(_) => "own",
         Type::Borrow(_) => "borrow",

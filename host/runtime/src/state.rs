@@ -1,5 +1,5 @@
-//! What belongs to one task instance on the host's side of the sandbox: the data of its store. Owns the life of a call
-//! (what may be sent, what was asked for); knows nothing of how guests are called.
+//! The host's data of one task instance, kept in its store. Owns the state of a call (what may be sent, what was
+//! requested); knows nothing of how guests are called.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::limits::{LimitHits, Limits, MemoryLimiter};
 use crate::outputs::{Mark, OutputStreams, Outputs};
 use crate::own_files::Claim;
 
-/// Host resources (streams, pollables) that a guest may hold at a time.
+/// Host resources (streams, pollables) that a guest may hold at the same time.
 const MAX_RESOURCES: usize = 10_000;
 
-/// What a task instance is told and allowed.
+/// The identity, configuration, limits and grants of a task instance.
 #[derive(Clone)]
 pub struct TaskSpec {
     /// `job.name`.
@@ -34,12 +34,12 @@ pub struct TaskSpec {
     pub sources: Vec<Source>,
     /// Shared by the instances of a job.
     pub outputs: Arc<OutputStreams>,
-    /// What the task may ask for by `config.get`.
+    /// The entries that the task can read with `config.get`.
     pub config: BTreeMap<String, String>,
     pub limits: Limits,
     pub grants: Grants,
     pub log: Arc<dyn LogSink>,
-    /// Counts for whoever looks after the job.
+    /// Counters for the operator of the job.
     pub hits: Arc<LimitHits>,
 }
 
@@ -48,7 +48,7 @@ pub struct TaskSpec {
 pub struct Source {
     pub system: String,
     pub stream: String,
-    /// Of a Kinesis stream the shard.
+    /// The shard of a Kinesis stream.
     pub partition: String,
 }
 
@@ -64,23 +64,23 @@ pub(crate) struct State {
     http: WasiHttpCtx,
     wasi: WasiCtx,
     table: ResourceTable,
-    /// The directories that are granted while this lives.
+    /// The claims of the granted directories.
     _granted: Vec<Claim>,
 }
 
-/// The call that is going on, or the last one.
+/// The current call, or the last one.
 #[derive(Default)]
 pub(crate) struct Call {
-    /// The caller's buffer while one of the calls that may send is going on.
+    /// The caller's buffer during a call that may send.
     pub(crate) outputs: Outputs,
-    /// Where the messages of this call begin in `outputs`.
+    /// The start of this call's messages in `outputs`.
     pub(crate) mark: Option<Mark>,
-    /// How many streams the job had named when this call last looked.
+    /// The number of streams that the job had named at this call's last look-up.
     pub(crate) streams: u32,
     pub(crate) attempt: u32,
     pub(crate) time: CallTime,
     pub(crate) files: FileBudget,
-    /// The first name that this call asked for and that is no output.
+    /// The first name that this call requested and that is not a valid output.
     pub(crate) unknown_output: Option<String>,
     pub(crate) commit: bool,
     pub(crate) shutdown: Option<String>,
@@ -122,14 +122,14 @@ impl State {
 }
 
 impl State {
-    /// The WASI side, and the call that a function of it is for.
+    /// The WASI context, and the current call.
     pub(crate) fn calling(&mut self) -> (&Call, WasiCtxView<'_>) {
         (&self.call, WasiCtxView { ctx: &mut self.wasi, table: &mut self.table })
     }
 }
 
 impl State {
-    /// The HTTP side, for the call that goes on.
+    /// The HTTP context of the current call.
     pub(crate) fn requesting(&mut self) -> WasiHttpCtxView<'_> {
         self.requests.set_time(&self.call.time);
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.requests }

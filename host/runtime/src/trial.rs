@@ -1,8 +1,9 @@
-//! Tries a module out before it may touch a stream: a start with the job's real configuration, and a replay of records
-//! that the running version has had, beside that version. Owns what is compared and what counts as worse; nothing that a
-//! module sends here leaves. It must not know where the records come from, or what becomes of a module that fails.
+//! The trial of a module before it may process a stream: a start with the job's real configuration, and a shadow replay
+//! of recent records by the new version and the running one. Owns what is compared and what counts as a regression;
+//! messages sent during a trial are discarded. It must not know where the records come from, or what happens to a module
+//! that fails.
 //!
-//! Like an [`Instance`], for a thread that runs no async code.
+//! Like an [`Instance`], run it on a thread without async code.
 
 mod shadow;
 
@@ -20,17 +21,17 @@ use crate::state::TaskSpec;
 
 pub use shadow::{Difference, Observed, Recent, ShadowReport, shadow};
 
-/// Lines of a trial's log that are kept.
+/// How many lines of a trial's log are kept.
 const MAX_LOG_LINES: usize = 100;
 
-/// What a start took.
+/// The figures of a start.
 #[derive(Clone, Debug)]
 pub struct TrialReport {
     pub instantiate: Duration,
     pub init: Duration,
     /// Linear memory after `init`.
     pub memory_bytes: usize,
-    /// The first lines that it logged, as `LEVEL message`.
+    /// The first lines of its log, as `LEVEL message`.
     pub log: Vec<String>,
 }
 
@@ -40,12 +41,12 @@ pub struct TrialReport {
 pub struct TrialError {
     #[source]
     pub error: CallError,
-    /// The first lines that it logged.
+    /// The first lines of its log.
     pub log: Vec<String>,
 }
 
-/// Instantiates a module and calls its `init`, with the configuration, limits and grants of `spec`. What it logs is kept
-/// for the report; what it names as outputs stays unknown to the job; it cannot send.
+/// Instantiates a module and calls its `init`, with the configuration, limits and grants of `spec`. Its log is kept for
+/// the report; the outputs that it names are not added to the job's; it cannot send.
 ///
 /// # Errors
 /// When it does not start.
@@ -62,7 +63,7 @@ pub fn start(module: &Module, spec: &TaskSpec) -> Result<TrialReport, TrialError
     Ok(TrialReport { instantiate, init, memory_bytes: instance.memory_bytes(), log: log.lines() })
 }
 
-/// The same task, with a log and counters of its own and output streams that the job does not see.
+/// The same task with a separate log, counters and output streams.
 fn apart(spec: &TaskSpec, log: Arc<dyn LogSink>, grants: Grants) -> TaskSpec {
     let outputs = Arc::new(spec.outputs.apart());
     TaskSpec { outputs, log, grants, hits: Arc::default(), ..spec.clone() }

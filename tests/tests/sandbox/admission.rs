@@ -60,11 +60,11 @@ fn every_import_that_is_not_offered_is_named() {
     assert_eq!(
         problems[..7],
         [
-            "  - it imports `wasi:http/outgoing-handler@0.3.0`, and this host offers 0.2 of it",
+            "  - it imports `wasi:http/outgoing-handler@0.3.0`, but this host offers 0.2 of it",
             "  - it imports `wasi:http/incoming-handler@0.2.0`, which this host does not offer",
-            "  - it imports `wasi:cli/environment@0.3.0`, and this host offers 0.2 of it",
+            "  - it imports `wasi:cli/environment@0.3.0`, but this host offers 0.2 of it",
             "  - it imports `shardmill:task/state@0.1.0`, which this host does not offer",
-            "  - it imports `shardmill:task/log@0.2.0`, and this host offers 0.1 of it",
+            "  - it imports `shardmill:task/log@0.2.0`, but this host offers 0.1 of it",
             "  - it imports `pause` of `shardmill:task/coordinator@0.1.0`, which this host does not offer",
             "  - it imports `something`, which this host does not offer",
         ]

@@ -33,7 +33,7 @@ fn an_output_that_there_is_not_is_named_with_those_that_there_are() {
     let config = [("output", "kafka.orders")];
     let mut instance = Instance::new(&load(&engine, "echo"), &spec(&Arc::default(), &config)).unwrap();
     let said = instance.init().unwrap_err().to_string();
-    let named = "it asked for the output `kafka.orders`, and the job has no system `kafka` but these: console, out; \
+    let named = "it requested the output `kafka.orders`, but the job has no system `kafka`, only these: console, out; \
                  systems.kafka.samza.factory makes one";
     assert!(said.contains(named), "{said}");
     let mut instance = hostile("hostile", &[]);

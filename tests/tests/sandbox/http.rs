@@ -128,7 +128,7 @@ fn without_a_grant_every_request_is_denied_and_the_log_says_where_it_was_to_go()
     let orders = ["GET http://127.0.0.1:8080/path?token=hunter2"];
     assert_eq!(answers(&spec(&log, &[]), &orders), ["ErrorCode::HttpRequestDenied"]);
     let said = log.taken().concat();
-    let told = "a request to http://127.0.0.1:8080 was denied: task.grant.http does not have it";
+    let told = "a request to http://127.0.0.1:8080 was denied: task.grant.http does not include it";
     assert!(said.contains("WARN Host") && said.ends_with(told), "{said}");
 }
 

@@ -1,4 +1,4 @@
-//! The store gives back what it was given, or nothing.
+//! The store returns what was stored, or nothing.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A task; each number another one.
+/// A task; each number yields a different one.
 fn component(number: u32) -> Vec<u8> {
     let text = format!(
         r#"(component
@@ -64,7 +64,7 @@ impl Fixture {
 }
 
 #[test]
-fn what_was_put_is_loaded_by_an_engine_of_another_process_life() {
+fn a_stored_module_is_loaded_by_an_engine_of_a_later_process() {
     let it = Fixture::new();
     let id = it.put(1);
     assert!(it.is_loaded(&id));
@@ -77,7 +77,7 @@ fn what_was_put_is_loaded_by_an_engine_of_another_process_life() {
 }
 
 #[test]
-fn a_file_with_any_changed_byte_or_cut_short_is_removed() {
+fn a_file_with_any_changed_byte_or_truncated_is_removed() {
     let it = Fixture::new();
     let id = it.put(1);
     let whole = fs::read(it.file(&id)).unwrap();
@@ -115,10 +115,10 @@ fn a_file_of_another_component_or_engine_is_not_taken() {
     let seal = it.store.seal(&foreign, &mut &b"\x7fELF"[..]).unwrap();
     let path = it.store.directory().join(format!("{foreign}{seal}{SUFFIX}"));
     fs::write(&path, b"\x7fELF").unwrap();
-    assert!(!it.is_loaded(&one) && !path.exists(), "well sealed, and not of wasmtime");
+    assert!(!it.is_loaded(&one) && !path.exists(), "correctly sealed, but not made by wasmtime");
 }
 
-/// Whoever can write the directory and knows this program, but has not read the key, cannot make a file that runs.
+/// An attacker who can write the directory and knows this program, but not the key, cannot make a file that runs.
 #[test]
 fn a_file_that_was_sealed_without_the_key_is_refused() {
     let it = Fixture::new();
@@ -170,7 +170,7 @@ fn a_file_that_others_may_write_or_that_is_a_link_is_not_taken() {
     fs::rename(&path, &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
     assert!(!it.is_loaded(&id));
-    assert!(elsewhere.exists(), "what a link leads to is left alone");
+    assert!(elsewhere.exists(), "the target of a link is left alone");
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn the_directory_is_private() {
 }
 
 #[test]
-fn those_not_used_for_the_longest_time_make_room() {
+fn the_least_recently_used_modules_are_evicted() {
     let it = Fixture::new();
     let it = Fixture { store: it.store.clone().bounded(2, u64::MAX), ..it };
     let ids: Vec<_> = (0..2).map(|number| it.put(number)).collect();
@@ -210,7 +210,7 @@ fn those_not_used_for_the_longest_time_make_room() {
 }
 
 #[test]
-fn what_a_crashed_writer_left_is_swept_when_it_is_old() {
+fn an_old_partial_file_of_a_crashed_writer_is_swept() {
     let it = Fixture::new();
     let partial = |name: &str| it.store.directory().join(name);
     fs::write(partial("1-0.part"), "half").unwrap();

@@ -33,7 +33,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         }),))
     })?;
     instance.func_wrap("send", |mut cx: StoreContextMut<'_, State>, arguments: Send| {
-        // Out of the store for the moment, because the key and the message borrow the store.
+        // Take the outputs out of the store for the moment, because the key and the message borrow the store.
         let mut outputs = std::mem::take(&mut cx.data_mut().call.outputs);
         let sent = send(&cx, &mut outputs, arguments);
         cx.data_mut().call.outputs = outputs;

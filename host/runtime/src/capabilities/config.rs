@@ -1,4 +1,4 @@
-//! `config`: the keys of the configuration that are meant for the task.
+//! `config`: the configuration keys that the task may read.
 
 use crate::bindings::shardmill::task::config::Host;
 use crate::state::State;

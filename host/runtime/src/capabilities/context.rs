@@ -1,4 +1,4 @@
-//! `context`: who and where the task is.
+//! `context`: the identity of the task and its job.
 
 use crate::bindings::shardmill::task::context::{Host, SystemStreamPartition};
 use crate::state::State;
@@ -32,7 +32,7 @@ impl Host for State {
         self.call.attempt.max(1)
     }
 
-    /// No reader has such facts yet.
+    /// No input provides such facts yet.
     fn attribute(&mut self, _envelope: u32, _name: String) -> Option<Vec<u8>> {
         None
     }

@@ -1,4 +1,4 @@
-//! `coordinator`: requests that are met if the call returns ok.
+//! `coordinator`: requests of the task that take effect if the call returns ok.
 
 use shardmill_core::text;
 

@@ -1,4 +1,4 @@
-//! How many bytes a call may write to files, and how much there may be in the directories that a task may write to.
+//! The limits on file writes: the bytes that a call may write, and the total content of the writable directories.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,23 +14,23 @@ use super::file_usage::{Amount, FileUsage, Over};
 use crate::grants::Grants;
 use crate::limits::{Hits, Limit, Limits};
 
-/// What the call that is going on may still write, and what there may be in all. Shared with the streams that an
-/// instance writes through, which stay from one call to the next.
+/// What the current call may still write, and the limits of the total. Shared with the streams that an instance writes
+/// through, which outlive a call.
 #[derive(Clone, Default)]
 pub(crate) struct FileBudget {
     max: u64,
     left: Arc<AtomicU64>,
     total: Amount,
     usage: FileUsage,
-    /// Those that may be written to.
+    /// The writable directories.
     directories: Arc<[PathBuf]>,
     hits: Hits,
 }
 
-/// What became of a reservation that cannot wait.
+/// The outcome of a reservation that cannot wait.
 pub(super) enum AtOnce {
     Reserved,
-    /// It seems to be too much; what is there is being counted.
+    /// The limit seems to be exceeded; the content is being counted.
     Counting(AbortOnDropJoinHandle<io::Result<()>>),
 }
 
@@ -58,9 +58,9 @@ impl FileBudget {
     }
 
     /// # Errors
-    /// When the call has written too much: what a full file system says.
+    /// When the call has written too much: the error of a full file system.
     pub(super) fn take(&self, bytes: usize) -> io::Result<()> {
-        // One thread at a time calls an instance, so nobody takes in between.
+        // One thread at a time calls an instance, so no other write comes in between.
         let left = self.left.load(Ordering::Relaxed);
         match left.checked_sub(bytes as u64) {
             Some(rest) => {
@@ -74,13 +74,13 @@ impl FileBudget {
         }
     }
 
-    /// Room for so many more bytes and names in all. What is there is counted when it seems to be too much.
+    /// Reserves bytes and names within the total. Counts the actual content when the limit seems to be exceeded.
     ///
     /// # Errors
-    /// When there is no room: what a full file system or an exhausted quota says.
+    /// When there is no room: the error of a full file system or an exhausted quota.
     pub(super) async fn reserve(&self, bytes: u64, files: u64) -> Result<(), FsError> {
         let amount = Amount { bytes, files };
-        // Where nothing is writable, whatever it is fails by itself.
+        // Without a writable directory the operation fails by itself.
         if self.directories.is_empty() || amount == Amount::default() || self.try_reserve(amount).is_ok() {
             return Ok(());
         }
@@ -102,7 +102,7 @@ impl FileBudget {
         spawn_blocking(move || usage.count(&directories)).await
     }
 
-    /// As [`FileBudget::reserve`] of bytes, where nothing can be waited for.
+    /// Like [`FileBudget::reserve`] for bytes, but without waiting.
     pub(super) fn reserve_at_once(&self, bytes: u64) -> AtOnce {
         let amount = Amount { bytes, files: 0 };
         if self.directories.is_empty() || amount == Amount::default() || self.try_reserve(amount).is_ok() {
@@ -112,7 +112,7 @@ impl FileBudget {
         AtOnce::Counting(spawn_blocking(move || usage.count(&directories)))
     }
 
-    /// The same after the count, which has the last word.
+    /// The same after the count, whose result is final.
     ///
     /// # Errors
     /// When there is no room.

@@ -1,5 +1,5 @@
-//! Streams into files that keep to the budget of their task. Owns what is written while it is being counted whether
-//! there is room for it: until then the stream is busy, as it is while it writes.
+//! Output streams to files, within the budget of their task. Owns the bytes of a write that waits for a count of the
+//! directories' content; until the count ends, the stream is busy, as it is during a write.
 
 use std::fs::File;
 use std::io;
@@ -18,7 +18,7 @@ pub(super) struct Metered {
     pub(super) inner: DynOutputStream,
     pub(super) budget: FileBudget,
     pub(super) file: Arc<File>,
-    /// Where the next byte goes; `None`: to the end.
+    /// The position of the next byte; `None`: the end of the file.
     pub(super) position: Option<u64>,
     pub(super) length: KnownLength,
     pub(super) state: State,
@@ -28,7 +28,7 @@ pub(super) struct Metered {
 pub(super) enum State {
     #[default]
     Open,
-    /// These bytes would make the file grow by so much.
+    /// By how much these bytes would grow the file.
     Counting {
         counting: AbortOnDropJoinHandle<io::Result<()>>,
         bytes: Bytes,
@@ -38,14 +38,14 @@ pub(super) enum State {
     Closed,
 }
 
-/// How long a file is at least, as far as it was not cut since.
+/// A lower bound of the file's length, unless it was truncated since.
 pub(super) struct KnownLength {
     length: u64,
     cuts: u64,
 }
 
 impl KnownLength {
-    /// Blocking, for a moment.
+    /// Blocks for a moment.
     pub(super) fn of(file: &File, usage: &FileUsage) -> io::Result<Self> {
         let cuts = usage.cuts();
         Ok(Self { length: file.metadata()?.len(), cuts })
@@ -53,17 +53,17 @@ impl KnownLength {
 }
 
 impl Metered {
-    /// By how much the file grows with these bytes, at most.
+    /// The most by which these bytes can grow the file.
     fn growth(&mut self, bytes: u64) -> io::Result<u64> {
         let Some(position) = self.position else { return Ok(bytes) };
         if self.length.cuts != self.budget.usage().cuts() {
-            // It is rare, and the file system has just answered.
+            // Rare, and the file system has just answered.
             self.length = KnownLength::of(&self.file, self.budget.usage())?;
         }
         Ok(position.saturating_add(bytes).saturating_sub(self.length.length))
     }
 
-    /// So many bytes are on their way.
+    /// Records that so many bytes are being written.
     fn advance(&mut self, bytes: u64) {
         if let Some(position) = &mut self.position {
             *position = position.saturating_add(bytes);
@@ -78,7 +78,7 @@ impl Metered {
         Ok(())
     }
 
-    /// Whether bytes can be taken in; the error of an earlier write is told once.
+    /// Whether the stream accepts bytes; reports the error of an earlier write once.
     fn opened(&mut self) -> StreamResult<bool> {
         match &self.state {
             State::Open => Ok(true),
@@ -91,7 +91,7 @@ impl Metered {
         }
     }
 
-    /// Waits for the count, if there is one, and goes on as it says.
+    /// Waits for a pending count, and then writes or fails by its result.
     async fn counted(&mut self) {
         let State::Counting { counting, .. } = &mut self.state else { return };
         let counted = counting.await;

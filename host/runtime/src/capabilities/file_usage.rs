@@ -1,6 +1,6 @@
-//! How much there is in the directories that a job's task may write to: bytes by the lengths of files, and names. Owns
-//! an upper bound of both, which is cheap to keep, and the scan that finds the truth when the bound is reached: what was
-//! deleted, by whomever, is given back by it.
+//! The content of the directories that a job's task may write to: bytes by the lengths of files, and names. Owns an upper
+//! bound of both, which is cheap to maintain, and the scan that finds the exact figures when the bound is reached. The
+//! scan also releases what has been deleted, by any process.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-/// How long a scan may take. What is not counted by then is too much.
+/// How long a scan may take. A content that takes longer to count is over the limit.
 const SCAN_TIME: Duration = Duration::from_secs(2);
 
-/// Of one job; its instances share it.
+/// The usage of one job; its instances share it.
 #[derive(Clone, Default)]
 pub struct FileUsage(Arc<Mutex<Usage>>);
 
@@ -21,17 +21,17 @@ pub struct FileUsage(Arc<Mutex<Usage>>);
 struct Usage {
     /// An upper bound, since the first scan.
     used: Option<Amount>,
-    /// All that was ever reserved.
+    /// The sum of all reservations ever made.
     reserved: Amount,
-    /// How often a file was cut: what is known of its length is not true then.
+    /// How often a file was truncated, which invalidates a known length.
     cuts: u64,
-    /// Files that tasks have opened. One that has no name any more takes its place until it is closed.
+    /// Files that tasks have opened. A deleted file occupies the disk until it is closed.
     opened: Vec<Weak<File>>,
-    /// Of files that were opened, when those that are closed are forgotten next.
+    /// The number of opened files at which closed ones are pruned next.
     prune_at: usize,
 }
 
-/// Bytes and names.
+/// An amount of bytes and names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Amount {
     pub(super) bytes: u64,
@@ -48,7 +48,7 @@ impl Amount {
     }
 }
 
-/// What a reservation goes over.
+/// The limit that a reservation exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Over {
     /// Nothing has been counted yet.
@@ -62,11 +62,11 @@ impl FileUsage {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds so much, unless it would be more than `max` then.
+    /// Adds an amount, unless the sum would exceed `max`.
     pub(super) fn reserve(&self, amount: Amount, max: Amount) -> Result<(), Over> {
         let mut usage = self.lock();
         let then = usage.used.ok_or(Over::NotCounted)?.plus(amount);
-        // What adds nothing of a kind is not held up by it.
+        // A kind that is not added to is not checked.
         if amount.bytes > 0 && then.bytes > max.bytes {
             return Err(Over::Bytes);
         }
@@ -78,13 +78,13 @@ impl FileUsage {
         Ok(())
     }
 
-    /// So much is not there, or no more.
+    /// Releases an amount that does not exist, or no longer exists.
     pub(super) fn give_back(&self, amount: Amount) {
         let mut usage = self.lock();
         usage.used = usage.used.map(|used| used.minus(amount));
     }
 
-    /// A file was cut.
+    /// A file was truncated.
     pub(super) fn cut(&self) {
         self.lock().cuts += 1;
     }
@@ -102,10 +102,10 @@ impl FileUsage {
         usage.opened.push(Arc::downgrade(file));
     }
 
-    /// Counts what is there. Blocking.
+    /// Counts the content. Blocking.
     ///
     /// # Errors
-    /// When it cannot be counted, or not in time.
+    /// When the content cannot be counted, or not in time.
     pub(super) fn count(&self, directories: &[PathBuf]) -> io::Result<()> {
         let (before, opened) = {
             let usage = self.lock();
@@ -113,14 +113,14 @@ impl FileUsage {
         };
         let counted = scan(directories, &opened)?;
         let mut usage = self.lock();
-        // The scan may have missed what came meanwhile.
+        // The scan may have missed reservations made during it.
         let meanwhile = usage.reserved.minus(before);
         usage.used = Some(counted.plus(meanwhile));
         Ok(())
     }
 }
 
-/// Everything in these directories, and the files that are open and have no name.
+/// Everything in these directories, and the deleted files that are still open.
 fn scan(directories: &[PathBuf], opened: &[Arc<File>]) -> io::Result<Amount> {
     let began = Instant::now();
     let (mut all, mut several) = (Amount::default(), HashSet::new());
@@ -128,7 +128,7 @@ fn scan(directories: &[PathBuf], opened: &[Arc<File>]) -> io::Result<Amount> {
     while let Some(directory) = left.pop() {
         let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,
-            // Somebody tidies up meanwhile.
+            // Another process deleted it during the scan.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_counts_by_length_with_everything_below_and_no_file_twice() {
+    fn content_counts_by_length_recursively_and_no_file_twice() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("below")).unwrap();
         File::create(dir.path().join("below/sparse")).unwrap().set_len(1 << 40).unwrap();
@@ -174,11 +174,11 @@ mod tests {
         fs::hard_link(dir.path().join("a"), dir.path().join("b")).unwrap();
         std::os::unix::fs::symlink("/", dir.path().join("link")).unwrap();
         let counted = scan(&[dir.path().to_owned()], &[]).unwrap();
-        assert_eq!(counted, Amount { bytes: (1 << 40) + 10 + 1, files: 5 }, "of the link its text");
+        assert_eq!(counted, Amount { bytes: (1 << 40) + 10 + 1, files: 5 }, "a link counts with its text");
     }
 
     #[test]
-    fn nothing_is_reserved_before_it_is_counted_nor_beyond_the_bound() {
+    fn nothing_is_reserved_before_the_first_count_nor_beyond_the_limit() {
         let dir = tempfile::tempdir().unwrap();
         let usage = FileUsage::default();
         assert_eq!(usage.reserve(bytes(1), MAX), Err(Over::NotCounted));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_deleted_is_given_back_by_the_next_count_unless_it_is_still_open() {
+    fn the_next_count_releases_deleted_files_unless_they_are_still_open() {
         let dir = tempfile::tempdir().unwrap();
         let usage = FileUsage::default();
         let path = dir.path().join("a");
@@ -202,7 +202,7 @@ mod tests {
         let count = || usage.count(&[dir.path().to_owned()]).unwrap();
         fs::remove_file(&path).unwrap();
         count();
-        assert_eq!(usage.reserve(bytes(1), MAX), Err(Over::Bytes), "its bytes are on the disk");
+        assert_eq!(usage.reserve(bytes(1), MAX), Err(Over::Bytes), "its bytes are still on the disk");
         drop(file);
         count();
         assert_eq!(usage.reserve(bytes(1000), MAX), Ok(()));

@@ -1,9 +1,9 @@
-//! `wasi:filesystem` within bounds: no function takes longer than the call may, only regular files and directories are
-//! opened, no link is made that leads out, a call writes so many bytes, and there are so many bytes and names in all.
-//! What a task may reach at all is decided by what was opened for it before.
+//! `wasi:filesystem` within limits: no function takes longer than the call may, only regular files and directories are
+//! opened, no link is created that leads out, and the bytes written by a call and the total bytes and names are limited.
+//! Which files a task can reach at all depends on the directories that were opened for it before.
 //!
-//! A file system that hangs (a network share without its server) ends the call and not more; the thread that hangs in it
-//! stays until the system lets it go.
+//! A file system that hangs (a network share without its server) ends the call and nothing else; the blocked thread stays
+//! until the system releases it.
 
 use std::fs::File;
 use std::path::Path;
@@ -37,7 +37,7 @@ impl HasData for HasFiles {
     type Data<'a> = Files<'a>;
 }
 
-/// Replaces what is linked already.
+/// Replaces functions that are linked already.
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     types::add_to_linker::<State, HasFiles>(linker, |state| {
         let (call, wasi) = state.calling();
@@ -54,7 +54,7 @@ impl<'a> Files<'a> {
         self.time.wait(start(&mut self.all)).map_err(FsError::trap)?
     }
 
-    /// A stream into a file that keeps to the budget, from this position or, without one, from the end.
+    /// An output stream to a file within the budget, from this position or, without one, from the end.
     fn metered(
         &mut self,
         stream: Resource<DynOutputStream>,
@@ -72,7 +72,7 @@ impl<'a> Files<'a> {
     }
 }
 
-/// The file that a descriptor is of.
+/// The file of a descriptor.
 fn opened(all: &WasiFilesystemCtxView<'_>, file: &Resource<Descriptor>) -> FsResult<Arc<File>> {
     match all.table.get(file)? {
         Descriptor::File(file) => Ok(Arc::clone(&file.file)),
@@ -84,7 +84,7 @@ async fn length(file: Arc<File>) -> FsResult<u64> {
     Ok(spawn_blocking(move || file.metadata()).await?.len())
 }
 
-/// Does what makes a new name, if there is room for one.
+/// Runs an operation that creates a new name, if there is room for one.
 async fn with_a_name<T>(budget: &FileBudget, make: impl Future<Output = FsResult<T>>) -> FsResult<T> {
     budget.reserve(0, 1).await?;
     let made = make.await;
@@ -94,7 +94,7 @@ async fn with_a_name<T>(budget: &FileBudget, make: impl Future<Output = FsResult
     made
 }
 
-/// Whether everything that is moved with this name leads down wherever it is then.
+/// Whether all links that move with this name lead only down, wherever it is moved.
 async fn may_be_moved(all: &mut WasiFilesystemCtxView<'_>, at: u32, path: &str) -> FsResult<bool> {
     let borrowed = || Resource::new_borrow(at);
     match Unbounded::stat_at(all, borrowed(), PathFlags::empty(), path.to_owned()).await?.type_ {
@@ -121,8 +121,7 @@ fn parent(path: &str) -> Option<&Path> {
     Path::new(path).parent()
 }
 
-/// Whether opening it, reading it and writing it are over soon. A pipe waits for its other end, a device does as it
-/// likes.
+/// Whether opening, reading and writing it end soon. A pipe waits for its other end, and a device may do anything.
 fn is_plain(ty: DescriptorType) -> bool {
     matches!(ty, DescriptorType::RegularFile | DescriptorType::Directory | DescriptorType::SymbolicLink)
 }
@@ -138,8 +137,8 @@ impl types::Host for Files<'_> {
 }
 
 impl types::HostDescriptor for Files<'_> {
-    /// Looks before it opens, because opening alone may take for ever; and after it, because somebody else may have put
-    /// something in the place of what was looked at.
+    /// Checks the type before opening, because opening alone may block for ever, and again afterwards, because another process
+    /// may have replaced the file in between.
     fn open_at(
         &mut self,
         at: Resource<Descriptor>,
@@ -231,7 +230,7 @@ impl types::HostDescriptor for Files<'_> {
         })
     }
 
-    /// A second name would lead to the file wherever it is moved, also out of the grant.
+    /// Denied: a second name would lead to the file wherever it is moved, also out of the grant.
     fn link_at(
         &mut self,
         _: Resource<Descriptor>,
@@ -258,7 +257,7 @@ impl types::HostDescriptor for Files<'_> {
         new_at: Resource<Descriptor>,
         new: String,
     ) -> FsResult<()> {
-        // In its directory it leads where it led.
+        // Within its directory a link keeps its target.
         let stays = at.rep() == new_at.rep() && parent(&old) == parent(&new);
         self.wait(async |all| {
             if !stays && !may_be_moved(all, at.rep(), &old).await? {
@@ -268,7 +267,7 @@ impl types::HostDescriptor for Files<'_> {
         })
     }
 
-    // From here on as wasmtime does it, within the call's time.
+    // From here on the functions delegate to wasmtime, within the call's time limit.
 
     fn read(&mut self, file: Resource<Descriptor>, len: u64, offset: u64) -> FsResult<(Vec<u8>, bool)> {
         self.wait(|all| Unbounded::read(all, file, len, offset))

@@ -1,5 +1,5 @@
-//! `wasi:http`: requests that a task sends, as wasmtime has them, to where its job lets it. Serving requests is nothing
-//! that a task does: such exports are not called.
+//! `wasi:http`: the requests that a task sends, implemented by wasmtime, to the origins that its job grants. A task does
+//! not serve requests: such exports are never called.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
@@ -11,14 +11,14 @@ use crate::state::State;
 
 const TYPES: &str = "wasi:http/types@0.2.12";
 
-// What a request may hold. It is the host's memory, an instance may have many, and wasmtime keeps what it is given.
+// Limits of a request. It occupies the host's memory, an instance may have many, and wasmtime keeps all it receives.
 
-/// Of one set of headers. Servers take 8 to 16 KiB.
+/// Bytes of one set of headers. Servers accept 8 to 16 KiB.
 pub(crate) const MAX_HEADER_BYTES: usize = 16 << 10;
 const MAX_PATH_BYTES: usize = 8 << 10;
-/// A name has 255, and there is a port.
+/// Bytes of an authority: a name has at most 255, plus a port.
 const MAX_AUTHORITY_BYTES: usize = 300;
-/// Of a method that is none of HTTP's own.
+/// Bytes of a method that is not one of HTTP's own.
 const MAX_METHOD_BYTES: usize = 32;
 
 type Context<'a> = StoreContextMut<'a, State>;

@@ -1,6 +1,6 @@
-//! `wasi:io`: waiting for things and streaming bytes, as wasmtime does it, but no longer than the call may take.
+//! `wasi:io`: waiting and streaming, implemented by wasmtime, but no longer than the call may take.
 //!
-//! Whatever a guest waits for, a clock, a file, an answer, it waits for here, in a host function, where the engine's
+//! Whatever a guest waits for, be it a clock, a file or a response, it waits here, in a host function, where the engine's
 //! epochs cannot end its call. So every function that may wait does so through [`CallTime::wait`].
 
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
@@ -13,7 +13,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, StreamErro
 use crate::interrupt::CallTime;
 use crate::state::State;
 
-/// What a guest waits for, and for how long it may.
+/// The object that a guest waits for, and the time that it may wait.
 struct Io<'a> {
     table: &'a mut ResourceTable,
     time: &'a CallTime,
@@ -57,7 +57,7 @@ impl HostPollable for Io<'_> {
 }
 
 impl Io<'_> {
-    /// Like [`CallTime::wait`], where an error of the stream is something that the guest is told.
+    /// Like [`CallTime::wait`], but an error of the stream is returned to the guest.
     fn stream<T>(time: &CallTime, done: impl Future<Output = StreamResult<T>>) -> StreamResult<T> {
         time.wait(done).map_err(StreamError::Trap)?
     }
@@ -90,7 +90,7 @@ impl HostInputStream for Io<'_> {
         AsyncInput::subscribe(self.table, stream)
     }
 
-    /// Waits for what the stream was reading.
+    /// Waits for the stream's pending read.
     fn drop(&mut self, stream: Resource<DynInputStream>) -> wasmtime::Result<()> {
         self.time.wait(AsyncInput::drop(self.table, stream))?
     }
@@ -142,7 +142,7 @@ impl HostOutputStream for Io<'_> {
         Self::stream(self.time, AsyncOutput::blocking_splice(self.table, to, from, len))
     }
 
-    /// Waits for what the stream was writing.
+    /// Waits for the stream's pending write.
     fn drop(&mut self, stream: Resource<DynOutputStream>) -> wasmtime::Result<()> {
         self.time.wait(AsyncOutput::drop(self.table, stream))?
     }

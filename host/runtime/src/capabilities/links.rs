@@ -1,6 +1,6 @@
-//! Links in granted directories. The sandbox never follows one that leads out; other programs that read there would. So
-//! a task makes none that leads up, and moves none that somebody else made: `../data` is harmless where it is, and leads
-//! out one directory further up.
+//! Links in granted directories. The sandbox never follows a link that leads out, but other programs that read there
+//! would. So a task can neither create a link that leads up, nor move one that another program made: `../data` may be
+//! harmless where it is, and lead out one directory further up.
 
 use std::fs::File;
 use std::io;
@@ -9,9 +9,9 @@ use std::path::{Component, Path};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, readlinkat, statat};
 
-/// Entries of a directory that are looked at, with all below it, before it is moved.
+/// How many entries are checked before a directory is moved, including all below it.
 const ENTRIES_MAX: u32 = 10_000;
-/// Each directory on the way is open.
+/// The depth of the check; each directory on the way is kept open.
 const DEPTH_MAX: u32 = 64;
 
 /// Whether a link with this text leads only further down, wherever it is.
@@ -19,7 +19,7 @@ pub(super) fn leads_down(target: &Path) -> bool {
     target.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
-/// Whether nothing but links that lead down is in a directory. One that is too large to look through has others.
+/// Whether all links in a directory lead only down. A directory that is too large to check counts as having others.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_looked_through_to_its_bottom_and_no_further_than_the_bounds() {
+    fn a_directory_is_checked_recursively_within_the_limits() {
         let dir = tempfile::tempdir().unwrap();
         let looked = || all_lead_down(&File::open(dir.path()).unwrap()).unwrap();
         fs::create_dir_all(dir.path().join("a/b/c")).unwrap();

@@ -1,4 +1,4 @@
-//! `log`: lines of the task's log. Linked by hand, so that a message that is over the limit is never copied.
+//! `log`: lines of the task's log. Linked by hand, so that a message over the limit is never copied.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, WasmStr};

@@ -1,5 +1,5 @@
-//! What the sandbox lets a task do: one file for each interface of the contract, and WASI with what is granted. Owns
-//! the linker; a capability sees only the store's [`State`].
+//! The capabilities of a task: one file for each interface of the contract, and WASI with the job's grants. Owns the
+//! linker; a capability sees only the store's [`State`].
 
 mod collector;
 mod config;
@@ -32,14 +32,14 @@ pub(crate) use file_budget::FileBudget;
 pub use file_usage::FileUsage;
 pub(crate) use http::MAX_HEADER_BYTES;
 
-/// Random bytes that one host call may ask for.
+/// Random bytes that one host call may request.
 const MAX_RANDOM_BYTES: u64 = 1 << 20;
 
-/// Links everything a component may import.
+/// Links everything that a component may import.
 ///
-/// All of WASI 0.2 is linked, because compilers import far more than is used; files, network, environment and
-/// arguments are there and empty. What a task gets of it: clocks, random numbers, its log as standard output, and the
-/// files and variables that its job grants.
+/// All of WASI 0.2 is linked, because compilers import far more than tasks use; files, network, environment and
+/// arguments are present but empty. A task gets clocks, random numbers, standard output as its log, and the files and
+/// variables that its job grants.
 pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
     linker.allow_shadowing(true);
@@ -57,8 +57,8 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 
 impl task::types::Host for State {}
 
-/// Builds the WASI context of an instance, and claims the directories in it for as long as it lives. The error is why a
-/// directory cannot be granted.
+/// Builds the WASI context of an instance, and claims its directories for as long as it lives. Errors if a directory
+/// cannot be granted.
 pub(crate) fn wasi(journal: &Journal, grants: &Grants) -> Result<(WasiCtx, Vec<Claim>), String> {
     let mut wasi = WasiCtxBuilder::new();
     wasi.stdout(stdio::Stdio::new(journal.clone(), LogStream::Stdout))
@@ -77,7 +77,7 @@ pub(crate) fn wasi(journal: &Journal, grants: &Grants) -> Result<(WasiCtx, Vec<C
         places.push(place);
     }
     let mut wasi = wasi.build();
-    // What was compared may have been replaced before it was opened.
+    // The directory may have been replaced between the check and the opening.
     let opened = directories(&mut wasi).map_err(|error| format!("{error:#}"))?;
     for (place, opened) in places.iter().zip(&opened) {
         own_files::verify(place, opened).map_err(|error| error.to_string())?;
@@ -85,7 +85,7 @@ pub(crate) fn wasi(journal: &Journal, grants: &Grants) -> Result<(WasiCtx, Vec<C
     Ok((wasi, claims))
 }
 
-/// The directories of a context, as they were opened and in their order.
+/// The opened directories of a context, in their order.
 fn directories(wasi: &mut WasiCtx) -> wasmtime::Result<Vec<Arc<std::fs::File>>> {
     let mut table = ResourceTable::new();
     let listed = WasiFilesystemCtxView { ctx: wasi.filesystem(), table: &mut table }.get_directories()?;

@@ -1,4 +1,4 @@
-//! Standard output and error of a guest: pipes into its log. They never block and never fail.
+//! Standard output and error of a guest, written to its log. They never block and never fail.
 
 use bytes::Bytes;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -6,7 +6,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::journal::{Journal, LogStream};
 
-/// Bytes that a guest may hand over in one write.
+/// Bytes that a guest may pass in one write.
 const MAX_WRITE_BYTES: usize = 64 << 10;
 
 #[derive(Clone)]
@@ -32,7 +32,7 @@ impl StdoutStream for Stdio {
         Box::new(self.clone())
     }
 
-    /// Only WASI 0.3 asks for it, which is not linked.
+    /// Only WASI 0.3 uses it, which is not linked.
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
         Box::new(tokio::io::sink())
     }

@@ -1,4 +1,4 @@
-//! What is mounted below a directory, as Linux has it in `/proc/self/mountinfo`. Elsewhere nothing is known.
+//! The mounts below a directory, from `/proc/self/mountinfo` on Linux. Other systems report none.
 
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,7 @@ pub(super) fn is_of_the_kernel(kind: &str) -> bool {
 }
 
 pub(super) fn below(directory: &Path) -> Vec<Mount> {
-    // Where it cannot be read, nothing but the paths is known.
+    // If it cannot be read, only the paths are compared.
     let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let is_below = |mount: &Mount| mount.path != directory && mount.path.starts_with(directory);
     text.lines().filter_map(parse).filter(is_below).collect()

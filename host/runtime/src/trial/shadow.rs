@@ -1,5 +1,5 @@
-//! Shadow replay: the same records through the running version and through another, each by a new instance, outputs
-//! thrown away. Owns what is counted and the verdict.
+//! Shadow replay: the running version and a new one process the same records, each in a new instance; outputs are
+//! discarded. Owns the measurements and the verdict.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,77 +18,77 @@ use crate::module::{Module, Shape};
 use crate::outputs::Outputs;
 use crate::state::TaskSpec;
 
-/// Longest time that one version gets for the replay.
+/// The time limit of the replay for one version.
 const TIME_MAX: Duration = Duration::from_secs(5);
 /// Traps after which no new instance is made.
 const TRAPS_MAX: u64 = 3;
-/// Fewer calls say nothing about time.
+/// With fewer calls than this, times are not compared.
 const CALLS_MIN: usize = 20;
-/// How much slower the slow calls of the new version may be: so many times, and so much.
+/// By how much the slow calls of the new version may be slower: a factor, and a difference.
 const SLOWER_TIMES: u32 = 3;
 const SLOWER_BY: Duration = Duration::from_millis(10);
-/// How often it has to be slow: on a busy machine anything is, now and then.
+/// How many replays must find the new version slow: on a busy machine a single one may.
 const SLOW_REPLAYS: usize = 3;
 
-/// Envelopes of one source that the running version has had.
+/// Envelopes of one source that the running version has processed.
 #[derive(Clone, Debug)]
 pub struct Recent {
-    /// As in [`TaskSpec::sources`].
+    /// The index in [`TaskSpec::sources`].
     pub source: u32,
     pub batch: Arc<Batch>,
     pub range: Range<usize>,
 }
 
-/// How two versions took the same envelopes.
+/// How two versions processed the same envelopes.
 #[derive(Clone, Debug)]
 pub struct ShadowReport {
     pub old: Observed,
     pub new: Observed,
-    /// Where their outputs begin to differ; nothing wrong in itself.
+    /// Where their outputs begin to differ, which is not a regression in itself.
     pub difference: Option<Difference>,
 }
 
-/// How one version took them.
+/// How one version processed them.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// Why it did not start, with its log.
+    /// Why the version did not start, with its log.
     pub start_failed: Option<String>,
-    /// The host could not do its part: what was observed says nothing.
+    /// A failure of the host, which makes the observations meaningless.
     pub host_failed: Option<String>,
-    /// Envelopes that it was given.
+    /// The number of envelopes that the version received.
     pub envelopes: u64,
-    /// Failed envelopes, by class: `retry`, `reject`, `fatal`, `other`, `invalid`, or the reason of a trap.
+    /// The number of failed envelopes, by class: `retry`, `reject`, `fatal`, `other`, `invalid`, or the reason of a trap.
     pub failed: BTreeMap<String, u64>,
     pub traps: u64,
     /// The first failure, in full.
     pub first_failure: Option<String>,
     pub messages: u64,
     pub bytes: u64,
-    /// Time for an envelope: the median, and what all but one in a hundred stay below.
+    /// Time per envelope: the median and the 99th percentile.
     pub p50: Duration,
     pub p99: Duration,
     pub calls: usize,
-    /// It trapped too often, or its time was up.
+    /// The replay was aborted: too many traps, or its time was up.
     pub cut_short: bool,
-    /// Of what was sent for each [`Recent`].
+    /// A digest of the messages sent for each [`Recent`].
     digests: Vec<[u8; 32]>,
 }
 
-/// The first envelopes for which two versions sent different messages.
+/// The first envelopes for which the two versions sent different messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     pub source: u32,
-    /// The first of them.
+    /// The sequence number of the first of them.
     pub sequence: String,
 }
 
-/// Replays `recent` by a new instance of `old` and of `new`. Nothing of it leaves.
+/// Replays `recent` in a new instance of `old` and of `new`. All messages are discarded.
 #[must_use]
 pub fn shadow(old: &Module, new: &Module, spec: &TaskSpec, recent: &[Recent]) -> ShadowReport {
     unless_slow_again(|| replay(old, new, spec, recent))
 }
 
-/// The first report that does not say that the new version is slow, or the last one.
+/// The first report that does not find the new version slow, or the last one.
 fn unless_slow_again(mut replay: impl FnMut() -> ShadowReport) -> ShadowReport {
     let mut report = replay();
     for _ in 1..SLOW_REPLAYS {
@@ -102,7 +102,7 @@ fn unless_slow_again(mut replay: impl FnMut() -> ShadowReport) -> ShadowReport {
 
 fn replay(old: &Module, new: &Module, spec: &TaskSpec, recent: &[Recent]) -> ShadowReport {
     let old = observe(old, spec, recent);
-    // Nothing can be compared where the old version did not get.
+    // Only the part that the old version has processed can be compared.
     let new = observe(new, spec, &recent[..if old.cut_short { old.digests.len() } else { recent.len() }]);
     let pairs = recent.iter().zip(old.digests.iter().zip(&new.digests));
     let difference = pairs.filter(|(_, (old, new))| old != new).map(|(recent, _)| Difference {
@@ -113,13 +113,13 @@ fn replay(old: &Module, new: &Module, spec: &TaskSpec, recent: &[Recent]) -> Sha
 }
 
 impl ShadowReport {
-    /// Why the replay says nothing about either version: the host could not do its part.
+    /// The failure of the host that makes the replay meaningless, if there was one.
     #[must_use]
     pub fn host_failure(&self) -> Option<&str> {
         self.old.host_failed.as_deref().or(self.new.host_failed.as_deref())
     }
 
-    /// In what the new version is worse; empty if in nothing.
+    /// Regressions of the new version; empty if none.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let Self { old, new, .. } = self;
@@ -152,7 +152,7 @@ impl ShadowReport {
             ));
         }
         let is_late = new.cut_short && !old.cut_short && new.traps < TRAPS_MAX && new.start_failed.is_none();
-        is_late.then(|| format!("it is slow: it did not get through in {TIME_MAX:?}, the running version did"))
+        is_late.then(|| format!("it is slow: it did not finish in {TIME_MAX:?}, the running version did"))
     }
 }
 
@@ -203,27 +203,27 @@ impl Observed {
     }
 }
 
-/// Logs nothing: what a version logged, it has logged before.
+/// Discards the log: the running version has logged the same before.
 struct Silent;
 
 impl LogSink for Silent {
     fn write(&self, _line: &LogLine<'_>) {}
 }
 
-/// One version on its way through the records.
+/// The replay of one version.
 struct Replay<'a> {
     module: &'a Module,
     spec: TaskSpec,
-    /// None when it ended and no other one started.
+    /// `None` when the instance has ended and no other one could be started.
     instance: Option<Instance>,
     outputs: Outputs,
-    /// For an envelope, of each call.
+    /// The time per envelope of each call.
     times: Vec<Duration>,
     seen: Observed,
 }
 
 fn observe(module: &Module, spec: &TaskSpec, recent: &[Recent]) -> Observed {
-    // What the records wrote to, they have written to already.
+    // The records have already been written to these directories.
     let spec = apart(spec, Arc::new(Silent), spec.grants.read_only());
     let began = Instant::now();
     let instance = match started(module, &spec) {
@@ -244,15 +244,15 @@ fn observe(module: &Module, spec: &TaskSpec, recent: &[Recent]) -> Observed {
     replay.finish()
 }
 
-/// A version did not start.
+/// An instance of the version did not start.
 struct NotStarted {
     reason: String,
-    /// The host could not do its part.
+    /// Whether the host caused it.
     by_host: bool,
 }
 
 fn started(module: &Module, spec: &TaskSpec) -> Result<Instance, NotStarted> {
-    // A second look with a log is worth its while only where the first one failed.
+    // Repeat the start with a log only if the first one failed.
     let fail = |error: CallError| NotStarted {
         by_host: error.is_hosts(),
         reason: super::start(module, spec)
@@ -264,12 +264,12 @@ fn started(module: &Module, spec: &TaskSpec) -> Result<Instance, NotStarted> {
 }
 
 impl Replay<'_> {
-    /// Whether it may go on.
+    /// Whether the replay may continue.
     fn take(&mut self, recent: &Recent) -> bool {
         let mut digest = Sha256::new();
         let mut start = recent.range.start;
         while start < recent.range.end {
-            // A task is called for each envelope anyhow, and so its calls can be timed.
+            // A task is called once per envelope anyway; calling it separately allows each call to be timed.
             let end = if self.module.shape() == Shape::Task { start + 1 } else { recent.range.end };
             start = self.call(recent, start..end, &mut digest);
             if self.seen.traps >= TRAPS_MAX || !self.is_alive() {
@@ -280,7 +280,7 @@ impl Replay<'_> {
         true
     }
 
-    /// Calls for a range; where to go on.
+    /// Calls the task for a range; returns where to continue.
     fn call(&mut self, recent: &Recent, range: Range<usize>, digest: &mut Sha256) -> usize {
         self.outputs.clear();
         let began = Instant::now();
@@ -290,7 +290,7 @@ impl Replay<'_> {
         let (next, done) = match called {
             Ok(done) => (range.start + done.processed, done.processed),
             Err(Failed { culprit: Some(culprit @ 1..), .. }) => {
-                // Those before it are good, and count, when they come alone; then it is the first of a call.
+                // The envelopes before the failed one are good: process them alone, then the failed one is the first of a call.
                 return self.call(recent, range.start..range.start + culprit, digest);
             }
             Err(Failed { error, culprit: Some(0), .. }) => {
@@ -310,7 +310,7 @@ impl Replay<'_> {
             let stream = self.spec.outputs.get(out.output);
             let name = stream.map(|stream| format!("{}.{}", stream.system, stream.stream)).unwrap_or_default();
             for part in [Some(name.as_bytes()), out.key.map(str::as_bytes), Some(out.message)] {
-                // The lengths keep "ab", "c" and "a", "bc" apart.
+                // The lengths distinguish "ab", "c" from "a", "bc".
                 digest.update(part.map_or(u64::MAX, |part| part.len() as u64).to_le_bytes());
                 digest.update(part.unwrap_or_default());
             }
@@ -318,12 +318,12 @@ impl Replay<'_> {
         next
     }
 
-    /// Whether there is an instance to go on with: a new one after a trap.
+    /// Whether there is an instance to continue with; starts a new one after a trap.
     fn is_alive(&mut self) -> bool {
         if self.instance.as_ref().is_some_and(|instance| !instance.has_ended()) {
             return true;
         }
-        // First of all it gives back what it had.
+        // Drop the old instance first, to release its memory.
         self.instance = None;
         match started(self.module, &self.spec) {
             Ok(instance) => self.instance = Some(instance),
@@ -380,9 +380,9 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_get_through_is_slow_unless_the_other_did_not_either() {
+    fn a_version_that_does_not_finish_is_slow_unless_the_other_did_not_either() {
         let cut = || Observed { cut_short: true, ..observed(5, 900) };
-        assert!(problems(observed(100, 1), cut()).contains("it did not get through in 5s"));
+        assert!(problems(observed(100, 1), cut()).contains("it did not finish in 5s"));
         assert_eq!(problems(cut(), cut()), "");
     }
 }
