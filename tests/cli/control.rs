@@ -118,7 +118,7 @@ fn a_job_is_named_by_its_module_or_by_its_job_name() {
     {
         let said = host.said(args);
         assert_eq!(said.code, Some(1), "{args:?}: {said:?}");
-        let both = "error: orders is the job.name of several jobs: name one by its module: big, small\n";
+        let both = "error: orders is the job.name of several jobs; name one of their modules: big, small\n";
         assert_eq!(said.stderr, both, "{args:?}");
     }
     host.stop();

@@ -277,7 +277,7 @@ fn a_removed_module_keeps_its_job_unless_the_configuration_says_stop() {
     host.until_running("gone", &version(2));
     for job in ["kept", "gone"] {
         // The log says which job.
-        host.until_logged(&format!("job{{name=\"{job}\"}}: shardmill::job::supervisor: reading shard"));
+        host.until_logged(&format!("job{{name=\"{job}\"}}: shardmill::job::coordinator: reading shard"));
     }
     // Their properties go with them, and that must not make other jobs of them.
     for file in ["kept.properties", "gone.properties", "kept.wasm", "gone.wasm"] {
@@ -461,7 +461,7 @@ async fn a_version_that_fails_on_what_the_running_one_had_is_rejected_before_it_
     assert!(said.stderr.contains("was rejected") && said.stderr.contains("trap"), "{said:?}");
     let listed = host.said(&["ls"]).stdout;
     assert!(said.stderr.contains("backtrace:") && !listed.contains("backtrace:"), "{listed}");
-    assert!(listed.contains("`shardmill status orders` says all"), "{listed}");
+    assert!(listed.contains("see `shardmill status orders`"), "{listed}");
     host.put(20).await;
     host.until("orders", "the old version goes on", |job| job["processed"] == 40 && job["failed_calls"] == 0);
     assert_eq!(host.job("orders").unwrap()["module"], module("orders", &version(1)));

@@ -85,7 +85,7 @@ async fn a_profile_that_is_not_there_is_named() {
     let mut process = run_in(&account, "run.log", &[], &env);
     assert_eq!(process.wait().code(), Some(1));
     let log = process.log();
-    assert!(log.contains("the AWS profile `ops` gives no credentials"), "{log}");
+    assert!(log.contains("the AWS profile `ops` provides no credentials"), "{log}");
     assert!(log.contains("AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE"), "{log}");
 }
 

@@ -1,5 +1,5 @@
-//! How a service is reached: settings in, a ready SDK configuration out. Owns the search for the region (bounded, with
-//! an answer for people when it fails), time-outs and retries; knows neither service.
+//! Access to a service: turns settings into an SDK configuration. Owns the search for the region (bounded, with a readable
+//! error), time-outs and retries; knows neither service.
 
 mod connections;
 mod credentials;
@@ -31,34 +31,34 @@ pub use credentials::{Credentials, Role, StaticCredentials};
 pub use headers::Headers;
 pub use proxy::{Proxy, ProxyLogin};
 
-/// What the SDK's user agent says about us.
+/// The application name in the SDK's user agent.
 const APP_NAME: &str = "shardmill";
 
-/// How to reach one service. Plain data; nothing is looked up before a client is built from it.
+/// The settings of one service's client. Plain data; nothing is looked up before a client is built from it.
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
-    /// The region; absent: `AWS_REGION`, the profile, the instance's own, in this order.
+    /// The region. Default: `AWS_REGION`, the profile's, the instance's own, in this order.
     pub region: Option<String>,
     /// `http://` or `https://` and an authority, instead of the region's own endpoint.
     pub endpoint: Option<String>,
     pub credentials: Credentials,
-    /// Absent: the credentials themselves sign.
+    /// The role to assume. `None`: the credentials themselves sign.
     pub role: Option<Role>,
-    /// How GetRecords is encoded; other calls are JSON always.
+    /// The encoding of GetRecords; other calls always use JSON.
     pub wire: Wire,
-    /// Until a connection stands.
+    /// Until a connection is established.
     pub connect_timeout: Duration,
-    /// From the request's last byte to the answer's first.
+    /// From the request's last byte to the response's first.
     pub read_timeout: Duration,
     /// One attempt, body included.
     pub attempt_timeout: Duration,
-    /// One call with all its attempts and the pauses between them; absent: bounded by those alone.
+    /// One call with all its attempts and the pauses between them. `None`: limited only by those.
     pub call_timeout: Option<Duration>,
     /// Attempts of one call, the first included; the SDK backs off between them.
     pub max_attempts: u32,
     pub retry_mode: RetryMode,
     pub retry_budget: RetryBudget,
-    /// Absent: everything is called directly.
+    /// `None`: all calls are direct.
     pub proxy: Option<Proxy>,
     pub connections: Connections,
     pub headers: Headers,
@@ -74,7 +74,7 @@ impl Default for ClientSettings {
             wire: Wire::default(),
             connect_timeout: Duration::from_secs(3),
             read_timeout: Duration::from_secs(10),
-            // As long as the Kinesis Client Library waits for GetRecords.
+            // The Kinesis Client Library's time-out for GetRecords.
             attempt_timeout: Duration::from_secs(30),
             call_timeout: None,
             max_attempts: 3,
@@ -90,21 +90,21 @@ impl Default for ClientSettings {
 /// How the SDK waits between the attempts of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RetryMode {
-    /// A growing pause with jitter.
+    /// Exponential backoff with jitter.
     #[default]
     Standard,
-    /// And after a throttled call fewer calls are sent, first attempts too.
+    /// The same, and throttling also reduces the rate of first attempts.
     Adaptive,
 }
 
-/// How many retries a client may make in a row before it gives up calls at their first failure; successes earn them
-/// back.
+/// How many retries a client may make in a row before its calls fail at the first attempt; successes replenish the
+/// budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RetryBudget {
     /// The SDK's own, shared by all clients of a service and region.
     #[default]
     Shared,
-    /// So many.
+    /// This number of retries.
     Retries(u32),
     Unlimited,
 }
@@ -112,15 +112,15 @@ pub enum RetryBudget {
 /// The encoding of GetRecords, the one call whose size matters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wire {
-    /// AWS CBOR 1.1, what the Java SDKs speak to Kinesis: payloads are not copied and not base64.
+    /// AWS CBOR 1.1, which the Java SDKs use for Kinesis: payloads are neither copied nor base64.
     #[default]
     Cbor,
-    /// AWS JSON 1.1, for endpoints that do not know CBOR.
+    /// AWS JSON 1.1, for endpoints that do not support CBOR.
     Json,
 }
 
 impl ClientSettings {
-    /// Finds what is not set, and says early and clearly what cannot be found.
+    /// Looks up unset values, and reports early and clearly what cannot be found.
     pub(crate) async fn resolve(&self) -> Result<(SdkConfig, Destination), ServiceError> {
         let scheme = self.endpoint.as_deref().map(scheme).transpose()?;
         let region = match &self.region {
@@ -167,7 +167,7 @@ impl ClientSettings {
             .http_client(http_client)
             .timeout_config(timeouts.build())
             .retry_config(self.retry_config())
-            // The attempt's time-out covers the body too, without a timer per chunk.
+            // The attempt's time-out also covers the body, without a timer per chunk.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .app_name(AppName::new(APP_NAME).expect("letters only"));
         match &self.endpoint {
@@ -184,7 +184,7 @@ impl ClientSettings {
         mode.with_max_attempts(self.max_attempts)
     }
 
-    /// Absent: the SDK's own.
+    /// `None`: the SDK's own.
     pub(crate) fn retry_partition(&self) -> Option<RetryPartition> {
         let bucket = match self.retry_budget {
             RetryBudget::Shared => return None,
@@ -194,7 +194,7 @@ impl ClientSettings {
         Some(RetryPartition::custom(APP_NAME).token_bucket(bucket).build())
     }
 
-    /// The network is asked for the instance's own region only, which no proxy stands before.
+    /// Only the instance's own region is looked up over the network, and never through a proxy.
     fn default_regions(&self) -> impl ProvideRegion {
         let network = ProviderConfig::without_region();
         let network = match Connections::default().client(Scheme::Https, None) {
@@ -204,7 +204,7 @@ impl ClientSettings {
         let profile = ProfileFileRegionProvider::builder().configure(&network);
         let environment = EnvironmentVariableRegionProvider::new();
         let near = match &self.credentials {
-            // Who names a profile means its region too.
+            // A named profile also provides the region.
             Credentials::Profile(name) => {
                 RegionProviderChain::first_try(profile.profile_name(name).build()).or_else(environment)
             }
@@ -234,7 +234,7 @@ fn scheme(endpoint: &str) -> Result<Scheme, ServiceError> {
 }
 
 fn budget_of(retries: u32) -> TokenBucket {
-    // Every kind of failure costs the same, as in the Java SDK.
+    // Each kind of failure costs the same, as in the Java SDK.
     const COST: u32 = 5;
     let capacity = usize::try_from(retries).unwrap_or(usize::MAX).saturating_mul(COST as usize);
     TokenBucket::builder()
@@ -261,7 +261,7 @@ mod tests {
 
     use super::*;
 
-    /// Too short for a provider that never answers, long enough for one that does at once.
+    /// Too short for a provider that never answers, long enough for one that answers at once.
     const SOON: Duration = Duration::from_millis(1);
 
     #[derive(Debug)]
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_set_is_not_looked_for() {
+    async fn a_configured_region_is_not_looked_up() {
         let settings = ClientSettings { call_timeout: Some(Duration::from_secs(60)), ..local() };
         let (config, _) = settings.resolve().await.unwrap();
         assert_eq!(config.region(), Some(&Region::new("eu-west-1")));

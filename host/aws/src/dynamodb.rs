@@ -30,7 +30,7 @@ use row::attribute;
 pub use ensure::{Billing, Ensured, NewTable};
 pub use row::{Item, read as read_row};
 
-/// Pages of a scan (1 MB each) before we take the table for something else than leases.
+/// Pages of a scan (1 MB each) after which the table is assumed not to be a lease table.
 const MAX_PAGES: usize = 1_000;
 
 /// One application's lease table. Cheap to clone; clones share connections.
@@ -39,9 +39,9 @@ pub struct LeaseTable {
     client: Client,
     table: String,
     consistent_reads: bool,
-    /// In a table that several streams share: whose leases these are.
+    /// The stream of these leases, in a table that several streams share.
     stream: Option<StreamIdentifier>,
-    /// This client made the table, and its backups are not switched on yet.
+    /// This client created the table and has not enabled its backups yet.
     backups_due: Arc<AtomicBool>,
     destination: Destination,
 }
@@ -65,21 +65,22 @@ impl LeaseTable {
         })
     }
 
-    /// The leases of this stream in a table that several streams share, as a multi-stream application of the Kinesis
-    /// Client Library has it: its rows carry the stream, and keys of stream and shard. `None`: one of a single stream.
+    /// Restricts the table to the leases of this stream, in a table that several streams share as a multi-stream application
+    /// of the Kinesis Client Library does: its rows name the stream, and their keys consist of stream and shard. `None`: the
+    /// table of a single stream.
     #[must_use]
     pub fn of_stream(self, stream: Option<StreamIdentifier>) -> Self {
         Self { stream, ..self }
     }
 
-    /// Has the table read strongly consistent, at twice the price.
+    /// Reads the table with strong consistency, at twice the price.
     #[must_use]
     pub fn with_consistent_reads(self, consistent_reads: bool) -> Self {
         Self { consistent_reads, ..self }
     }
 
-    /// Reads the whole table, eventually consistent if nothing else is set. Rows that are no leases are counted, and
-    /// those that cannot be read are named.
+    /// Reads the whole table, by default with eventual consistency. Counts rows that are not leases, and names leases that
+    /// cannot be read.
     pub async fn scan(&self) -> Result<Scan, ServiceError> {
         const OPERATION: &str = "Scan";
         let mut scan = Scan::default();
@@ -88,7 +89,7 @@ impl LeaseTable {
             let request = self.client.scan().table_name(&self.table).set_exclusive_start_key(from);
             let request = request.set_consistent_read(self.consistent_reads.then_some(true));
             let page = request.send().await.map_err(|e| self.failure(OPERATION, &e))?;
-            let items = page.items.ok_or_else(|| self.unreadable(OPERATION, "an answer without items"))?;
+            let items = page.items.ok_or_else(|| self.unreadable(OPERATION, "a response without items"))?;
             for item in items {
                 match row::read(&item, self.stream.as_ref()) {
                     Ok(Some(lease)) => scan.leases.push(lease),
@@ -104,7 +105,7 @@ impl LeaseTable {
         Err(self.invalid(OPERATION, format!("it has more than {MAX_PAGES} pages of rows")))
     }
 
-    /// Reads one lease, strongly consistent; absent also when the row is of another kind.
+    /// Reads one lease with strong consistency; `None` also when the row is not a lease.
     ///
     /// # Errors
     /// `Invalid` when it is a lease that cannot be read.
@@ -120,8 +121,8 @@ impl LeaseTable {
             .map_err(|reason| self.invalid(OPERATION, format!("row `{key}` is not a readable lease: {reason}")))
     }
 
-    /// A call that failed. Many jobs may run in one process, each with tables of its own: which one it is is part of the
-    /// message.
+    /// The error of a failed call. Its message names the table, because many jobs with different tables may run in one
+    /// process.
     fn failure<E>(&self, operation: &'static str, error: &SdkError<E, HttpResponse>) -> ServiceError
     where
         E: Error + ProvideErrorMetadata + 'static,
@@ -129,9 +130,9 @@ impl LeaseTable {
         self.named(self.destination.failure(operation, error))
     }
 
-    /// An answer that the service itself would not give: nothing was wrong with the request.
+    /// A response that the service itself would not send: nothing was wrong with the request.
     fn unreadable(&self, operation: &'static str, message: &str) -> ServiceError {
-        let message = format!("unreadable answer: {message}");
+        let message = format!("unreadable response: {message}");
         self.named(ServiceError { kind: ErrorKind::Unavailable, operation, message })
     }
 
@@ -149,7 +150,7 @@ impl LeaseTable {
         &self.table
     }
 
-    /// Performs one conditional write, exactly as [`Write`] says.
+    /// Performs one conditional write, exactly as [`Write`] specifies.
     pub async fn write(&self, write: &Write) -> Result<Outcome, ServiceError> {
         match write {
             Write::Create(lease) => self.put_row(row::new_row(lease, self.stream.as_ref())).await,
@@ -167,7 +168,7 @@ impl LeaseTable {
     }
 }
 
-/// An UpdateItem: only what the expression names changes, so whatever else a row carries survives.
+/// An UpdateItem: changes only what the expression names and preserves all other attributes of the row.
 struct Update<'a> {
     key: &'a str,
     condition: &'static str,
@@ -250,7 +251,7 @@ fn set_hash_range<'a>(key: &'a str, range: &HashRange) -> Update<'a> {
 }
 
 impl LeaseTable {
-    /// Puts a row unless there is one.
+    /// Puts a row unless it exists.
     async fn put_row(&self, item: row::Item) -> Result<Outcome, ServiceError> {
         let request = self.client.put_item().table_name(&self.table).set_item(Some(item));
         let request = request.condition_expression("attribute_not_exists(leaseKey)");
@@ -265,7 +266,7 @@ impl LeaseTable {
         }
     }
 
-    /// Deletes a finished lease that nobody has touched.
+    /// Deletes a finished lease that no other worker has modified.
     async fn delete_row(&self, key: &str, counter: u64) -> Result<Outcome, ServiceError> {
         let request = self.client.delete_item().table_name(&self.table).key(attribute::KEY, self.key(key));
         let request = request.condition_expression("leaseCounter = :seen AND checkpoint = :end");

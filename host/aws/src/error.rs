@@ -1,5 +1,5 @@
-//! What a failed SDK call means to its caller. Owns the table from the services' error codes to core's kinds; knows no
-//! operation.
+//! Classifies failed SDK calls by what the caller can do. Owns the table from the services' error codes to core's kinds;
+//! knows no operation.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use aws_smithy_types::event_stream::RawMessage;
 use shardmill_core::service::{ErrorKind, ServiceError};
 use shardmill_core::text;
 
-/// Bytes of what a service says that go into an error.
+/// How many bytes of a service's message an error contains.
 const MESSAGE_MAX_BYTES: usize = 4 << 10;
 
-/// Where a client's calls go, for messages.
+/// The destination of a client's calls, for messages.
 #[derive(Clone, Debug)]
 pub(crate) struct Destination(Arc<str>);
 
@@ -24,7 +24,7 @@ impl Destination {
         Self(name.into())
     }
 
-    /// Names what the caller can do about a failed call.
+    /// Classifies a failed call.
     pub(crate) fn failure<E>(&self, operation: &'static str, error: &SdkError<E, HttpResponse>) -> ServiceError
     where
         E: Error + ProvideErrorMetadata + 'static,
@@ -39,12 +39,12 @@ impl Destination {
         }
     }
 
-    /// Names what the caller can do about a stream of events that failed.
+    /// Classifies the failure of an event stream.
     pub(crate) fn stream_failure<E>(&self, operation: &'static str, error: &SdkError<E, RawMessage>) -> ServiceError
     where
         E: Error + ProvideErrorMetadata + 'static,
     {
-        // A message has no status: an exception that is not known is taken for a failure of the service.
+        // An event has no status: an unknown exception counts as a failure of the service.
         self.describe(operation, error, |_| 500)
     }
 
@@ -73,15 +73,15 @@ impl Destination {
                 None => {
                     let why = chain(error);
                     let kind = if is_unknown_host(&why) { ErrorKind::UnknownHost } else { ErrorKind::Unavailable };
-                    (kind, format!("no usable answer from {}: {why}", self.0))
+                    (kind, format!("no usable response from {}: {why}", self.0))
                 }
             },
         };
         ServiceError { kind, operation, message }
     }
 
-    /// An answer whose body is not the service's: that of a proxy, a gateway or a page to log in at. What it finds invalid
-    /// may be its own fault, and what it does not find may be there.
+    /// A response that is not the service's, but that of a proxy, a gateway or a login page. What it calls invalid may be its
+    /// own fault, and what it does not find may exist.
     fn answered_by_another(&self, operation: &'static str, answer: &HttpResponse, why: &str) -> ServiceError {
         let status = answer.status().as_u16();
         let kind = match by_status(status) {
@@ -89,13 +89,15 @@ impl Destination {
             kind => kind,
         };
         let content = answer.headers().get("content-type").map(|it| format!(" ({it})")).unwrap_or_default();
-        let message =
-            format!("no usable answer from {}: status {status}, and not in the service's form{content}: {why}", self.0);
+        let message = format!(
+            "no usable response from {}: status {status}, and not in the service's format{content}: {why}",
+            self.0
+        );
         ServiceError { kind, operation, message }
     }
 }
 
-/// An error and its causes in one line. What answered may be anything, and parts of it may be in the texts.
+/// An error and its causes in one line. They may quote a response from any server, so the text is escaped.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
@@ -149,8 +151,8 @@ fn by_code(code: &str) -> Option<ErrorKind> {
     })
 }
 
-/// Whether no name server knows the host, as the C libraries of Linux and macOS put it. One that does not answer is
-/// another matter.
+/// Whether no name server knows the host, by the messages of the C libraries of Linux and macOS. A name server that does
+/// not answer is a different error.
 fn is_unknown_host(chain: &str) -> bool {
     let texts = ["Name or service not known", "Name does not resolve", "nodename nor servname provided"];
     texts.iter().any(|text| chain.contains(text))
@@ -158,7 +160,7 @@ fn is_unknown_host(chain: &str) -> bool {
 
 fn by_status(status: u16) -> ErrorKind {
     match status {
-        // 407: a proxy wants another login.
+        // 407: a proxy requires another login.
         401 | 403 | 407 => ErrorKind::Denied,
         429 => ErrorKind::Throttled,
         500.. => ErrorKind::Unavailable,
@@ -177,7 +179,7 @@ fn credentials_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Credent
     None
 }
 
-/// Missing credentials need a person; a provider that did not answer may answer later.
+/// Missing credentials need an operator; a provider that did not answer may answer later.
 fn credentials_kind(error: &CredentialsError) -> ErrorKind {
     match error {
         CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => ErrorKind::Denied,
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_services_codes_name_what_the_caller_can_do() {
+    fn the_services_codes_are_classified_by_what_the_caller_can_do() {
         use ErrorKind::*;
         let cases = [
             ("ProvisionedThroughputExceededException", Throttled),
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_code_that_we_know_the_status_decides() {
+    fn without_a_known_code_the_status_decides() {
         let cases = [
             (500, None, ErrorKind::Unavailable),
             (503, Some("SomethingNew"), ErrorKind::Unavailable),
@@ -244,7 +246,7 @@ mod tests {
             (403, None, ErrorKind::Denied),
             (407, None, ErrorKind::Denied),
             (400, Some("SomethingNew"), ErrorKind::Invalid),
-            // Not of the service at all.
+            // Not a response of the service at all.
             (400, None, ErrorKind::Unavailable),
             (404, None, ErrorKind::Unavailable),
         ];
@@ -254,23 +256,23 @@ mod tests {
     }
 
     #[test]
-    fn a_message_says_what_the_service_said_or_whom_we_could_not_reach() {
+    fn a_message_quotes_the_service_or_names_the_unreachable_endpoint() {
         let failure = |error| Destination::new("http://127.0.0.1:1").failure("GetRecords", &error).to_string();
         assert_eq!(failure(answered(400, Some("SomeException"))), "GetRecords: SomeException: why");
         assert_eq!(
             failure(answered(404, None)),
-            "GetRecords: no usable answer from http://127.0.0.1:1: status 404, and not in the service's form: no error code"
+            "GetRecords: no usable response from http://127.0.0.1:1: status 404, and not in the service's format: no error code"
         );
         assert_eq!(failure(answered(502, Some("Code"))), "GetRecords: Code: why");
         let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "connection refused");
         assert_eq!(
             failure(SdkError::dispatch_failure(ConnectorError::io(refused.into()))),
-            "GetRecords: no usable answer from http://127.0.0.1:1: dispatch failure: io error: connection refused"
+            "GetRecords: no usable response from http://127.0.0.1:1: dispatch failure: io error: connection refused"
         );
     }
 
     #[test]
-    fn what_a_service_says_stays_on_its_line_and_steers_no_terminal() {
+    fn the_message_of_a_service_stays_on_one_line_and_is_escaped() {
         let metadata = ErrorMetadata::builder().code("Some\u{202e}thing").message("a\n\u{1b}[2Jb\u{7}\u{2028}").build();
         let raw = HttpResponse::new(400.try_into().unwrap(), SdkBody::empty());
         let failure = SdkError::service_error(GetRecordsError::generic(metadata), raw);
@@ -283,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_no_name_server_knows_is_told_from_one_that_is_away() {
+    fn an_unknown_host_is_distinguished_from_an_unavailable_one() {
         let dns =
             |text: &str| kind(&SdkError::dispatch_failure(ConnectorError::io(std::io::Error::other(text).into())));
         let known = "failed to lookup address information: ";
@@ -292,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_that_are_gone_need_a_person_but_a_slow_provider_does_not() {
+    fn missing_credentials_are_final_but_a_slow_provider_is_not() {
         let failure = |error: CredentialsError| SdkError::dispatch_failure(ConnectorError::other(error.into(), None));
         assert_eq!(kind(&failure(CredentialsError::not_loaded("none"))), ErrorKind::Denied);
         let slow = CredentialsError::provider_timed_out(std::time::Duration::from_secs(5));

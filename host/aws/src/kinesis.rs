@@ -31,10 +31,10 @@ pub use decode::{Error as DecodeError, decode_response};
 pub use records::Records;
 pub use subscription::{Subscription, SubscriptionEvent};
 
-/// Pages of ListShards (1,000 shards each) before we take the answer for endless.
+/// Pages of ListShards (1,000 shards each) after which the listing is assumed to be endless.
 const MAX_PAGES: usize = 1_000;
 
-/// The most records that one GetRecords may ask for, by the service's rules.
+/// The service's limit of records per GetRecords.
 const MAX_RECORDS: u32 = 10_000;
 
 /// A client of one region or endpoint. Cheap to clone; clones share connections.
@@ -59,7 +59,7 @@ impl Kinesis {
         Ok(Self { client: Client::from_conf(config.build()), wire: settings.wire, destination })
     }
 
-    /// Makes sure that a stream is there, by the one call that every consumer may make anyway.
+    /// Checks that a stream exists, by the one call that every consumer has the permission for.
     ///
     /// # Errors
     /// `NotFound` when there is no such stream.
@@ -68,10 +68,10 @@ impl Kinesis {
         let StreamId { name, arn } = stream_id(stream);
         let request = self.client.list_shards().set_stream_name(name).set_stream_arn(arn).max_results(1);
         let answer = request.send().await.map_err(|e| self.destination.failure(OPERATION, &e))?;
-        answer.shards.map(drop).ok_or_else(|| unreadable(OPERATION, "an answer without shards".to_owned()))
+        answer.shards.map(drop).ok_or_else(|| unreadable(OPERATION, "a response without shards".to_owned()))
     }
 
-    /// All shards that `filter` lets through, in the service's order. `stream` is a name or an ARN.
+    /// All shards that match `filter`, in the service's order. `stream` is a name or an ARN.
     pub async fn list_shards(&self, stream: &str, filter: ShardFilter) -> Result<Vec<Shard>, ServiceError> {
         const OPERATION: &str = "ListShards";
         let StreamId { name, arn } = stream_id(stream);
@@ -81,13 +81,13 @@ impl Kinesis {
         for _ in 0..MAX_PAGES {
             let page = request.send().await.map_err(|e| self.destination.failure(OPERATION, &e))?;
             let listed = page.shards;
-            for shard in listed.ok_or_else(|| unreadable(OPERATION, "an answer without shards".to_owned()))? {
+            for shard in listed.ok_or_else(|| unreadable(OPERATION, "a response without shards".to_owned()))? {
                 shards.push(to_shard(shard).map_err(|message| unreadable(OPERATION, message))?);
             }
             let Some(token) = page.next_token else {
                 return Ok(shards);
             };
-            // A following page takes the token alone, neither name nor filter.
+            // A request for a following page has the token only, neither name nor filter.
             request = self.client.list_shards().next_token(token);
         }
         Err(unreadable(OPERATION, format!("more than {MAX_PAGES} pages of shards")))
@@ -117,10 +117,10 @@ impl Kinesis {
                 .starting_sequence_number(sequence.as_str()),
         };
         let answer = request.send().await.map_err(|e| self.destination.failure(OPERATION, &e))?;
-        answer.shard_iterator.ok_or_else(|| unreadable(OPERATION, "an answer without an iterator".to_owned()))
+        answer.shard_iterator.ok_or_else(|| unreadable(OPERATION, "a response without an iterator".to_owned()))
     }
 
-    /// The next records behind an iterator: at most `limit` (1 to 10,000) and 10 MB of them, possibly none.
+    /// The next records after an iterator: at most `limit` (1 to 10,000) and 10 MB of them, possibly none.
     ///
     /// # Errors
     /// `ExpiredIterator` also for an iterator that the service no longer understands.
@@ -147,7 +147,7 @@ impl Kinesis {
 }
 
 impl Kinesis {
-    /// With a valid limit, what GetRecords can find invalid is the iterator.
+    /// With a valid limit, the iterator is the only argument that GetRecords can reject.
     fn get_records_failure(&self, error: &SdkError<GetRecordsError>) -> ServiceError {
         let mut failure = self.destination.failure("GetRecords", error);
         if error.as_service_error().is_some_and(GetRecordsError::is_invalid_argument_exception) {
@@ -157,7 +157,7 @@ impl Kinesis {
     }
 }
 
-/// A stream as requests name it.
+/// How requests name a stream.
 struct StreamId {
     name: Option<String>,
     arn: Option<String>,
@@ -170,9 +170,9 @@ fn stream_id(stream: &str) -> StreamId {
     }
 }
 
-/// An answer that breaks the service's own rules: nothing was wrong with the request, so it may be repeated.
+/// A response that breaks the service's own rules: nothing was wrong with the request, so it may be repeated.
 fn unreadable(operation: &'static str, message: String) -> ServiceError {
-    ServiceError { kind: ErrorKind::Unavailable, operation, message: format!("unreadable answer: {message}") }
+    ServiceError { kind: ErrorKind::Unavailable, operation, message: format!("unreadable response: {message}") }
 }
 
 fn shard_filter(filter: ShardFilter) -> Option<wire::ShardFilter> {
@@ -214,8 +214,8 @@ fn date_time(ms: u64) -> DateTime {
     DateTime::from_millis(i64::try_from(ms).unwrap_or(i64::MAX))
 }
 
-/// Milliseconds since 1970; what lies before is 0. Rounded, because a JSON time is a float of seconds that may fall short
-/// of its millisecond.
+/// Milliseconds since 1970; earlier times are 0. Rounded, because a JSON time is a float of seconds that may be slightly
+/// less than its millisecond.
 fn millis(time: &DateTime) -> u64 {
     u64::try_from((time.as_nanos() + 500_000).div_euclid(1_000_000)).unwrap_or(0)
 }

@@ -1,6 +1,6 @@
-//! Kinesis and DynamoDB as the state machines of `shardmill-core` want them: thin adapters that turn a request into one
-//! service call and the answer into core's types. Owns wire formats, time-outs and the naming of errors; decides
-//! nothing and retries nothing beyond what the SDK does inside a call.
+//! Kinesis and DynamoDB for the state machines of `shardmill-core`: thin adapters that turn a request into one service
+//! call and the response into core's types. Owns wire formats, time-outs and the classification of errors; decides
+//! nothing, and retries nothing beyond the SDK's own retries inside a call.
 
 pub mod client;
 pub mod dynamodb;

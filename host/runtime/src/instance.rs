@@ -230,8 +230,10 @@ impl Instance {
                 return Ok(Ok(()));
             };
             if index as usize >= count {
-                let text =
-                    format!("returned error index {index} for a batch of {count}, with the error: {}", TaskError::from(error));
+                let text = format!(
+                    "returned error index {index} for a batch of {count}, with the error: {}",
+                    TaskError::from(error)
+                );
                 return Ok(Err(CallError::InvalidResult(text)));
             }
             culprit = Some(index as usize);

@@ -1,5 +1,5 @@
-//! The connections of a client: how many there may be, how long they live, what they lie on. Owns the HTTP client;
-//! knows no service and no proxy's rules.
+//! The connections of a client: their number, lifetime and keep-alive. Owns the HTTP client; knows no service and no
+//! proxy's rules.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -14,20 +14,20 @@ use shardmill_core::service::{ErrorKind, ServiceError};
 
 use super::Scheme;
 
-/// Silence after which the system asks whether the other end of a connection still is there.
+/// Idle time after which the system probes the other end of a connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
-/// How connections are made and kept. The default is the HTTP client's own: as many as calls need at once, closed after
-/// 90 idle seconds.
+/// The settings of the connection pool. The default is the HTTP client's own: as many as concurrent calls need, closed
+/// after 90 idle seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Connections {
-    /// Most of them to one host; who finds none free waits, as part of its own time-outs.
+    /// The maximum to one host; a call that finds none free waits, within its own time-outs.
     pub max: Option<usize>,
-    /// An idle one is closed after this.
+    /// A connection is closed after this idle time.
     pub max_idle: Option<Duration>,
-    /// An older one gets no new request.
+    /// An older connection gets no new request.
     pub max_age: Option<Duration>,
-    /// Whether the system asks after a silent one's other end.
+    /// Whether the system probes the other end of a silent connection.
     pub keep_alive: bool,
 }
 
@@ -48,7 +48,7 @@ impl Connections {
         }
     }
 
-    /// The SDK's newer pool, for what its older one cannot do.
+    /// The SDK's newer pool, for settings that its older one does not support.
     fn pooled(self, scheme: Scheme, proxy: Option<ProxyConfig>) -> Result<SharedHttpClient, ServiceError> {
         let mut builder = pool::ConnectionPool::builder();
         builder
@@ -86,7 +86,7 @@ fn unusable(error: &dyn std::error::Error) -> ServiceError {
     ServiceError { kind: ErrorKind::Invalid, operation: "connections", message: error.to_string() }
 }
 
-/// A client that is replaced when its oldest connection may be too old; calls on their way keep theirs to their end.
+/// A client that is replaced when its oldest connection may be too old; running calls keep their connections.
 struct Renewed {
     open: Box<dyn Fn() -> Result<SharedHttpClient, ServiceError> + Send + Sync>,
     max_age: Duration,
@@ -104,7 +104,7 @@ impl Renewed {
     fn at(&self, now: SystemTime) -> SharedHttpClient {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *current.0.get_or_insert(now);
-        // A clock that was set back counts as too old: nothing is known then.
+        // A clock that was set back counts as too old, because the age is unknown then.
         let is_old = now.duration_since(since).map_or(true, |age| age >= self.max_age);
         if is_old && let Ok(client) = (self.open)() {
             *current = (Some(now), client);
@@ -114,7 +114,7 @@ impl Renewed {
 }
 
 impl HttpClient for Renewed {
-    /// Asked for at each attempt of a call.
+    /// Called for each attempt of a call.
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
         let now = components.time_source().map_or_else(SystemTime::now, |clock| clock.now());
         self.at(now).http_connector(settings, components)

@@ -1,5 +1,5 @@
-//! Who calls: configured credentials, a profile's, or those that the SDK's default chain finds, and a role assumed with
-//! them. Owns the search (bounded, with an answer for people when it fails) and the call to STS; knows no other service.
+//! The identity of the caller: configured credentials, a profile's, or those of the SDK's default chain, and a role that
+//! is assumed with them. Owns the search (bounded, with a readable error) and the call to STS; knows no other service.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,22 +17,22 @@ use shardmill_core::service::{ErrorKind, ServiceError};
 
 use crate::error::chain;
 
-/// How long credentials may be looked for. Environment, profiles and STS answer soon; what takes longer is an instance
-/// metadata service that is not there.
+/// The time limit of the search. Environment, profiles and STS answer soon; what takes longer is a missing instance
+/// metadata service.
 pub(super) const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
 
-/// Where credentials come from. Those that expire are fetched anew before they do, by the SDK's own cache.
+/// Where credentials come from. The SDK's cache refreshes those that expire.
 #[derive(Clone, Debug, Default)]
 pub enum Credentials {
     /// The SDK's default chain: environment, profile, web identity, container, instance.
     #[default]
     Chain,
     Static(StaticCredentials),
-    /// A profile of the AWS files, with all that one can say: keys, a role, SSO, a process.
+    /// A profile of the AWS files, with any of its forms: keys, a role, SSO, a process.
     Profile(String),
 }
 
-/// Long-lived or session credentials, as configuration gives them.
+/// Configured credentials, long-lived or of a session.
 #[derive(Clone)]
 pub struct StaticCredentials {
     pub access_key_id: String,
@@ -46,21 +46,21 @@ impl fmt::Debug for StaticCredentials {
     }
 }
 
-/// A role that is assumed with the credentials: the calls are signed with its own, temporary ones.
+/// A role that is assumed with the credentials: calls are signed with its temporary ones.
 #[derive(Clone, Debug)]
 pub struct Role {
     pub arn: String,
-    /// What the role's trust policy asks of a foreign account.
+    /// The external id that the role's trust policy requires of a foreign account.
     pub external_id: Option<String>,
     /// Shown in the logs of the role's account.
     pub session_name: String,
-    /// Address of STS instead of the region's own.
+    /// The address of STS; `None`: the region's own.
     pub endpoint: Option<String>,
 }
 
 impl Credentials {
-    /// The provider of these credentials, or of the role's; asked once, so that a worker without any says so before it
-    /// starts anything.
+    /// The provider of these credentials, or of the role's. It is called once here, so that a worker without credentials
+    /// reports that before it starts anything.
     pub(super) async fn provider(
         &self,
         role: Option<&Role>,
@@ -154,7 +154,7 @@ fn none_found(why: &str) -> ServiceError {
 
 fn no_profile(name: &str, why: &str) -> ServiceError {
     denied(format!(
-        "the AWS profile `{name}` gives no credentials ({why}): look at it in ~/.aws/config and ~/.aws/credentials, or \
+        "the AWS profile `{name}` provides no credentials ({why}): check it in ~/.aws/config and ~/.aws/credentials, or \
          where AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE point"
     ))
 }
@@ -162,7 +162,7 @@ fn no_profile(name: &str, why: &str) -> ServiceError {
 fn not_assumed(role: &Role, why: &str) -> ServiceError {
     let id = role.external_id.as_ref().map_or("without an external id", |_| "with its external id");
     denied(format!(
-        "the role {} cannot be assumed {id} ({why}): its trust policy must allow the credentials it is assumed with",
+        "the role {} cannot be assumed {id} ({why}): its trust policy must allow the credentials that assume it",
         role.arn
     ))
 }

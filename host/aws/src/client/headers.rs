@@ -1,4 +1,4 @@
-//! What requests say besides the call: the user agent's additions and configured headers. Knows no service.
+//! Additional headers of requests: the user agent's prefix and suffix, and configured headers. Knows no service.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ const USER_AGENT: &str = "user-agent";
 pub struct Headers {
     /// Before the SDK's user agent.
     pub user_agent_prefix: Option<String>,
-    /// Behind it.
+    /// After it.
     pub user_agent_suffix: Option<String>,
     /// Name and value; signed. A value may be a secret.
     pub more: Vec<(String, String)>,
@@ -51,7 +51,7 @@ impl Intercept for Headers {
         Ok(())
     }
 
-    /// The SDK's own is there by now, and it is not signed.
+    /// Runs after the SDK has set its own user agent, which is not signed.
     fn modify_before_transmit(
         &self,
         context: &mut BeforeTransmitInterceptorContextMut<'_>,

@@ -1,5 +1,5 @@
-//! An HTTP proxy between the clients and the services: an HTTP client that sends a request through the proxy, or around
-//! it. Owns which hosts go around; knows no service.
+//! An HTTP proxy between the clients and the services: an HTTP client that sends a request through the proxy or directly.
+//! Owns the rule which hosts are called directly; knows no service.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -18,13 +18,13 @@ use shardmill_core::service::{ErrorKind, ServiceError};
 
 use super::{Connections, Scheme};
 
-/// An HTTP proxy: gets requests for `http://` in absolute form, and for `https://` a CONNECT.
+/// An HTTP proxy: receives requests for `http://` in absolute form, and a CONNECT for `https://`.
 #[derive(Clone, Debug)]
 pub struct Proxy {
     /// A name or an IP address, without a port.
     pub host: String,
     pub port: u16,
-    /// Sent unasked; absent: the proxy asks for none.
+    /// Sent preemptively. `None`: the proxy requires no login.
     pub login: Option<ProxyLogin>,
     /// Hosts that are called directly, in the syntax of Java's `http.nonProxyHosts`: `*` stands for any characters, the
     /// case of letters does not matter.
@@ -44,11 +44,11 @@ impl fmt::Debug for ProxyLogin {
     }
 }
 
-/// For whom a client is; decides what goes around the proxy besides the configured hosts.
+/// The purpose of a client, which decides which hosts bypass the proxy besides the configured ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     Service,
-    /// The search for credentials: its metadata services are next to this process, where no proxy reaches them.
+    /// The search for credentials: its metadata services are local to this machine, and not reachable through a proxy.
     Credentials,
 }
 
@@ -84,10 +84,10 @@ impl Proxy {
         let config = ProxyConfig::all(format!("http://{address}")).map_err(|_| ServiceError {
             kind: ErrorKind::Invalid,
             operation: "proxy",
-            message: format!("`{address}` is not the address of a proxy: expected HOST:PORT"),
+            message: format!("`{address}` is not a valid proxy address: expected HOST:PORT"),
         })?;
         Ok(match &self.login {
-            // The client makes a URL of them.
+            // The HTTP client builds a URL from them.
             Some(login) => config.with_basic_auth(percent_encoded(&login.username), percent_encoded(&login.password)),
             None => config,
         })
@@ -106,10 +106,10 @@ fn percent_encoded(text: &str) -> String {
     text.bytes().map(encoded).collect()
 }
 
-/// What goes around the proxy.
+/// The hosts that bypass the proxy.
 #[derive(Debug)]
 struct Around {
-    /// In small letters.
+    /// In lower case.
     patterns: Vec<String>,
     purpose: Purpose,
 }
@@ -124,7 +124,7 @@ impl Around {
     }
 }
 
-/// Whether a host is this machine, or what a cloud puts beside it: the metadata services of EC2, ECS and EKS.
+/// Whether a host is this machine or a metadata service of EC2, ECS or EKS.
 fn is_near(host: &str) -> bool {
     match host.parse() {
         Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_link_local(),
@@ -150,7 +150,7 @@ fn without_brackets(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
-/// Two clients, and the rule which of them a request takes.
+/// Two clients, and the rule by which a request uses one of them.
 #[derive(Debug)]
 struct Routed<C = SharedHttpClient> {
     proxied: C,
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_go_around_as_in_java() {
+    fn hosts_bypass_the_proxy_as_in_java() {
         let cases = [
             ("localhost", "http://localhost:4567", true),
             ("localhost", "http://LocalHost/", true),
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_metadata_services_are_near_and_aws_is_not() {
+    fn metadata_services_bypass_the_proxy_and_aws_does_not() {
         let around = |purpose, uri: &str| Around { patterns: Vec::new(), purpose }.contains(uri);
         for near in ["169.254.169.254", "[fd00:ec2::254]", "169.254.170.2", "[fd00:ec2::23]", "127.0.0.1", "localhost"]
         {
@@ -249,11 +249,11 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_none_is_refused() {
+    fn an_invalid_host_is_rejected() {
         let error = Proxy { host: "a host".to_owned(), ..proxy(&[]) }
             .client(Scheme::Http, Purpose::Service, Connections::default())
             .unwrap_err();
-        assert_eq!(error.to_string(), "proxy: `a host:3128` is not the address of a proxy: expected HOST:PORT");
+        assert_eq!(error.to_string(), "proxy: `a host:3128` is not a valid proxy address: expected HOST:PORT");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The making of a lease table. Owns its key and billing, and the wait until it can be used; knows no row but the key.
+//! Creation of a lease table. Owns its key and billing, and the wait until it is active; knows no attribute but the key.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,31 +13,31 @@ use shardmill_core::service::{ErrorKind, ServiceError};
 use super::LeaseTable;
 use super::row::attribute;
 
-/// How long a new table may take until it is active; the Kinesis Client Library waits as long.
+/// How long a new table may take to become active; the same as in the Kinesis Client Library.
 const CREATE_LIMIT: Duration = Duration::from_secs(600);
 
-/// Between looks at a new table: short at first, because a local backend's is active at once.
+/// Pauses between polls of a new table: short at first, because a local backend's is active at once.
 const FIRST_POLL: Duration = Duration::from_millis(50);
 const LONGEST_POLL: Duration = Duration::from_secs(2);
 
-/// How a new table is paid for.
+/// The billing of a new table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Billing {
     PayPerRequest,
-    /// Capacity units a second.
+    /// Capacity units per second.
     Provisioned {
         read: u32,
         write: u32,
     },
 }
 
-/// How a table is made.
+/// The settings of a new table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewTable {
     pub billing: Billing,
-    /// Whether the table can be deleted only after this is taken off.
+    /// Whether the table can be deleted only after this protection is removed.
     pub deletion_protection: bool,
-    /// Whether the service keeps what is needed to go back to any second of the last days.
+    /// Whether the service keeps backups to restore any second of the last days.
     pub point_in_time_recovery: bool,
 }
 
@@ -47,7 +47,7 @@ impl From<Billing> for NewTable {
     }
 }
 
-/// Whether [`LeaseTable::ensure`] made the table.
+/// Whether [`LeaseTable::ensure`] created the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ensured {
     Created,
@@ -55,10 +55,10 @@ pub enum Ensured {
 }
 
 impl LeaseTable {
-    /// Whether the table exists. If so, waits until it is active, and checks it.
+    /// Returns whether the table exists. If so, waits until it is active, and checks it.
     ///
     /// # Errors
-    /// As of [`LeaseTable::ensure`].
+    /// As for [`LeaseTable::ensure`].
     pub async fn find(&self) -> Result<bool, ServiceError> {
         let found = match self.describe().await? {
             Some(found) if is_active(&found) => found,
@@ -80,7 +80,7 @@ impl LeaseTable {
             return Ok(Ensured::Existed);
         }
         let ensured = self.create(new).await?;
-        // Until it is done, also by a later call: the service may go away in between.
+        // Stays set until it is done, possibly by a later call: the service may become unavailable in between.
         let wants_backups = ensured == Ensured::Created && new.point_in_time_recovery;
         self.backups_due.fetch_or(wants_backups, Ordering::Relaxed);
         let found = self.wait_active().await?;
@@ -93,7 +93,7 @@ impl LeaseTable {
         let answer = self.client.describe_table().table_name(&self.table).send().await;
         match answer.map_err(|e| self.failure("DescribeTable", &e)) {
             Ok(DescribeTableOutput { table: Some(table), .. }) => Ok(Some(table)),
-            Ok(_) => Err(self.unreadable("DescribeTable", "an answer without a table")),
+            Ok(_) => Err(self.unreadable("DescribeTable", "a response without a table")),
             Err(ServiceError { kind: ErrorKind::NotFound, .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -133,7 +133,7 @@ impl LeaseTable {
         Ok(())
     }
 
-    /// The service refuses for a moment after it has made a table.
+    /// The service rejects this for a moment after it has created a table.
     async fn keep_backups(&self) -> Result<(), ServiceError> {
         const OPERATION: &str = "UpdateContinuousBackups";
         let begin = Instant::now();
@@ -167,7 +167,7 @@ impl LeaseTable {
             if status == Some(TableStatus::Deleting) || begin.elapsed() >= CREATE_LIMIT {
                 let status = status.as_ref().map_or("absent", TableStatus::as_str);
                 let seconds = begin.elapsed().as_secs();
-                let message = format!("it is {status}, expected ACTIVE (waited {seconds} s)");
+                let message = format!("its status is {status}, expected ACTIVE (waited {seconds} s)");
                 return Err(self.named(ServiceError { kind: ErrorKind::InUse, operation: "DescribeTable", message }));
             }
             tokio::time::sleep(pause).await;
@@ -175,14 +175,14 @@ impl LeaseTable {
         }
     }
 
-    /// Another application's table, given by mistake, must not get lease rows; and a table with another key takes none.
+    /// Another application's table, named by mistake, must not receive lease rows; and a table with another key accepts none.
     fn check_key(&self, found: &TableDescription) -> Result<(), ServiceError> {
         let types = found.attribute_definitions();
         let described = |key: &KeySchemaElement| {
             let name = key.attribute_name();
             let known = types.iter().find(|it| it.attribute_name() == name).map(AttributeDefinition::attribute_type);
             let role = if *key.key_type() == KeyType::Range { " as sort key" } else { "" };
-            // The service always says the type.
+            // The service always returns the type.
             format!("`{name}` of type {}{role}", known.unwrap_or(&ScalarAttributeType::S).as_str())
         };
         let key: Vec<String> = found.key_schema().iter().map(described).collect();
@@ -192,8 +192,8 @@ impl LeaseTable {
         }
         let key = key.join(" and ");
         let message = format!(
-            "it is not a lease table: its key is {key}, expected {expected} alone; give another TableName, or delete this \
-             table if nothing else uses it, and a right one is made"
+            "it is not a lease table: its key is {key}, expected {expected} alone; set another TableName, or delete this \
+            table if nothing else uses it, and a new one is created"
         );
         Err(self.invalid("DescribeTable", message))
     }

@@ -1,5 +1,5 @@
-//! A lease row as DynamoDB holds it. Owns the attribute names and types, which are those of the Kinesis Client Library
-//! 2.x and 3.x, and one of our own, which that library leaves alone; knows no request.
+//! A lease row in DynamoDB. Owns the attribute names and types, which are those of the Kinesis Client Library 2.x and 3.x
+//! plus one of this project, which that library preserves; knows no request.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -27,23 +27,23 @@ pub(super) mod attribute {
     pub(super) const HASH_END: &str = "endingHashKey";
     pub(super) const CHECKPOINT_OWNER: &str = "checkpointOwner";
     pub(super) const ENTITY_TYPE: &str = "entityType";
-    /// Of a multi-stream application's rows only: the identifier, which is not the stream's name alone.
+    /// Only in rows of a multi-stream application: the stream's identifier, which is not just its name.
     pub(super) const STREAM_NAME: &str = "streamName";
     pub(super) const SHARD_ID: &str = "shardId";
-    /// Ours: only together with a checkpoint of LATEST.
+    /// This project's attribute; only together with a checkpoint of LATEST.
     pub(super) const LATEST_SINCE: &str = "shardmillLatestSince";
 }
 
-/// The `entityType` of a lease; 3.5 and later write it, a row without any is a lease too.
+/// The `entityType` of a lease. Version 3.5 and later write it; a row without one is a lease too.
 const LEASE: &str = "LEASE";
 
-/// Reads a row; `None` when it is no lease but a worker's metrics, a lock or a migration's state. The error says why a
-/// lease cannot be read.
+/// Reads a row; `None` when it is not a lease but a worker's metrics, a lock or a migration's state. The error explains
+/// why a lease cannot be read.
 ///
-/// In a table that several streams share, `of` is the one that is read; leases of others are none here, too.
+/// In a table that several streams share, `of` is the stream to read; the result is `None` for leases of others, too.
 ///
 /// # Errors
-/// Which attribute has what instead of what; fit to be logged, though anybody may have written the row.
+/// Which attribute is invalid and what was expected; safe to log, although any process may have written the row.
 pub fn read(item: &Item, of: Option<&StreamIdentifier>) -> Result<Option<Lease>, String> {
     lease(item, of).map_err(|error| text::reason(&error))
 }
@@ -71,16 +71,16 @@ fn lease(item: &Item, of: Option<&StreamIdentifier>) -> Result<Option<Lease>, St
     }))
 }
 
-/// The shard of a lease; `None` when it is one of another stream's.
+/// The shard of a lease; `None` when the lease belongs to another stream.
 fn shard(item: &Item, of: Option<&StreamIdentifier>) -> Result<Option<ShardId>, String> {
     let key = required(attribute::KEY, string(item, attribute::KEY)?)?;
     match (of, string(item, attribute::STREAM_NAME)?) {
         (None, None) => Ok(Some(key.to_owned())),
         (None, Some(stream)) => Err(format!(
-            "it belongs to stream `{stream}` of a multi-stream application, and no aws.kcl.StreamIdentifier is set"
+            "it belongs to stream `{stream}` of a multi-stream application, but no aws.kcl.StreamIdentifier is set"
         )),
         (Some(of), None) => {
-            Err(format!("it belongs to a single-stream application, and aws.kcl.StreamIdentifier is set to `{of}`"))
+            Err(format!("it belongs to a single-stream application, but aws.kcl.StreamIdentifier is set to `{of}`"))
         }
         (Some(of), Some(stream)) if stream != of.as_str() => Ok(None),
         (Some(of), Some(_)) => {
@@ -90,13 +90,13 @@ fn shard(item: &Item, of: Option<&StreamIdentifier>) -> Result<Option<ShardId>, 
     }
 }
 
-/// What a row is for, for a message, also when it cannot be read: the shard if possible.
+/// The name of a row for messages, even when it cannot be read: the shard if possible.
 pub(super) fn key_of(item: &Item, of: Option<&StreamIdentifier>) -> ShardId {
     let key = string(item, attribute::KEY).ok().flatten().unwrap_or("(no key)");
     of.and_then(|of| of.shard_of(key)).unwrap_or_else(|| key.to_owned())
 }
 
-/// A lease that nobody has taken yet: no owner, counter 0, whatever `lease` says.
+/// The row of a lease that no worker has taken yet: no owner and counter 0, whatever `lease` contains.
 pub(super) fn new_row(lease: &Lease, of: Option<&StreamIdentifier>) -> Item {
     let mut row = HashMap::from([
         (attribute::KEY, text(&key(of, &lease.key))),
@@ -124,7 +124,7 @@ pub(super) fn new_row(lease: &Lease, of: Option<&StreamIdentifier>) -> Item {
     row.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// A lease as it is, in the hands of its owner: for a row that was deleted under it.
+/// The row of a lease with its current owner, to restore a row that was deleted while it was held.
 pub(super) fn whole_row(lease: &Lease, of: Option<&StreamIdentifier>) -> Item {
     let mut row = new_row(lease, of);
     row.insert(attribute::COUNTER.to_owned(), number(lease.counter));
@@ -165,7 +165,7 @@ fn texts(item: &Item, name: &str) -> Result<Vec<String>, String> {
         None => Ok(Vec::new()),
         Some(AttributeValue::Ss(texts)) => {
             let mut texts = texts.clone();
-            // A set has no order; a lease should not change because its row was read again.
+            // A set has no order; sort it, so that a lease does not change when its row is read again.
             texts.sort_unstable();
             Ok(texts)
         }

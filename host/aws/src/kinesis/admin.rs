@@ -1,4 +1,4 @@
-//! Calls that make and fill streams: for the demo, the benchmark's loader and tests. The consumer needs none of them.
+//! Calls that create and fill streams, for the demo, the benchmark's loader and tests. The consumer needs none of them.
 
 use std::time::{Duration, Instant};
 
@@ -8,13 +8,13 @@ use shardmill_core::service::{ErrorKind, ServiceError};
 
 use super::{Kinesis, StreamId, stream_id, unreadable};
 
-/// How long between two looks at a stream that is being created; a local backend's is active at the first.
+/// The pause between polls of a stream that is being created; a local backend's is active at the first one.
 const POLL_EVERY: Duration = Duration::from_millis(200);
 
-/// A record that PutRecords did not take, though the call went well.
+/// A record that PutRecords rejected, although the call succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutFailure {
-    /// Index into the records given.
+    /// Index into the given records.
     pub index: usize,
     /// `ProvisionedThroughputExceededException` or `InternalFailure`.
     pub code: String,
@@ -22,8 +22,8 @@ pub struct PutFailure {
 }
 
 impl Kinesis {
-    /// Puts up to 500 records and 5 MiB, keys included; returns those that were not taken. A record without a key is
-    /// for streams with automatic record distribution.
+    /// Puts up to 500 records and 5 MiB, keys included; returns the rejected ones. A record without a key is for streams
+    /// with automatic record distribution.
     pub async fn put_records(
         &self,
         stream: &str,
@@ -48,7 +48,7 @@ impl Kinesis {
         Ok(failures.collect())
     }
 
-    /// Creates a stream with a fixed number of shards; it may take until it is active, see [`Kinesis::wait_active`].
+    /// Creates a stream with a fixed number of shards. It is not active at once, see [`Kinesis::wait_active`].
     pub async fn create_stream(&self, stream: &str, shards: u32) -> Result<(), ServiceError> {
         const OPERATION: &str = "CreateStream";
         let shards = i32::try_from(shards).map_err(|_| ServiceError {
@@ -61,7 +61,7 @@ impl Kinesis {
         Ok(())
     }
 
-    /// Waits until a stream takes records; `InUse` when it does not within `limit`.
+    /// Waits until a stream is active; `InUse` when it is not within `limit`.
     pub async fn wait_active(&self, stream: &str, limit: Duration) -> Result<(), ServiceError> {
         const OPERATION: &str = "DescribeStreamSummary";
         let StreamId { name, arn } = stream_id(stream);
@@ -71,10 +71,10 @@ impl Kinesis {
             let request = request.set_stream_arn(arn.clone());
             let answer = request.send().await.map_err(|e| self.destination.failure(OPERATION, &e))?;
             let Some(summary) = answer.stream_description_summary else {
-                return Err(unreadable(OPERATION, "an answer without a summary".to_owned()));
+                return Err(unreadable(OPERATION, "a response without a summary".to_owned()));
             };
             match summary.stream_status {
-                // A stream that is resharded can be read and written.
+                // A stream can be read and written during resharding.
                 StreamStatus::Active | StreamStatus::Updating => return Ok(()),
                 status if begin.elapsed() >= limit => {
                     let message = format!("stream `{stream}` is still {status} after {} s", limit.as_secs());

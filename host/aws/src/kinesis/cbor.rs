@@ -1,9 +1,9 @@
-//! Reading CBOR (RFC 8949) by borrowed slices, and writing what requests need. Owns the encoding, every bound checked;
-//! knows nothing of Kinesis.
+//! Reads CBOR (RFC 8949) as borrowed slices, and writes the parts that requests need. Owns the encoding and checks every
+//! bound; knows nothing of Kinesis.
 
 use std::borrow::Cow;
 
-/// How deep a value that nobody asked for may nest.
+/// How deep an unknown value may nest.
 const MAX_DEPTH: u32 = 32;
 
 const BREAK: u8 = 0xff;
@@ -21,7 +21,7 @@ enum Major {
     Simple,
 }
 
-/// The bytes are not what was expected of them.
+/// Malformed or unexpected bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("it ends at byte {at}, inside a value")]
@@ -39,20 +39,20 @@ pub(super) enum Number {
     Float(f64),
 }
 
-/// What is left of an array or a map that is being read.
+/// The rest of an array or a map that is being read.
 pub(super) struct Items {
-    /// `None` when a break ends it.
+    /// `None` when it ends with a break.
     left: Option<u64>,
 }
 
 impl Items {
-    /// How many there are, when the encoding says so. Untrusted.
+    /// The announced number of items, if there is one. Untrusted.
     pub(super) fn announced(&self) -> Option<u64> {
         self.left
     }
 }
 
-/// A place in a buffer. After an error it stands somewhere inside the value that caused it.
+/// A position in a buffer. After an error it is somewhere inside the value that caused it.
 #[derive(Clone)]
 pub(super) struct Cursor<'a> {
     input: &'a [u8],
@@ -74,7 +74,7 @@ impl<'a> Cursor<'a> {
         self.container(Major::Array, "an array")
     }
 
-    /// Whether another item follows; consumes the break behind the last one.
+    /// Whether another item follows; consumes the break after the last one.
     pub(super) fn next(&mut self, items: &mut Items) -> Result<bool, Error> {
         match &mut items.left {
             Some(0) => Ok(false),
@@ -101,13 +101,13 @@ impl<'a> Cursor<'a> {
         self.string(Major::Bytes, "a byte string")
     }
 
-    /// An integer or a float of any width, behind any tags.
+    /// An integer or a float of any width, after any tags.
     pub(super) fn number(&mut self) -> Result<Number, Error> {
         self.skip_tags()?;
         let at = self.at;
         let (major, info) = self.initial()?;
         match major {
-            // Nothing that we read comes near 2^63.
+            // No number that is read here comes near 2^63.
             Major::Unsigned => Ok(Number::Integer(i64::try_from(self.argument(at, info)?).unwrap_or(i64::MAX))),
             Major::Negative => {
                 let argument = i64::try_from(self.argument(at, info)?).unwrap_or(i64::MAX);
@@ -135,7 +135,7 @@ impl<'a> Cursor<'a> {
         self.skip_nested(0)
     }
 
-    /// That nothing follows.
+    /// Checks that nothing follows.
     pub(super) fn end(&self) -> Result<(), Error> {
         match self.input.get(self.at) {
             None => Ok(()),
@@ -212,13 +212,13 @@ impl<'a> Cursor<'a> {
                 self.argument(at, info)?;
                 self.skip_nested(depth + 1)
             }
-            // A break where a value should be.
+            // A break in place of a value.
             Major::Simple if info == 31 => Err(self.unexpected(at, "a value")),
             Major::Simple => self.argument(at, info).map(|_| ()),
         }
     }
 
-    /// Tags say more about a value than we need to know.
+    /// Skips tags, which say more about a value than is needed here.
     #[inline]
     fn skip_tags(&mut self) -> Result<(), Error> {
         let mut depth = 0;
@@ -251,7 +251,7 @@ impl<'a> Cursor<'a> {
         Ok((major, byte & 0x1f))
     }
 
-    /// The number that belongs to an initial byte, which stands at `at`.
+    /// The argument of the initial byte at `at`.
     #[inline]
     fn argument(&mut self, at: usize, info: u8) -> Result<u64, Error> {
         match info {

@@ -1,4 +1,4 @@
-//! The registration of a fan-out consumer. Owns the wait until it can subscribe; knows nothing of shards.
+//! The registration of a fan-out consumer. Owns the wait until the consumer is active; knows nothing of shards.
 
 use std::time::{Duration, Instant};
 
@@ -8,16 +8,16 @@ use shardmill_core::service::{ErrorKind, ServiceError};
 
 use super::{Kinesis, StreamId, stream_id, unreadable};
 
-/// How long a consumer may take until it can subscribe, and a stream to have a place for one more. AWS needs some seconds;
-/// many workers that start at once share a few calls a second.
+/// How long a consumer may take to become active, and how long to wait for a stream at its limit of consumers. AWS needs
+/// some seconds; many workers that start at once share a few calls per second.
 const REGISTER_LIMIT: Duration = Duration::from_secs(60);
 
-/// Between looks at a consumer: short at first, because a local backend's is active at once.
+/// Pauses between polls of a consumer: short at first, because a local backend's is active at once.
 const POLLS: Backoff = Backoff { first: 50, longest: 2_000 };
 
 const REGISTER: &str = "RegisterStreamConsumer";
 
-/// A consumer as configuration names it.
+/// How the configuration names a consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConsumerId {
     /// Registered when it does not exist.
@@ -32,13 +32,13 @@ struct Found {
 }
 
 impl Kinesis {
-    /// Makes sure that the consumer can subscribe, and returns its ARN. One of that name which exists is used. Callers
-    /// with different seeds do not ask at the same time. A service that does not answer is waited for, and `on_failure`
-    /// hears of each call that failed.
+    /// Registers the consumer if necessary, waits until it is active, and returns its ARN. Uses an existing consumer of the
+    /// same name. Different seeds spread the calls of concurrent workers. Waits for an unavailable service, and reports each
+    /// failed call to `on_failure`.
     ///
     /// # Errors
     /// `NotFound` for an ARN or a stream that does not exist, `InUse` when the consumer is not active in time,
-    /// `Throttled` when the stream takes no more consumers for as long.
+    /// `Throttled` when the stream stays at its limit of consumers for that long.
     pub async fn ensure_consumer(
         &self,
         stream: &str,
@@ -59,7 +59,7 @@ impl Kinesis {
                 Err(error) if error.kind.is_transient() => {
                     on_failure(&error);
                     if !is_about_the_consumer(&error) {
-                        // The patience is with the consumer, not with the service.
+                        // Time during which the service is unavailable does not count.
                         begin = Instant::now();
                     }
                     error
@@ -104,10 +104,10 @@ impl Kinesis {
         let answer = self.client.describe_stream_summary().set_stream_name(name).send().await;
         let answer = answer.map_err(|e| self.destination.failure(OPERATION, &e))?;
         let summary = answer.stream_description_summary;
-        Ok(summary.ok_or_else(|| unreadable(OPERATION, "an answer without a summary".to_owned()))?.stream_arn)
+        Ok(summary.ok_or_else(|| unreadable(OPERATION, "a response without a summary".to_owned()))?.stream_arn)
     }
 
-    /// `stream` is an ARN, and needed for a name.
+    /// `stream` is an ARN; it is required for a name.
     async fn describe_consumer(
         &self,
         stream: Option<&str>,
@@ -125,7 +125,7 @@ impl Kinesis {
             Err(error) => return Err(error),
         };
         let found = answer.consumer_description;
-        let found = found.ok_or_else(|| unreadable(OPERATION, "an answer without a consumer".to_owned()))?;
+        let found = found.ok_or_else(|| unreadable(OPERATION, "a response without a consumer".to_owned()))?;
         Ok(Some(Found { arn: found.consumer_arn, status: found.consumer_status }))
     }
 
@@ -134,12 +134,12 @@ impl Kinesis {
         let answer = self.client.register_stream_consumer().stream_arn(stream).consumer_name(name).send().await;
         let answer = answer.map_err(|e| self.destination.failure(REGISTER, &e))?;
         let made = answer.consumer;
-        let made = made.ok_or_else(|| unreadable(REGISTER, "an answer without a consumer".to_owned()))?;
+        let made = made.ok_or_else(|| unreadable(REGISTER, "a response without a consumer".to_owned()))?;
         Ok(Found { arn: made.consumer_arn, status: made.consumer_status })
     }
 }
 
-/// A stream has so many consumers and no more, which the service calls a limit exceeded.
+/// Whether the stream is at its limit of consumers, which the service reports as a limit exceeded.
 fn is_about_the_consumer(error: &ServiceError) -> bool {
     error.kind == ErrorKind::InUse || (error.kind == ErrorKind::Throttled && error.operation == REGISTER)
 }

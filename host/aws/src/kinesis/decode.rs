@@ -1,5 +1,5 @@
-//! GetRecords in AWS CBOR 1.1: the request, the answer and errors. Owns their field names and how tolerant we are of
-//! endpoints that deviate; records come out as slices of the body.
+//! GetRecords in AWS CBOR 1.1: the request, the response and errors. Owns their field names and the tolerance for
+//! endpoints that deviate; records are returned as slices of the body.
 
 use std::borrow::Cow;
 use std::str::Utf8Error;
@@ -12,13 +12,13 @@ use super::Records;
 use super::cbor::{self, Cursor, Number};
 use super::records::canonical_sequence;
 
-/// What a time may be in seconds (the year 5138) and cannot be in milliseconds (1973, before there was Kinesis).
+/// A smaller time is in seconds (up to the year 5138), a larger one in milliseconds (from 1973, long before Kinesis).
 const SECONDS_BELOW: f64 = 1e11;
 
-/// The least that a record takes: room is made for what is announced, but not for what the body cannot hold.
+/// The least bytes of a record: space is reserved for the announced number, but never for more than fit into the body.
 const MIN_RECORD_BYTES: usize = 20;
 
-/// A body that is no answer to GetRecords.
+/// A body that is not a response to GetRecords.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("malformed CBOR: {0}")]
@@ -35,8 +35,8 @@ pub enum Error {
     TooLong { len: usize },
 }
 
-/// Whether a body is CBOR. A map or a tag in CBOR is never the first byte of JSON, so the content type is not asked:
-/// some endpoints answer JSON under the name of CBOR.
+/// Whether a body is CBOR. The first byte of a CBOR map or tag never begins JSON, so the content type is ignored: some
+/// endpoints send JSON labelled as CBOR.
 pub(super) fn looks_like_cbor(body: &[u8]) -> bool {
     matches!(body.first(), Some(0xa0..=0xdb))
 }
@@ -52,7 +52,7 @@ pub(super) fn encode_request(iterator: &str, limit: u32) -> Vec<u8> {
     out
 }
 
-/// Decodes the body of an answer. Records borrow it; only when strings come in chunks are they copied together.
+/// Decodes the body of a response. Records borrow it; they are copied only if their strings are chunked.
 pub fn decode_response(body: &Bytes) -> Result<Records, Error> {
     if u32::try_from(body.len()).is_err() {
         return Err(Error::TooLong { len: body.len() });
@@ -72,7 +72,7 @@ pub fn decode_response(body: &Bytes) -> Result<Records, Error> {
     Ok(Records { batch, ..rest })
 }
 
-/// The error code and message of an error body; absent when it has none.
+/// The error code and message of an error body; `None` when it has none.
 pub(super) fn decode_error(body: &[u8]) -> Result<(Option<String>, Option<String>), cbor::Error> {
     let mut cursor = Cursor::new(body);
     let (mut code, mut message) = (None, None);
@@ -94,7 +94,7 @@ pub(super) fn decode_error(body: &[u8]) -> Result<(Option<String>, Option<String
     Ok((code, message))
 }
 
-/// One record as the body has it.
+/// One record of the body.
 #[derive(Default)]
 struct RawRecord<'a> {
     /// Digits without leading zeros.
@@ -105,7 +105,7 @@ struct RawRecord<'a> {
 }
 
 impl RawRecord<'_> {
-    /// The record as slices of `body`; `None` when a part of it is no slice.
+    /// The record as slices of `body`; `None` when a part of it is not a slice.
     fn borrowed(&self, body: &[u8]) -> Option<Record> {
         let span = |part: &Cow<'_, [u8]>| match part {
             Cow::Borrowed(slice) => Some(span_of(body, slice)),
@@ -124,15 +124,15 @@ impl RawRecord<'_> {
     }
 }
 
-/// Where a slice lies in the body that it was taken from.
+/// The range of a slice in its body.
 fn span_of(body: &[u8], slice: &[u8]) -> Span {
-    // An empty slice may come from anywhere.
+    // An empty slice may point anywhere.
     let start = if slice.is_empty() { 0 } else { slice.as_ptr().addr() - body.as_ptr().addr() };
     let fits = "the body's length fits 32 bits";
     Span { start: u32::try_from(start).expect(fits), len: u32::try_from(slice.len()).expect(fits) }
 }
 
-/// Reads an answer; every record is given to `on_record` together with how many to make room for.
+/// Reads a response; passes every record to `on_record`, with the number of records to reserve space for.
 fn walk<'a>(body: &'a [u8], mut on_record: impl FnMut(RawRecord<'a>, usize)) -> Result<Records, Error> {
     let mut cursor = Cursor::new(body);
     let mut rest = Records::default();
@@ -233,7 +233,7 @@ fn range(cursor: &mut Cursor<'_>) -> Result<HashRange, Error> {
     Ok(HashRange { start, end })
 }
 
-/// The slow way, for bodies whose strings come in chunks.
+/// The slow path, for bodies with chunked strings.
 fn copy(body: &[u8]) -> Result<Batch, Error> {
     let mut batch = BatchBuilder::default();
     let mut failure = None;
@@ -262,15 +262,15 @@ fn utf8(text: Cow<'_, [u8]>, field: &'static str) -> Result<String, Error> {
     String::from_utf8(text.into_owned()).map_err(|e| Error::NotUtf8 { field, source: e.utf8_error() })
 }
 
-/// Milliseconds since 1970. AWS CBOR 1.1 has integers of milliseconds under tag 1; other endpoints leave the tag out,
-/// or send seconds, whole or as a float. By their size one can tell.
+/// Milliseconds since 1970. AWS CBOR 1.1 uses integers of milliseconds with tag 1; other endpoints omit the tag, or send
+/// seconds, as an integer or a float. The magnitude distinguishes them.
 fn millis(time: Number) -> u64 {
     let time = match time {
         Number::Integer(time) if time as f64 >= SECONDS_BELOW => return time.unsigned_abs(),
         Number::Integer(time) => time as f64,
         Number::Float(time) => time,
     };
-    // Casts of floats saturate, and take NaN for 0.
+    // Float casts saturate, and turn NaN into 0.
     if time < SECONDS_BELOW { (time * 1000.0).round() as u64 } else { time as u64 }
 }
 

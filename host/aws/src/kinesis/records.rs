@@ -1,4 +1,4 @@
-//! The answer to GetRecords in core's terms, and the making of batches from the SDK's own decoding (JSON).
+//! The response of GetRecords in core's types, and the conversion of the SDK's own decoding (JSON) to batches.
 
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::types as wire;
@@ -7,21 +7,21 @@ use shardmill_core::kinesis::shard::ChildShard;
 
 use super::{hash_range, millis};
 
-/// What one GetRecords returned.
+/// The result of one GetRecords.
 #[derive(Clone, Debug, Default)]
 pub struct Records {
     /// The records, in sequence order; possibly none although more follow.
     pub batch: Batch,
-    /// Where to go on; absent at the end of a closed shard.
+    /// The iterator for the next call; `None` at the end of a closed shard.
     pub next_iterator: Option<String>,
-    /// The shards that follow, named at the end of a closed shard.
+    /// The child shards, at the end of a closed shard.
     pub children: Vec<ChildShard>,
-    /// How far the answer is behind the tip of the shard, in milliseconds.
+    /// How far the response is behind the tip of the shard, in milliseconds.
     pub millis_behind_latest: u64,
 }
 
 impl Records {
-    /// From what the SDK decoded.
+    /// Converts the response that the SDK decoded.
     pub(super) fn from_sdk(answer: GetRecordsOutput) -> Result<Self, String> {
         Ok(Self {
             batch: batch(&answer.records)?,
@@ -57,13 +57,13 @@ pub(super) fn children(named: Option<Vec<wire::ChildShard>>) -> Result<Vec<Child
     named.unwrap_or_default().into_iter().map(child).collect()
 }
 
-/// Digits without leading zeros, as [`Envelope::sequence`] wants them.
+/// Digits without leading zeros, as [`Envelope::sequence`] requires.
 pub(super) fn canonical_sequence(text: &[u8]) -> Option<&[u8]> {
     // Without an early exit this is one pass of vector instructions.
     if text.is_empty() || !text.iter().fold(true, |digits, byte| digits & byte.is_ascii_digit()) {
         return None;
     }
-    // The last digit stays, be it a zero.
+    // Keep the last digit, even if it is a zero.
     let zeros = text[..text.len() - 1].iter().take_while(|&&byte| byte == b'0').count();
     Some(&text[zeros..])
 }

@@ -1,4 +1,5 @@
-//! A consumer's subscription to a shard: made, and read event by event. Knows nothing of when, or from where on.
+//! A consumer's subscription to a shard: creates it and reads its events. Knows nothing of when to subscribe, or from
+//! which position.
 
 use aws_sdk_kinesis::primitives::event_stream::EventReceiver;
 use aws_sdk_kinesis::types::error::SubscribeToShardEventStreamError as StreamError;
@@ -16,22 +17,22 @@ use crate::error::Destination;
 
 const OPERATION: &str = "SubscribeToShard";
 
-/// A subscription in force. Nothing is read ahead of [`Subscription::next_event`] but what the connection's flow window
-/// lets in; dropping it ends it.
+/// An active subscription. It reads ahead of [`Subscription::next_event`] only as far as the connection's flow-control
+/// window allows; dropping it ends it.
 #[derive(Debug)]
 pub struct Subscription {
     events: EventReceiver<Events, StreamError>,
     destination: Destination,
 }
 
-/// What a subscription says from time to time, at least every five seconds.
+/// An event of a subscription; there is one at least every five seconds.
 #[derive(Clone, Debug, Default)]
 pub struct SubscriptionEvent {
     /// The records since the last event, in sequence order; possibly none.
     pub batch: Batch,
-    /// What a next subscription goes on after; absent at the end of a closed shard.
+    /// The sequence number after which the next subscription continues; `None` at the end of a closed shard.
     pub continuation: Option<SequenceNumber>,
-    /// The shards that follow, named at the end of a closed shard.
+    /// The child shards, at the end of a closed shard.
     pub children: Vec<ChildShard>,
     /// How far the event is behind the tip of the shard, in milliseconds.
     pub millis_behind_latest: u64,
@@ -41,8 +42,8 @@ impl Kinesis {
     /// Subscribes a consumer to a shard, for five minutes.
     ///
     /// # Errors
-    /// `InUse` when the consumer subscribed to this shard less than five seconds ago, from wherever; `NotFound` when
-    /// there is no such consumer or no such shard.
+    /// `InUse` when any process has subscribed this consumer to this shard less than five seconds ago; `NotFound` when the
+    /// consumer or the shard does not exist.
     pub async fn subscribe(
         &self,
         consumer_arn: &str,
@@ -57,18 +58,18 @@ impl Kinesis {
 }
 
 impl Subscription {
-    /// Waits for the next event; `None` when the service ended the subscription.
+    /// Waits for the next event; `None` when the service has ended the subscription.
     ///
     /// # Errors
-    /// `InUse` when another subscription of the consumer took this one's place, `NotFound` when the consumer or the
-    /// stream is gone. Nothing comes after an error.
+    /// `InUse` when another subscription of the consumer has replaced this one, `NotFound` when the consumer or the stream
+    /// has been deleted. No event follows an error.
     pub async fn next_event(&mut self) -> Result<Option<SubscriptionEvent>, ServiceError> {
         loop {
             match self.events.recv().await.map_err(|e| self.destination.stream_failure(OPERATION, &e))? {
                 Some(Events::SubscribeToShardEvent(event)) => {
                     return translate(event).map(Some).map_err(|message| unreadable(OPERATION, message));
                 }
-                // Kinds of events that this version does not know carry no records.
+                // Unknown kinds of events carry no records.
                 Some(_) => {}
                 None => return Ok(None),
             }
@@ -94,7 +95,7 @@ fn starting_position(from: &StartingPosition) -> wire::StartingPosition {
 
 fn translate(event: SubscribeToShardEvent) -> Result<SubscriptionEvent, String> {
     let continuation = event.continuation_sequence_number;
-    // The SDK has an empty text for an absent one.
+    // The SDK uses an empty text for a missing one.
     let continuation = (!continuation.is_empty()).then(|| SequenceNumber::parse(&continuation));
     Ok(SubscriptionEvent {
         batch: batch(&event.records)?,

@@ -437,7 +437,7 @@ async fn a_scan_skips_rows_of_other_kinds_and_survives_broken_ones() {
         (named("b5", &java, &[("parentShardId", s("p"))], &[]), "`parentShardId` is not a set of strings"),
         (
             named("1:orders:2:shardId-0", &java, &[("streamName", s("1:orders:2"))], &[]),
-            "it belongs to stream `1:orders:2` of a multi-stream application, and no aws.kcl.StreamIdentifier is set",
+            "it belongs to stream `1:orders:2` of a multi-stream application, but no aws.kcl.StreamIdentifier is set",
         ),
     ];
     for (row, _) in &broken {

@@ -186,7 +186,7 @@ async fn an_answer_without_what_was_asked_for_is_no_empty_table_and_no_empty_str
     ];
     for error in failures {
         assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
-        assert!(error.message.contains("unreadable answer"), "{error}");
+        assert!(error.message.contains("unreadable response"), "{error}");
     }
 }
 

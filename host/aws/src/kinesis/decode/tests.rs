@@ -1,4 +1,4 @@
-//! Bodies written by an encoder of our own, whole, damaged and made of noise.
+//! Bodies from the tests' own encoder: valid, damaged, and random bytes.
 
 mod answer;
 
@@ -30,7 +30,7 @@ fn answers() -> impl Strategy<Value = TestAnswer> {
 
 proptest! {
     #[test]
-    fn what_is_written_in_any_way_is_read_back(answer in answers(), choices in vec(any::<u8>(), 1..40)) {
+    fn a_response_in_any_valid_encoding_is_decoded(answer in answers(), choices in vec(any::<u8>(), 1..40)) {
         let body = write(&answer, &mut Style::new(choices));
         prop_assert!(looks_like_cbor(&body));
         let decoded = decode_response(&body).unwrap();
@@ -44,7 +44,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(body in vec(any::<u8>(), 0..400)) {
         let body = Bytes::from(body);
-        // Most are refused; whatever is let through must be readable.
+        // Most are rejected; every accepted one must be readable.
         if let Ok(decoded) = decode_response(&body) {
             read_back(&decoded.batch);
         }
@@ -115,7 +115,7 @@ fn a_record_needs_a_sequence_number_of_digits() {
 }
 
 #[test]
-fn a_huge_announcement_makes_no_huge_room() {
+fn a_huge_announced_length_reserves_no_huge_buffer() {
     // {"Records": [2^40 records, of which none follows
     let mut body = vec![0xa1, 0x67];
     body.extend(b"Records\x9b\x00\x00\x01\x00\x00\x00\x00\x00");
@@ -124,7 +124,7 @@ fn a_huge_announcement_makes_no_huge_room() {
 }
 
 #[test]
-fn unknown_values_may_nest_but_not_without_end() {
+fn unknown_values_may_nest_up_to_a_limit() {
     let nested = |depth: usize| {
         let mut body = vec![0xa1, 0x61, b'x'];
         body.extend(std::iter::repeat_n(0x81, depth));
@@ -138,7 +138,7 @@ fn unknown_values_may_nest_but_not_without_end() {
 }
 
 #[test]
-fn what_stands_in_the_wrong_place_is_named() {
+fn an_error_names_the_unexpected_byte() {
     // {"Records": "x"}
     let body = Bytes::from_static(b"\xa1\x67Records\x61x");
     assert_eq!(
@@ -157,7 +157,7 @@ fn json_is_not_taken_for_cbor() {
     for body in [&b"{}"[..], b" {\"a\": 1}", b"\n{", b"", b"<html>"] {
         assert!(!looks_like_cbor(body));
     }
-    // A map of two, one without an announced end, and the tag that some encoders begin with.
+    // A map of two, a map of unknown length, and the tag that some encoders begin with.
     for body in [&b"\xa2"[..], b"\xbf", b"\xd9\xd9\xf7\xa0"] {
         assert!(looks_like_cbor(body));
     }
@@ -181,7 +181,7 @@ fn the_request_is_a_map_of_iterator_and_limit() {
 }
 
 #[test]
-fn an_error_body_tells_code_and_message() {
+fn an_error_body_yields_code_and_message() {
     let mut style = Style::plain();
     style.map(vec![
         ("message", Box::new(|style| style.text("Iterator expired"))),

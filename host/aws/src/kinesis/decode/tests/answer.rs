@@ -1,14 +1,14 @@
-//! An answer to GetRecords and an encoder of our own for it, which can say everything in each way that CBOR allows. The
-//! fuzz targets use it as well, so it knows the crate's public interface only.
+//! A response to GetRecords and an encoder for it that supports every variant that CBOR allows. The fuzz targets use it,
+//! too, so it uses only the crate's public interface.
 
 use bytes::Bytes;
 use shardmill_core::envelope::{Batch, Envelope};
 use shardmill_core::kinesis::shard::ChildShard;
 
-/// A map's keys, and what writes the values.
+/// The keys of a map, and the functions that write the values.
 pub(crate) type Entries<'a> = Vec<(&'a str, Box<dyn Fn(&mut Style) + 'a>)>;
 
-/// How the next things are written: taken in turn, again and again.
+/// The choices for the next items, used in rotation.
 pub(crate) struct Style {
     choices: Vec<u8>,
     next: usize,
@@ -29,7 +29,7 @@ impl Style {
         self.choices[self.next % self.choices.len()]
     }
 
-    /// A head of the shortest width, or of one that is wider than it need be.
+    /// A head of the shortest width, or a wider one.
     fn head(&mut self, major: u8, argument: u64) {
         let widest = self.choice() % 8 == 7;
         let major = major << 5;
@@ -89,7 +89,7 @@ impl Style {
         }
     }
 
-    /// A map of the entries that are given, perhaps with one more that nobody knows.
+    /// A map of the given entries, possibly with an additional unknown one.
     pub(crate) fn map(&mut self, entries: Entries<'_>) {
         let unknown = self.choice() % 4 == 1;
         let definite = self.choice().is_multiple_of(2);
