@@ -15,7 +15,9 @@ pub fn written(before: Option<&Lease>, write: &Write) -> Option<Option<Lease>> {
     };
     let holds = match write {
         Write::Create(_) | Write::Restore(_) => false,
-        Write::Renew { counter, .. } | Write::Checkpoint { counter, .. } => row.counter == *counter,
+        Write::Renew { owner, counter, .. } | Write::Checkpoint { owner, counter, .. } => {
+            row.counter == *counter && [&row.owner, &row.checkpoint_owner].contains(&&Some(owner.clone()))
+        }
         Write::Take { seen, .. } => row.counter == seen.counter,
         Write::Evict { owner, .. } => row.owner.as_ref() == Some(owner),
         Write::Children { .. } => true,
