@@ -57,5 +57,9 @@ fn the_local_backend_shares_nothing_with_what_it_tests() {
 
 #[test]
 fn the_simulation_runs_the_machines_and_nothing_around_them() {
-    assert_built_with("shardmill-sim", &["shardmill-core", "shardmill-local"], &["aws-", "wasm", "wit-"]);
+    assert_built_with(
+        "shardmill-sim",
+        &["shardmill-core", "shardmill-local", "shardmill-testkit"],
+        &["aws-", "wasm", "wit-"],
+    );
 }

@@ -28,20 +28,4 @@ pub mod text;
 pub mod time;
 
 #[cfg(test)]
-#[path = "../../sim/src/dice.rs"]
-#[allow(unreachable_pub, dead_code, reason = "shared with the simulation")]
-mod dice;
-
-/// What is shared with the simulation names this crate as it does.
-#[cfg(test)]
-extern crate self as shardmill_core;
-
-#[cfg(test)]
-#[path = "../../sim/src/rows.rs"]
-#[allow(unreachable_pub, reason = "shared with the simulation")]
-mod rows;
-
-#[cfg(test)]
-#[path = "../../../tests/src/kpl.rs"]
-#[allow(unreachable_pub, reason = "shared with other crates' tests")]
-mod kpl;
+use shardmill_testkit::{dice, kpl};
