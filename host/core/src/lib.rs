@@ -2,6 +2,8 @@
 //! what happens next. No I/O, no clock, no randomness of its own: time and results come in as arguments, intentions
 //! go out as values. It must not know tokio, AWS, Wasmtime or the environment.
 
+#![warn(clippy::iter_over_hash_type, reason = "the order differs from run to run, and so would what a machine decides")]
+
 pub mod appending;
 pub mod backoff;
 pub mod compile_queue;
