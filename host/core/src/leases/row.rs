@@ -94,6 +94,54 @@ impl Write {
             | Self::Delete { key, .. } => key,
         }
     }
+
+    /// What this leaves of a row (absent when it deletes it); `None` when its condition does not hold. This is the
+    /// meaning of each write, for tables that are modelled: a real one carries it out by itself.
+    #[must_use]
+    pub fn applied_to(&self, before: Option<&Lease>) -> Option<Option<Lease>> {
+        let Some(row) = before else {
+            return match self {
+                Self::Create(lease) | Self::Restore(lease) => Some(Some(lease.clone())),
+                _ => None,
+            };
+        };
+        let holds = match self {
+            Self::Create(_) | Self::Restore(_) => false,
+            Self::Renew { owner, counter, .. } | Self::Checkpoint { owner, counter, .. } => {
+                row.counter == *counter && [&row.owner, &row.checkpoint_owner].contains(&&Some(owner.clone()))
+            }
+            Self::Take { seen, .. } => row.counter == seen.counter,
+            Self::Evict { owner, .. } => row.owner.as_ref() == Some(owner),
+            Self::Children { .. } => true,
+            Self::HashRange { .. } => row.hash_range.is_none(),
+            Self::Delete { counter, .. } => row.counter == *counter && row.checkpoint == Checkpoint::ShardEnd,
+        };
+        if !holds {
+            return None;
+        }
+        let mut row = row.clone();
+        match self {
+            Self::Create(_) | Self::Restore(_) | Self::Renew { .. } => {}
+            Self::Take { seen, worker } => {
+                let is_switch = seen.owner.as_ref().is_some_and(|owner| owner != worker);
+                row.owner_switches = row.owner_switches.saturating_add(u64::from(is_switch));
+                row.owner = Some(worker.clone());
+                row.checkpoint_owner = None;
+                row.latest_since = row.latest_since.or(seen.latest_since);
+            }
+            Self::Evict { .. } => row.owner = None,
+            Self::Checkpoint { checkpoint, .. } => {
+                row.checkpoint = checkpoint.clone();
+                row.owner_switches = 0;
+                row.latest_since = None;
+            }
+            Self::Children { children, .. } => row.children.clone_from(children),
+            Self::HashRange { range, .. } => row.hash_range = Some(range.clone()),
+            Self::Delete { .. } => return Some(None),
+        }
+        row.counter += u64::from(!matches!(self, Self::Children { .. } | Self::HashRange { .. }));
+        Some(Some(row))
+    }
 }
 
 /// What became of a [`Write`] that the table answered.
