@@ -22,9 +22,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use shardmill::admit::compiler::{self, CompileModule};
-use shardmill_aws::ClientSettings;
 use shardmill_core::config::{
-    self as configuration, Credentials, Errors, Host, Loaded, Notice, Secret, Source, StaticCredentials,
+    self as configuration, Access, Credentials, Errors, Host, Loaded, Notice, Secret, Source, StaticCredentials,
     render_problems,
 };
 use shardmill_core::text;
@@ -261,26 +260,24 @@ fn use_local_account(input: &mut shardmill_core::config::Input) {
         access.region.get_or_insert_with(|| "us-east-1".to_owned());
         access.role = None;
         if !matches!(access.credentials, Credentials::Static(_)) {
-            let (access_key, secret_key) = ("local".to_owned(), Secret::new("local"));
-            access.credentials = Credentials::Static(StaticCredentials { access_key, secret_key, session_token: None });
+            access.credentials = local_credentials();
         }
     }
 }
 
 /// How a service of a local backend is reached past a job's configuration.
-pub(crate) fn local_client(endpoint: String) -> ClientSettings {
-    let local = || "local".to_owned();
-    ClientSettings {
+pub(crate) fn local_access(endpoint: String) -> Access {
+    Access {
         region: Some("us-east-1".to_owned()),
         endpoint: Some(endpoint),
-        credentials: shardmill_aws::StaticCredentials {
-            access_key_id: local(),
-            secret_access_key: local(),
-            session_token: None,
-        }
-        .into(),
-        ..ClientSettings::default()
+        credentials: local_credentials(),
+        role: None,
     }
+}
+
+fn local_credentials() -> Credentials {
+    let (access_key, secret_key) = ("local".to_owned(), Secret::new("local"));
+    Credentials::Static(StaticCredentials { access_key, secret_key, session_token: None })
 }
 
 /// A new directory for what a command leaves behind until it ends; the command removes it.

@@ -1,122 +1,18 @@
-//! From a typed configuration to what the parts of the host are given: client settings, machine settings, limits.
+//! From a typed configuration to the settings of the machines, whose times are milliseconds, and to the task's.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use shardmill_aws::{
-    Billing, ClientSettings, Connections, ConsumerId, Credentials, Headers, NewTable, Proxy, ProxyLogin, RetryBudget,
-    RetryMode, Role, StaticCredentials, Wire,
-};
-use shardmill_core::config::{self, Access, BillingMode, Consumer, Input, Job, Retrieval};
+use shardmill_core::config::{self, Input, Job, LeaseCleanup};
 use shardmill_core::kinesis::{fan_out, polling};
 use shardmill_core::position::Latest;
 use shardmill_core::{leases, rollout, run_loop};
-use shardmill_runtime::{Directory, FileUsage, Grants, HttpGrant, Limits, OutputStreams, TaskSpec, TracingLog};
+use shardmill_runtime::{FileUsage, HttpClient, OutputStreams, TaskSpec, TracingLog};
 use uuid::Uuid;
 
 use crate::clock::millis;
 use crate::http_client;
 use crate::tasks::Executor;
-
-/// How the input's stream is reached.
-#[must_use]
-pub(crate) fn kinesis_client(input: &Input) -> ClientSettings {
-    client(input, &input.kinesis)
-}
-
-/// How the input's lease table is reached.
-#[must_use]
-pub(crate) fn dynamodb_client(input: &Input) -> ClientSettings {
-    client(input, &input.dynamodb)
-}
-
-fn client(input: &Input, access: &Access) -> ClientSettings {
-    let defaults = ClientSettings::default();
-    let given = &input.client;
-    ClientSettings {
-        region: access.region.clone(),
-        endpoint: access.endpoint.clone(),
-        credentials: credentials(&access.credentials),
-        role: access.role.as_ref().map(role),
-        wire: match input.wire {
-            config::Wire::Cbor => Wire::Cbor,
-            config::Wire::Json => Wire::Json,
-        },
-        connect_timeout: given.connection_timeout.unwrap_or(defaults.connect_timeout),
-        read_timeout: given.socket_timeout.unwrap_or(defaults.read_timeout),
-        attempt_timeout: given.request_timeout.unwrap_or(defaults.attempt_timeout),
-        call_timeout: given.execution_timeout,
-        max_attempts: given.max_error_retry.map_or(defaults.max_attempts, |retries| retries + 1),
-        retry_mode: match given.retry_mode {
-            config::RetryMode::Standard => RetryMode::Standard,
-            config::RetryMode::Adaptive => RetryMode::Adaptive,
-        },
-        retry_budget: match given.retry_budget {
-            config::RetryBudget::Default => RetryBudget::Shared,
-            config::RetryBudget::Retries(retries) => RetryBudget::Retries(retries),
-            config::RetryBudget::Unlimited => RetryBudget::Unlimited,
-        },
-        proxy: given.proxy.as_ref().map(proxy),
-        connections: Connections {
-            max: given.max_connections,
-            max_idle: given.connection_max_idle,
-            max_age: given.connection_ttl,
-            keep_alive: given.tcp_keep_alive,
-        },
-        headers: Headers {
-            user_agent_prefix: given.user_agent_prefix.clone(),
-            user_agent_suffix: given.user_agent_suffix.clone(),
-            more: given.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
-        },
-    }
-}
-
-fn credentials(given: &config::Credentials) -> Credentials {
-    match given {
-        config::Credentials::Chain => Credentials::Chain,
-        config::Credentials::Profile(name) => Credentials::Profile(name.clone()),
-        config::Credentials::Static(given) => Credentials::Static(StaticCredentials {
-            access_key_id: given.access_key.clone(),
-            secret_access_key: given.secret_key.expose().to_owned(),
-            session_token: given.session_token.as_ref().map(|token| token.expose().to_owned()),
-        }),
-    }
-}
-
-fn role(given: &config::Role) -> Role {
-    Role {
-        arn: given.arn.clone(),
-        external_id: given.external_id.clone(),
-        session_name: given.session_name.clone(),
-        endpoint: given.sts_endpoint.clone(),
-    }
-}
-
-fn proxy(given: &config::Proxy) -> Proxy {
-    Proxy {
-        host: given.host.clone(),
-        port: given.port,
-        login: given
-            .login
-            .as_ref()
-            .map(|login| ProxyLogin { username: login.username.clone(), password: login.password.expose().to_owned() }),
-        non_proxy_hosts: given.non_proxy_hosts.clone(),
-    }
-}
-
-/// How the lease table is created when it does not exist.
-#[must_use]
-pub(crate) fn new_table(input: &Input) -> NewTable {
-    let given = input.new_table;
-    NewTable {
-        billing: match given.billing_mode {
-            BillingMode::PayPerRequest => Billing::PayPerRequest,
-            BillingMode::Provisioned { read, write } => Billing::Provisioned { read, write },
-        },
-        deletion_protection: given.deletion_protection,
-        point_in_time_recovery: given.point_in_time_recovery,
-    }
-}
 
 /// What the input's lease machine is told. Without a configured name a worker is a new one at each start, but the same
 /// one for all streams of a table: others count the workers in it.
@@ -136,11 +32,13 @@ pub(crate) fn leases(input: &Input, run: Uuid) -> leases::Settings {
         audit_interval: millis(input.audit_interval),
         audit_confidence: input.audit_confidence,
         shard_sync_interval: input.shard_sync_interval.map(millis),
-        cleanup: input
-            .lease_cleanup
-            .map(|cleanup| leases::Cleanup { completed: millis(cleanup.completed), garbage: millis(cleanup.garbage) }),
+        cleanup: input.lease_cleanup.map(cleanup),
         ignore_unexpected_children: input.ignore_unexpected_child_shards,
     }
+}
+
+fn cleanup(LeaseCleanup { completed, garbage }: LeaseCleanup) -> leases::Cleanup {
+    leases::Cleanup { completed: millis(completed), garbage: millis(garbage) }
 }
 
 /// Randomness for a machine: another one for each.
@@ -159,16 +57,6 @@ pub(crate) fn reader(input: &Input, latest: Latest) -> polling::Settings {
         max_unprocessed_bytes: input.max_cache_bytes,
         max_unprocessed_records: input.max_cache_records,
         seed: seed(),
-    }
-}
-
-/// The consumer that the input's shards are read as; `None` when they are polled.
-#[must_use]
-pub(crate) fn consumer(input: &Input) -> Option<ConsumerId> {
-    match &input.retrieval {
-        Retrieval::Polling => None,
-        Retrieval::FanOut(Consumer::Name(name)) => Some(ConsumerId::Name(name.clone())),
-        Retrieval::FanOut(Consumer::Arn(arn)) => Some(ConsumerId::Arn(arn.clone())),
     }
 }
 
@@ -217,11 +105,17 @@ pub(crate) fn task_spec_with(job: &Job, executor: Executor) -> TaskSpec {
         sources: Vec::new(),
         outputs: Arc::new(OutputStreams::new(job.outputs.keys().cloned())),
         config: job.task_config.clone(),
-        limits: limits(job),
-        grants: grants(job, executor),
+        limits: job.limits.clone(),
+        grants: job.grants.clone(),
+        file_usage: FileUsage::default(),
+        http_client: http_client(&job.grants, executor),
         log: Arc::new(TracingLog),
         hits: Arc::default(),
     }
+}
+
+fn http_client(grants: &config::Grants, executor: Executor) -> Option<Arc<dyn HttpClient>> {
+    (!grants.http.is_empty()).then(|| http_client::of_job(&grants.http_networks, executor))
 }
 
 /// How long the previous version stays ready for a rollback after another took over.
@@ -233,43 +127,6 @@ pub(crate) fn rollout(job: &Job) -> rollout::Settings {
     let config::Rollout { is_canary, waves, bake, .. } = &job.rollout;
     let (bake, keep_warm) = (millis(*bake), millis(KEEP_WARM));
     rollout::Settings { is_canary: *is_canary, waves: waves.clone(), bake, keep_warm }
-}
-
-/// What the job's task instance may use.
-#[must_use]
-pub(crate) fn limits(job: &Job) -> Limits {
-    let config::Limits { call_timeout, init_timeout, memory_max_bytes, .. } = job.limits;
-    Limits {
-        call_timeout,
-        init_timeout,
-        memory_max_bytes,
-        output_max_bytes: job.limits.output_max_bytes,
-        output_max_count: job.limits.output_max_count,
-        log_max_bytes: job.limits.log_max_bytes,
-        log_max_lines: job.limits.log_max_lines,
-        files_max_bytes: job.limits.files_max_bytes,
-        files_total_max_bytes: job.limits.files_total_max_bytes,
-        files_max_count: job.limits.files_max_count,
-        http_max_requests: job.limits.http_max_requests,
-    }
-}
-
-/// What the job's task instance is given.
-fn grants(job: &Job, executor: Executor) -> Grants {
-    let config::Grants { env, directories, http, http_networks } = &job.grants;
-    let directory = |given: &config::Directory| Directory {
-        host: given.host.clone(),
-        operators: given.operators.clone(),
-        guest: given.guest.clone(),
-        writable: given.writable,
-    };
-    Grants {
-        env: env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
-        directories: directories.iter().map(directory).collect(),
-        usage: FileUsage::default(),
-        http: (!http.is_empty())
-            .then(|| HttpGrant { origins: http.clone(), client: http_client::of_job(http_networks, executor) }),
-    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use insta::assert_snapshot;
 use shardmill_core::config::{
-    self, Access, BillingMode, Consumer, Credentials, Input, LeaseCleanup, Output, Proxy, ProxyLogin, Retrieval,
-    Secret, Source, Wire, render_check, render_show,
+    self, Access, BillingMode, Consumer, Credentials, Input, LeaseCleanup, Limits, Output, Proxy, ProxyLogin,
+    Retrieval, Secret, Source, Wire, render_check, render_show,
 };
 use shardmill_core::position::InitialPosition;
 
@@ -74,6 +74,7 @@ fn what_holds_is_shown_with_its_origin() {
     default                                  systems.kinesis-system.aws.clientConfig.ConnectionMaxIdleMillis=60000
     default                                  systems.kinesis-system.aws.clientConfig.ConnectionTTL=-1
     default                                  systems.kinesis-system.aws.clientConfig.UseTcpKeepAlive=false
+    default                                  systems.kinesis-system.aws.wire.protocol=cbor
     made of job.name, job.id and the stream  systems.kinesis-system.streams.input0.aws.kcl.TableName=orders-1-input0
     default                                  systems.kinesis-system.streams.input0.aws.kcl.InitialLeaseTableReadCapacity=10
     default                                  systems.kinesis-system.streams.input0.aws.kcl.InitialLeaseTableWriteCapacity=10
@@ -82,7 +83,6 @@ fn what_holds_is_shown_with_its_origin() {
     default                                  systems.kinesis-system.streams.input0.aws.kcl.LeaseTablePitrEnabled=false
     default                                  systems.kinesis-system.streams.input0.aws.kcl.ConsistentReads=false
     default                                  systems.kinesis-system.streams.input0.aws.kcl.InitialPositionInStream=LATEST
-    default                                  systems.kinesis-system.aws.wire.protocol=cbor
     default                                  systems.kinesis-system.streams.input0.aws.kcl.RetrievalMode=POLLING
     default                                  systems.kinesis-system.streams.input0.aws.kcl.FailoverTimeMillis=10000
     default                                  systems.kinesis-system.streams.input0.aws.kcl.MaxRecords=10000
@@ -149,7 +149,7 @@ fn the_least_job_has_samzas_and_the_kcls_defaults() {
     assert_eq!((input.application_name.as_str(), input.table_name.as_str()), ("orders-1-input0", "orders-1-input0"));
     assert_eq!(input.initial_position, InitialPosition::Latest);
     assert_eq!((input.failover, input.max_records), (Duration::from_secs(10), 10_000));
-    assert_eq!((input.wire, input.new_table.billing_mode), (Wire::Cbor, BillingMode::PayPerRequest));
+    assert_eq!((input.client.wire, input.new_table.billing_mode), (Wire::Cbor, BillingMode::PayPerRequest));
     let access = Access { region: None, endpoint: None, credentials: Credentials::Chain, role: None };
     assert_eq!((&input.kinesis, &input.dynamodb, &input.worker_id), (&access, &access, &None));
 }
@@ -285,6 +285,12 @@ fn the_task_sees_its_own_settings_as_they_stand() {
     assert_eq!(seen, [("a.b", ""), ("greeting", "good day \u{2600} ")]);
 }
 
+/// The table of keys says what a task may use when nothing is set, and so does the type.
+#[test]
+fn the_limits_that_are_shown_are_the_default_ones() {
+    assert_eq!(job_with("").job.limits, Limits::default());
+}
+
 #[test]
 fn settings_of_the_aws_clients_are_those_of_the_java_sdk() {
     let input = input(
@@ -297,12 +303,12 @@ fn settings_of_the_aws_clients_are_those_of_the_java_sdk() {
          systems.kinesis.aws.kcl.BillingMode=PROVISIONED\n\
          systems.kinesis.aws.kcl.InitialLeaseTableReadCapacity=4\n",
     );
-    assert_eq!(input.client.connection_timeout, Some(Duration::from_millis(1500)));
-    assert_eq!(input.client.socket_timeout, Some(Duration::from_millis(2500)));
-    assert_eq!((input.client.request_timeout, input.client.max_error_retry), (None, Some(5)));
-    assert_eq!((input.client.execution_timeout, input.client.proxy), (Some(Duration::from_secs(9)), None));
+    assert_eq!(input.client.connect_timeout, Duration::from_millis(1500));
+    assert_eq!(input.client.read_timeout, Duration::from_millis(2500));
+    assert_eq!((input.client.attempt_timeout, input.client.max_attempts), (Duration::from_secs(30), 6));
+    assert_eq!((input.client.call_timeout, input.client.proxy), (Some(Duration::from_secs(9)), None));
     assert_eq!(
-        (input.wire, input.new_table.billing_mode),
+        (input.client.wire, input.new_table.billing_mode),
         (Wire::Json, BillingMode::Provisioned { read: 4, write: 10 })
     );
 }

@@ -152,7 +152,7 @@ fn secrets_arrive() {
     let token = credentials.session_token.as_ref().expect("a token");
     assert_eq!((credentials.secret_key.expose(), token.expose()), ("one", "two"));
     let Credentials::Static(dynamodb) = &input.dynamodb.credentials else { panic!("no pair of keys") };
-    assert_eq!((dynamodb.secret_key.expose(), input.client.headers["x-api-key"].expose()), ("four", "five"));
+    assert_eq!((dynamodb.secret_key.expose(), input.client.headers.more["x-api-key"].expose()), ("four", "five"));
     let login = input.client.proxy.as_ref().and_then(|proxy| proxy.login.as_ref()).expect("a login");
     assert_eq!((login.username.as_str(), login.password.expose()), ("me", "three"));
     assert_eq!(format!("{} {:?} {}", credentials.secret_key, token, login.password), "******** ******** ********");

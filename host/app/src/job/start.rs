@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use shardmill_aws::{Kinesis, LeaseTable};
-use shardmill_core::config::{Input, Job};
+use shardmill_core::config::{Input, Job, Retrieval};
 use shardmill_core::rollout::FIRST_INSTANCE;
 use shardmill_core::run_loop::{Action, Event, RunLoop};
 use shardmill_runtime::{CallError, Instance, Interrupter, Module, TaskSpec};
@@ -38,8 +38,8 @@ pub(super) struct Connected {
 /// Makes an input's clients.
 pub(super) async fn connect(input: &Input) -> Result<Connected> {
     let name = || format!("failed to connect input {}.{}", input.system, input.stream);
-    let kinesis = Kinesis::new(&settings::kinesis_client(input)).await.with_context(name)?;
-    let table = LeaseTable::new(&settings::dynamodb_client(input), &input.table_name).await.with_context(name)?;
+    let kinesis = Kinesis::new(&input.kinesis, &input.client).await.with_context(name)?;
+    let table = LeaseTable::new(&input.dynamodb, &input.client, &input.table_name).await.with_context(name)?;
     let table = table.with_consistent_reads(input.consistent_reads).of_stream(input.stream_identifier.clone());
     Ok(Connected { config: input.clone(), kinesis, table })
 }
@@ -62,7 +62,7 @@ impl Connected {
         let worker = LeaseWorker {
             settings,
             table,
-            new_table: settings::new_table(&config),
+            new_table: config.new_table,
             kinesis: kinesis.clone(),
             stream: config.stream_id().to_owned(),
             clock,
@@ -88,11 +88,11 @@ fn name(Input { system, stream, .. }: &Input) -> String {
 
 /// Begins to register the input's consumer, if it has one; its readers wait for that.
 fn fan_out(input: &Input, clock: Clock, status: &Arc<Status>, parts: &mut Parts) -> Option<Arc<FanOut>> {
-    let consumer = settings::consumer(input)?;
+    let Retrieval::FanOut(consumer) = &input.retrieval else { return None };
     let fan_out = Arc::new(FanOut::new(
-        settings::kinesis_client(input),
+        (input.kinesis.clone(), input.client.clone()),
         input.stream_id().to_owned(),
-        consumer,
+        consumer.clone(),
         settings::seed(),
         Arc::clone(status),
         clock,

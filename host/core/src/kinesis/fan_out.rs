@@ -37,14 +37,16 @@ pub struct Settings {
     pub seed: u64,
 }
 
-/// One `SubscribeToShardEvent`.
+/// One `SubscribeToShardEvent`; at least one every five seconds.
 #[derive(Clone, Debug, Default)]
 pub struct Delivery {
-    /// Possibly empty.
+    /// The records since the last event, in sequence order; possibly none.
     pub batch: Batch,
     /// What a next subscription goes on after; absent at the end of a closed shard.
     pub continuation: Option<SequenceNumber>,
+    /// The shards that follow, named at the end of a closed shard.
     pub children: Vec<ChildShard>,
+    /// How far the event is behind the tip of the shard.
     pub millis_behind_latest: u64,
 }
 

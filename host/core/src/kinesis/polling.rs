@@ -46,10 +46,13 @@ pub struct Settings {
 /// One answered GetRecords call.
 #[derive(Clone, Debug, Default)]
 pub struct Fetched {
+    /// In sequence order; possibly empty although more follows.
     pub batch: Batch,
     /// Absent at the end of a closed shard.
     pub next_iterator: Option<String>,
+    /// The shards that follow, named at the end of a closed shard.
     pub children: Vec<ChildShard>,
+    /// How far the answer is behind the tip of the shard.
     pub millis_behind_latest: u64,
 }
 

@@ -2,7 +2,7 @@
 
 use super::identity::Identity;
 use super::{Place, Settings};
-use crate::config::job::Access;
+use crate::config::client::Access;
 use crate::config::problem::{Code, Origin, Problem};
 use crate::config::value::Kind;
 

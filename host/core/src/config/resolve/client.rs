@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::access::is_local;
 use super::{Place, Settings, candidates};
 use crate::config::Secret;
-use crate::config::job::{Access, ClientSettings, Proxy, ProxyLogin, RetryBudget, RetryMode};
+use crate::config::client::{
+    Access, ClientSettings, Connections, Headers, Proxy, ProxyLogin, RetryBudget, RetryMode, Wire,
+};
 use crate::config::keys;
 use crate::config::problem::{Code, Problem};
 use crate::config::value;
@@ -30,26 +32,42 @@ const OWN_HEADERS: [&str; 7] =
     ["authorization", "host", "user-agent", "content-length", "content-type", "transfer-encoding", "connection"];
 
 pub(super) fn read(settings: &mut Settings<'_>, at: Place<'_>, access: &[Access; 2]) -> ClientSettings {
+    let defaults = ClientSettings::default();
+    let retries = settings.int_in("aws.clientConfig.MaxErrorRetry", at).and_then(|retries| u32::try_from(retries).ok());
+    let mut timeout = |name, default| settings.maybe_millis_in(name, at).unwrap_or(default);
     ClientSettings {
-        connection_timeout: settings.maybe_millis_in("aws.clientConfig.ConnectionTimeout", at),
-        socket_timeout: settings.maybe_millis_in("aws.clientConfig.SocketTimeout", at),
-        request_timeout: settings.maybe_millis_in("aws.clientConfig.RequestTimeout", at),
-        execution_timeout: settings.maybe_millis_in("aws.clientConfig.ClientExecutionTimeout", at),
-        max_error_retry: settings
-            .int_in("aws.clientConfig.MaxErrorRetry", at)
-            .and_then(|retries| u32::try_from(retries).ok()),
+        connect_timeout: timeout("aws.clientConfig.ConnectionTimeout", defaults.connect_timeout),
+        read_timeout: timeout("aws.clientConfig.SocketTimeout", defaults.read_timeout),
+        attempt_timeout: timeout("aws.clientConfig.RequestTimeout", defaults.attempt_timeout),
+        call_timeout: settings.maybe_millis_in("aws.clientConfig.ClientExecutionTimeout", at),
+        max_attempts: retries.map_or(defaults.max_attempts, |retries| retries + 1),
         retry_mode: retry_mode(settings, at),
         retry_budget: retry_budget(settings, at),
         proxy: proxy(settings, at, access),
-        max_connections: settings
-            .int_in("aws.clientConfig.MaxConnections", at)
-            .and_then(|connections| usize::try_from(connections).ok()),
-        connection_max_idle: settings.maybe_millis_in("aws.clientConfig.ConnectionMaxIdleMillis", at),
-        connection_ttl: settings.maybe_millis_in("aws.clientConfig.ConnectionTTL", at),
-        tcp_keep_alive: settings.is_set_in("aws.clientConfig.UseTcpKeepAlive", at),
-        user_agent_prefix: user_agent_prefix(settings, at),
-        user_agent_suffix: settings.text_in("aws.clientConfig.UserAgentSuffix", at),
-        headers: headers(settings, at),
+        connections: connections(settings, at),
+        headers: Headers {
+            user_agent_prefix: user_agent_prefix(settings, at),
+            user_agent_suffix: settings.text_in("aws.clientConfig.UserAgentSuffix", at),
+            more: headers(settings, at),
+        },
+        wire: wire(settings, at),
+    }
+}
+
+fn wire(settings: &mut Settings<'_>, at: Place<'_>) -> Wire {
+    match settings.text_in("aws.wire.protocol", at) {
+        Some(wire) if wire.eq_ignore_ascii_case("json") => Wire::Json,
+        _ => Wire::Cbor,
+    }
+}
+
+fn connections(settings: &mut Settings<'_>, at: Place<'_>) -> Connections {
+    let max = settings.int_in("aws.clientConfig.MaxConnections", at);
+    Connections {
+        max: max.and_then(|connections| usize::try_from(connections).ok()),
+        max_idle: settings.maybe_millis_in("aws.clientConfig.ConnectionMaxIdleMillis", at),
+        max_age: settings.maybe_millis_in("aws.clientConfig.ConnectionTTL", at),
+        keep_alive: settings.is_set_in("aws.clientConfig.UseTcpKeepAlive", at),
     }
 }
 
@@ -67,7 +85,7 @@ fn retry_mode(settings: &mut Settings<'_>, at: Place<'_>) -> RetryMode {
 fn retry_budget(settings: &mut Settings<'_>, at: Place<'_>) -> RetryBudget {
     let retries = settings.int_in(RETRY_BUDGET, at).and_then(|retries| u32::try_from(retries).ok());
     if settings.is_set_in("aws.clientConfig.UseThrottleRetries", at) {
-        return retries.map_or(RetryBudget::Default, RetryBudget::Retries);
+        return retries.map_or(RetryBudget::Shared, RetryBudget::Retries);
     }
     if let Some(key) = settings.find(RETRY_BUDGET, at) {
         settings.remark(Code::NoEffect, format!("`{key}` has no effect with UseThrottleRetries=false"), &key);

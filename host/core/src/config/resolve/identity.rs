@@ -3,22 +3,16 @@
 
 use super::{Level, Place, Settings, access, keys_at};
 use crate::config::Secret;
-use crate::config::job::{Credentials, Role, StaticCredentials};
+use crate::config::client::{Credentials, Role, StaticCredentials};
 use crate::config::problem::{Code, Problem};
 
 /// The most characters of a session's name, by STS's rules.
 const SESSION_NAME_MAX: usize = 64;
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Identity {
     pub(super) credentials: Credentials,
     pub(super) role: Option<Role>,
-}
-
-impl Default for Identity {
-    fn default() -> Self {
-        Self { credentials: Credentials::Chain, role: None }
-    }
 }
 
 /// The names of one service's settings.
@@ -56,7 +50,7 @@ const OF_DYNAMODB: Names = Names {
 pub(super) fn read(settings: &mut Settings<'_>, at: Place<'_>, session: &str) -> [Identity; 2] {
     let (base, level) = credentials(settings, at, &OWN).unzip();
     let role = role(settings, at, &OWN, level, session);
-    let kinesis = Identity { credentials: base.unwrap_or(Credentials::Chain), role };
+    let kinesis = Identity { credentials: base.unwrap_or_default(), role };
     let dynamodb = of_dynamodb(settings, at, session, &kinesis);
     [kinesis, dynamodb]
 }

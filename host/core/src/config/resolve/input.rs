@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::systems::System;
 use super::{Place, Settings, access, client, identity, position, retrieval, stream};
-use crate::config::job::{BillingMode, Input, LeaseCleanup, NewTable, Wire};
+use crate::config::input::{BillingMode, Input, LeaseCleanup, NewTable};
 use crate::config::problem::{Code, Origin, Problem};
 use crate::config::value::{self, Kind};
 
@@ -174,10 +174,6 @@ fn input(settings: &mut Settings<'_>, stream: Stream, job_name: &str, job_id: &s
         consistent_reads: settings.is_set_in("aws.kcl.ConsistentReads", at),
         worker_id: settings.text_in("aws.kcl.WorkerId", at),
         initial_position: position::read(settings, at),
-        wire: match settings.text_in("aws.wire.protocol", at) {
-            Some(wire) if wire.eq_ignore_ascii_case("json") => Wire::Json,
-            _ => Wire::Cbor,
-        },
         retrieval: retrieval::read(settings, at, &application_name),
         failover: settings.millis_in("aws.kcl.FailoverTimeMillis", at),
         max_records: settings.number_in("aws.kcl.MaxRecords", at),

@@ -1,7 +1,7 @@
 //! How a stream is read: by polling, or by fan-out and as which consumer.
 
 use super::{Place, Settings};
-use crate::config::job::{Consumer, Input, Retrieval};
+use crate::config::input::{Consumer, Input, Retrieval};
 use crate::config::problem::{Code, Origin, Problem};
 
 const MODE: &str = "aws.kcl.RetrievalMode";
