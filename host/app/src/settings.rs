@@ -101,7 +101,7 @@ pub(crate) fn task_spec_with(job: &Job, executor: Executor) -> TaskSpec {
     TaskSpec {
         job_name: job.name.clone(),
         job_id: job.id.clone(),
-        task_name: "Task-0".to_owned(),
+        task_name: job.grouper.first_task().to_string(),
         sources: Vec::new(),
         outputs: Arc::new(OutputStreams::new(job.outputs.keys().cloned())),
         config: job.task_config.clone(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Secret;
 use super::input::Input;
+use crate::grouper::Grouper;
 use crate::http_origin::HttpOrigin;
 use crate::jobs::OnDelete;
 use crate::network::Network;
@@ -23,6 +24,8 @@ pub struct Job {
     pub task_class: String,
     /// Never empty; no two have the same lease table, unless their rows tell the streams apart.
     pub inputs: Vec<Input>,
+    /// Which of the job's tasks reads which shard of them.
+    pub grouper: Grouper,
     /// Output systems by name; guests address them as `system.stream`.
     pub outputs: BTreeMap<String, Output>,
     /// Time between commits; `None`: only at stop, at shard end and when the task asks.

@@ -25,6 +25,7 @@ use super::problem::{Code, Origin, Problem, Report};
 use super::secret::{self, SENSITIVE};
 use super::source::Entry;
 use super::value;
+use crate::grouper::Grouper;
 use crate::jobs::OnDelete;
 
 pub(super) use systems::{is_file, unusable_systems};
@@ -72,10 +73,11 @@ pub(super) fn job(
     let id = settings.name_or("app.id", "job.id");
     let task_class = settings.required("task.class");
     let task_class = task_class.strip_suffix(".wasm").unwrap_or(&task_class).to_owned();
-    grouper(&mut settings);
+    let grouper = grouper(&mut settings);
     let systems = systems::read(&mut settings);
     let job = Job {
         inputs: input::read(&mut settings, &systems, &name, &id),
+        grouper,
         outputs: systems::outputs(&mut settings, &systems),
         commit: settings.maybe_millis("task.commit.ms"),
         window: settings.maybe_millis("task.window.ms"),
@@ -150,12 +152,12 @@ fn rollout(settings: &mut Settings<'_>) -> Rollout {
 }
 
 /// Samza refuses other groupers for Kinesis too: the lease table, not the job, decides who reads which shard.
-fn grouper(settings: &mut Settings<'_>) {
+fn grouper(settings: &mut Settings<'_>) -> Grouper {
     const KEY: &str = "job.systemstreampartition.grouper.factory";
     let found = settings.text(KEY).unwrap_or_default();
     let class = found.rsplit('.').next().unwrap_or_default();
     if class == ALL_SSP_TO_SINGLE_TASK {
-        return;
+        return Grouper::AllToSingleTask;
     }
     let hint = if class == GROUP_BY_SSP {
         "one task instance for each shard is not supported yet; remove the key: one instance gets all shards of its process"
@@ -166,6 +168,7 @@ fn grouper(settings: &mut Settings<'_>) {
     let expected = keys::row(KEY).default.unwrap_or_default();
     let problem = Problem::new(Code::NotSupported, message).expected(expected).hint(hint);
     settings.blame(problem, KEY);
+    Grouper::default()
 }
 
 fn task_config(settings: &mut Settings<'_>) -> BTreeMap<String, String> {
