@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shardmill_core::config::{self, Input, Job, LeaseCleanup};
+use shardmill_core::coordinator;
+use shardmill_core::grouper::TaskId;
 use shardmill_core::kinesis::{fan_out, polling};
 use shardmill_core::position::Latest;
 use shardmill_core::{leases, rollout, run_loop};
@@ -101,7 +103,7 @@ pub(crate) fn task_spec_with(job: &Job, executor: Executor) -> TaskSpec {
     TaskSpec {
         job_name: job.name.clone(),
         job_id: job.id.clone(),
-        task_name: job.grouper.first_task().to_string(),
+        task_name: TaskId::default().to_string(),
         sources: Vec::new(),
         outputs: Arc::new(OutputStreams::new(job.outputs.keys().cloned())),
         config: job.task_config.clone(),
@@ -127,6 +129,20 @@ pub(crate) fn rollout(job: &Job) -> rollout::Settings {
     let config::Rollout { is_canary, waves, bake, .. } = &job.rollout;
     let (bake, keep_warm) = (millis(*bake), millis(KEEP_WARM));
     rollout::Settings { is_canary: *is_canary, waves: waves.clone(), bake, keep_warm }
+}
+
+/// How the parts of a job work together.
+#[must_use]
+pub(crate) fn coordinator(job: &Job) -> coordinator::Settings {
+    let inputs = job.inputs.iter().map(|Input { system, stream, .. }| (system.clone(), stream.clone()));
+    coordinator::Settings {
+        inputs: inputs.collect(),
+        tasks: job.grouper.tasks(),
+        task_of: job.grouper.group(),
+        shutdown_timeout: millis(job.shutdown_timeout),
+        drain: millis(job.rollout.drain),
+        rollout: rollout(job),
+    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,16 @@
 
 use std::fmt;
 
-/// A task of a job: the group of shards that one thread reads, with its instances. Unique in the job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TaskId(u32);
+/// A task of the job: the shards that one run loop processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(pub u32);
+
+impl TaskId {
+    /// The first so many.
+    pub fn all(tasks: u32) -> impl Iterator<Item = Self> + Clone {
+        (0..tasks).map(Self)
+    }
+}
 
 impl fmt::Display for TaskId {
     /// Samza's name of the task, as guests and logs see it.
@@ -24,6 +31,10 @@ pub struct Partition<'a> {
     pub shard: &'a str,
 }
 
+/// The task that a partition belongs to. The same on every host of the job, or a shard's order would depend on who reads
+/// it.
+pub type Group = fn(Partition<'_>) -> TaskId;
+
 /// How the partitions of a job are grouped (`job.systemstreampartition.grouper.factory`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Grouper {
@@ -33,20 +44,18 @@ pub enum Grouper {
 }
 
 impl Grouper {
-    /// The task that a job starts with, before it holds any partition.
+    /// Tasks of the job, numbered from 0; one at least.
     #[must_use]
-    pub fn first_task(self) -> TaskId {
+    pub fn tasks(self) -> u32 {
         match self {
-            Self::AllToSingleTask => TaskId(0),
+            Self::AllToSingleTask => 1,
         }
     }
 
-    /// The one task that reads this partition.
     #[must_use]
-    pub fn group(self, partition: Partition<'_>) -> TaskId {
-        let Partition { system: _, stream: _, shard: _ } = partition;
+    pub fn group(self) -> Group {
         match self {
-            Self::AllToSingleTask => self.first_task(),
+            Self::AllToSingleTask => |_| TaskId(0),
         }
     }
 }
@@ -72,7 +81,8 @@ mod tests {
     fn grouped(grouper: Grouper, shards: &[Shard]) -> BTreeMap<&Shard, TaskId> {
         let mut tasks = BTreeMap::new();
         for key @ (system, stream, shard) in shards {
-            let task = grouper.group(Partition { system, stream, shard });
+            let task = (grouper.group())(Partition { system, stream, shard });
+            assert!(task.0 < grouper.tasks(), "{key:?} is in {task}, which the job does not have");
             assert_eq!(*tasks.entry(key).or_insert(task), task, "{key:?} is in two tasks");
         }
         tasks
@@ -95,6 +105,6 @@ mod tests {
 
     #[test]
     fn the_single_task_has_samzas_name() {
-        assert_eq!(Grouper::default().first_task().to_string(), "Task-0");
+        assert_eq!(TaskId::default().to_string(), "Task-0");
     }
 }
