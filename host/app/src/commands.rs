@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use shardmill::admit::compiler::{self, CompileModule};
 use shardmill_core::config::{
-    self as configuration, Access, Credentials, Errors, Host, Loaded, Notice, Secret, Source, StaticCredentials,
+    self as configuration, Access, Credentials, Errors, Host, Input, Loaded, Notice, Secret, Source, StaticCredentials,
     render_problems,
 };
 use shardmill_core::text;
@@ -254,7 +254,8 @@ pub(crate) fn load(sources: &[Source], env: &BTreeMap<String, String>, lenient: 
 
 /// The local backend takes any region and any credentials, of which the SDK wants some; no proxy leads to it, and it has
 /// no roles and no profiles.
-fn use_local_account(input: &mut shardmill_core::config::Input) {
+fn use_local_account(input: &mut Input) {
+    let Input::Kinesis(input) = input;
     input.client.proxy = None;
     for access in [&mut input.kinesis, &mut input.dynamodb] {
         access.region.get_or_insert_with(|| "us-east-1".to_owned());

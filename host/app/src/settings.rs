@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shardmill_core::config::{self, Input, Job, LeaseCleanup};
+use shardmill_core::config::{
+    self, BatchLimits, Job, KinesisInput, LeaseCleanup, LeaseTable, Leases, Polling, Retrieval, Retry,
+};
 use shardmill_core::coordinator;
 use shardmill_core::grouper::TaskId;
 use shardmill_core::kinesis::{fan_out, polling};
@@ -16,31 +18,45 @@ use crate::clock::millis;
 use crate::http_client;
 use crate::tasks::Executor;
 
-/// What the input's lease machine is told. Without a configured name a worker is a new one at each start, but the same
-/// one for all streams of a table: others count the workers in it.
+/// The lease machine's. Without a configured name a worker is a new one at each start, but the same one for all streams of
+/// a table: others count the workers in it.
 #[must_use]
-pub(crate) fn leases(input: &Input, run: Uuid) -> leases::Settings {
-    let application = input.stream_identifier.as_ref().map_or(&input.application_name, |_| &input.table_name);
-    let new_worker = || format!("{application}-{run}");
+pub(crate) fn leases(input: &KinesisInput, run: Uuid) -> leases::Settings {
+    let Leases {
+        application_name,
+        worker_id,
+        failover,
+        parent_shard_poll,
+        shard_sync_interval,
+        audit_interval,
+        audit_confidence,
+        cleanup,
+        ignore_unexpected_child_shards,
+        max_for_worker,
+        max_to_steal,
+    } = &input.leases;
+    // The table itself is opened by its client, and made by the lease worker.
+    let LeaseTable { name: table, stream_identifier, consistent_reads: _, new: _ } = &input.table;
+    let application = stream_identifier.as_ref().map_or(application_name, |_| table);
+    let cleanup = cleanup.map(|LeaseCleanup { completed, garbage }| leases::Cleanup {
+        completed: millis(completed),
+        garbage: millis(garbage),
+    });
     leases::Settings {
-        table: input.table_name.clone(),
-        worker: input.worker_id.clone().unwrap_or_else(new_worker),
-        failover: millis(input.failover),
-        initial_position: input.initial_position,
-        max_leases: input.max_leases_for_worker,
-        max_leases_to_steal: input.max_leases_to_steal,
-        parent_poll: millis(input.parent_shard_poll),
+        table: table.clone(),
+        worker: worker_id.clone().unwrap_or_else(|| format!("{application}-{run}")),
+        failover: millis(*failover),
+        initial_position: input.retrieval.initial_position,
+        max_leases: *max_for_worker,
+        max_leases_to_steal: *max_to_steal,
+        parent_poll: millis(*parent_shard_poll),
         seed: seed(),
-        audit_interval: millis(input.audit_interval),
-        audit_confidence: input.audit_confidence,
-        shard_sync_interval: input.shard_sync_interval.map(millis),
-        cleanup: input.lease_cleanup.map(cleanup),
-        ignore_unexpected_children: input.ignore_unexpected_child_shards,
+        audit_interval: millis(*audit_interval),
+        audit_confidence: *audit_confidence,
+        shard_sync_interval: shard_sync_interval.map(millis),
+        cleanup,
+        ignore_unexpected_children: *ignore_unexpected_child_shards,
     }
-}
-
-fn cleanup(LeaseCleanup { completed, garbage }: LeaseCleanup) -> leases::Cleanup {
-    leases::Cleanup { completed: millis(completed), garbage: millis(garbage) }
 }
 
 /// Randomness for a machine: another one for each.
@@ -48,44 +64,45 @@ pub(crate) fn seed() -> u64 {
     Uuid::new_v4().as_u64_pair().0
 }
 
-/// What a reader of one of the input's shards is told.
+/// A polling reader's.
 #[must_use]
-pub(crate) fn reader(input: &Input, latest: Latest) -> polling::Settings {
+pub(crate) fn polling(retrieval: &Retrieval, polling: Polling, latest: Latest) -> polling::Settings {
+    let Retrieval { initial_position, mode: _, max_cache_bytes, max_cache_records } = *retrieval;
+    let Polling { max_records, idle_between_reads } = polling;
     polling::Settings {
-        initial_position: input.initial_position,
+        initial_position,
         latest,
-        max_records: input.max_records,
-        idle: millis(input.idle_between_reads),
-        max_unprocessed_bytes: input.max_cache_bytes,
-        max_unprocessed_records: input.max_cache_records,
+        max_records,
+        idle: millis(idle_between_reads),
+        max_unprocessed_bytes: max_cache_bytes,
+        max_unprocessed_records: max_cache_records,
         seed: seed(),
     }
 }
 
-/// What a fan-out reader of one of the input's shards is told.
+/// A fan-out reader's.
 #[must_use]
-pub(crate) fn fan_out(input: &Input, latest: Latest) -> fan_out::Settings {
+pub(crate) fn fan_out(retrieval: &Retrieval, latest: Latest) -> fan_out::Settings {
+    let Retrieval { initial_position, mode: _, max_cache_bytes, max_cache_records } = *retrieval;
     fan_out::Settings {
-        initial_position: input.initial_position,
+        initial_position,
         latest,
-        max_unprocessed_bytes: input.max_cache_bytes,
-        max_unprocessed_records: input.max_cache_records,
+        max_unprocessed_bytes: max_cache_bytes,
+        max_unprocessed_records: max_cache_records,
         seed: seed(),
     }
 }
 
-/// What the job's run loop is told.
+/// The run loop's.
 #[must_use]
 pub(crate) fn run_loop(job: &Job) -> run_loop::Settings {
+    let BatchLimits { max_records, max_bytes } = job.batch;
+    let Retry { max_attempts, backoff, backoff_max } = job.retry;
     run_loop::Settings {
-        call_max_records: job.batch.max_records,
-        call_max_bytes: job.batch.max_bytes,
+        call_max_records: max_records,
+        call_max_bytes: max_bytes,
         commit_interval: job.commit.map(millis),
-        retry: run_loop::Retry {
-            max_attempts: job.retry.max_attempts,
-            backoff: millis(job.retry.backoff),
-            backoff_max: millis(job.retry.backoff_max),
-        },
+        retry: run_loop::Retry { max_attempts, backoff: millis(backoff), backoff_max: millis(backoff_max) },
     }
 }
 
@@ -126,7 +143,8 @@ const KEEP_WARM: Duration = Duration::from_mins(10);
 /// What the rollout of the job's versions is told.
 #[must_use]
 pub(crate) fn rollout(job: &Job) -> rollout::Settings {
-    let config::Rollout { is_canary, waves, bake, .. } = &job.rollout;
+    // How long a call may hold up a move is the coordinator's.
+    let config::Rollout { is_canary, waves, bake, drain: _ } = &job.rollout;
     let (bake, keep_warm) = (millis(*bake), millis(KEEP_WARM));
     rollout::Settings { is_canary: *is_canary, waves: waves.clone(), bake, keep_warm }
 }
@@ -134,7 +152,7 @@ pub(crate) fn rollout(job: &Job) -> rollout::Settings {
 /// How the parts of a job work together.
 #[must_use]
 pub(crate) fn coordinator(job: &Job) -> coordinator::Settings {
-    let inputs = job.inputs.iter().map(|Input { system, stream, .. }| (system.clone(), stream.clone()));
+    let inputs = job.inputs.iter().map(|input| (input.system().to_owned(), input.stream().to_owned()));
     coordinator::Settings {
         inputs: inputs.collect(),
         tasks: job.grouper.tasks(),

@@ -30,7 +30,10 @@ pub use client::{
     StaticCredentials, Wire,
 };
 pub use host::{Allow, AllowedDirectory, Host};
-pub use input::{BillingMode, Consumer, Input, LeaseCleanup, NewTable, Retrieval};
+pub use input::{
+    BillingMode, Consumer, Input, KinesisInput, LeaseCleanup, LeaseTable, Leases, NewTable, Polling, Retrieval,
+    RetrievalMode,
+};
 pub use job::{BatchLimits, Directory, Grants, Job, Limits, Output, Retry, Rollout};
 pub use problem::{Code, Errors, Notice, Origin, Problem};
 pub use reference::reference_markdown;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use insta::assert_snapshot;
 use shardmill_core::config::{
-    ClientSettings, Connections, Retrieval, RetryBudget, RetryMode, render_check, render_show,
+    ClientSettings, Connections, Input, KinesisInput, RetryBudget, RetryMode, render_check, render_show,
 };
 
-use super::{job_with, told};
+use super::{input, job_with, told};
 
 const CLIENT: &str = "systems.kinesis.aws.clientConfig";
 
@@ -17,7 +17,7 @@ fn lines(settings: &[(&str, &str)]) -> String {
 }
 
 fn client(settings: &[(&str, &str)]) -> ClientSettings {
-    job_with(&lines(settings)).job.inputs.remove(0).client
+    input(&lines(settings)).client
 }
 
 #[test]
@@ -72,9 +72,8 @@ fn retries_are_those_of_the_java_sdk() {
 
 #[test]
 fn the_user_agent_has_its_names_of_old_and_of_the_kcl() {
-    let prefix = |settings: &[(&str, &str)], more: &str| {
-        job_with(&(lines(settings) + more)).job.inputs.remove(0).client.headers.user_agent_prefix
-    };
+    let prefix =
+        |settings: &[(&str, &str)], more: &str| input(&(lines(settings) + more)).client.headers.user_agent_prefix;
     assert_eq!(prefix(&[], ""), None);
     assert_eq!(prefix(&[("UserAgent", "old")], "").as_deref(), Some("old"));
     assert_eq!(prefix(&[("UserAgent", "old"), ("UserAgentPrefix", "new")], "").as_deref(), Some("new"));
@@ -87,7 +86,7 @@ fn headers_are_read_and_never_shown() {
     let settings = lines(&[("Headers.X-Team", "orders"), ("UserAgentSuffix", "(orders)")]);
     let settings = settings + &format!("sensitive.{CLIENT}.Headers.X-Api-Key=SECRET\n");
     let loaded = job_with(&settings);
-    let client = &loaded.job.inputs[0].client;
+    let Input::Kinesis(KinesisInput { client, .. }) = &loaded.job.inputs[0];
     let headers: Vec<_> = client.headers.more.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
     assert_eq!(headers, [("x-api-key", "SECRET"), ("x-team", "orders")]);
     assert_eq!(client.headers.user_agent_suffix.as_deref(), Some("(orders)"));
@@ -327,9 +326,8 @@ fn what_has_no_meaning_here_is_told_once_each() {
 #[test]
 fn the_lease_table_is_created_and_read_as_it_is_set() {
     let of_table = |lines: &str| {
-        let input = job_with(lines).job.inputs.remove(0);
-        assert_eq!(input.retrieval, Retrieval::Polling);
-        (input.new_table.deletion_protection, input.new_table.point_in_time_recovery, input.consistent_reads)
+        let table = input(lines).table;
+        (table.new.deletion_protection, table.new.point_in_time_recovery, table.consistent_reads)
     };
     assert_eq!(of_table(""), (false, false, false));
     let lines = "systems.kinesis.aws.kcl.LeaseTableDeletionProtectionEnabled=true\n\

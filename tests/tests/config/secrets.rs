@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use shardmill_core::config::{self, Credentials, Source};
+use shardmill_core::config::{self, Credentials, Input, Source};
 
 use super::{JOB, file};
 
@@ -147,7 +147,7 @@ fn secrets_arrive() {
                  systems.kinesis.aws.clientConfig.ProxyPassword=three\n\
                  sensitive.systems.kinesis.aws.clientConfig.Headers.X-Api-Key=five\n";
     let loaded = super::job_with(&format!("{lines}{PROXY}"));
-    let input = &loaded.job.inputs[0];
+    let Input::Kinesis(input) = &loaded.job.inputs[0];
     let Credentials::Static(credentials) = &input.kinesis.credentials else { panic!("no pair of keys") };
     let token = credentials.session_token.as_ref().expect("a token");
     assert_eq!((credentials.secret_key.expose(), token.expose()), ("one", "two"));

@@ -87,7 +87,7 @@ async fn run(job: &Job, module: shardmill_runtime::Module, backend: &LocalBacken
     let table = LeaseTable::new(
         &local_access(backend.dynamodb_endpoint()),
         &ClientSettings::default(),
-        &job.inputs[0].table_name,
+        job.inputs[0].progress_table(),
     )
     .await?;
     let mut leases = table.scan().await?.leases;

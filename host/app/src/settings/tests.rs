@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use shardmill_core::config::{Source, load, render_problems};
+use shardmill_core::config::{Input, RetrievalMode, Source, load, render_problems};
 use shardmill_core::position::InitialPosition;
 
 use super::*;
@@ -16,7 +16,7 @@ systems.kinesis.samza.factory=kinesis
 ";
 
 /// The only input of the job with these lines, each after the system's prefix.
-fn input(lines: &[&str]) -> Input {
+fn input(lines: &[&str]) -> KinesisInput {
     let lines: Vec<String> = lines
         .iter()
         .map(|line| match line.strip_prefix("sensitive.") {
@@ -27,7 +27,8 @@ fn input(lines: &[&str]) -> Input {
     let source = Source::File { name: "job.properties".to_owned(), text: format!("{JOB}{}", lines.join("\n")) };
     let loaded = load(&[source], &BTreeMap::new(), false);
     let mut job = loaded.unwrap_or_else(|errors| panic!("{}", render_problems(&errors))).job;
-    job.inputs.remove(0)
+    let Input::Kinesis(input) = job.inputs.remove(0);
+    input
 }
 
 #[test]
@@ -80,10 +81,11 @@ fn the_settings_of_the_kcl_reach_the_readers() {
         "kcl.MaxCacheByteSize=23",
         "kcl.MaxRecordsCount=24",
     ]);
-    let reader = reader(&input, Latest::default());
+    let RetrievalMode::Polling(polled) = input.retrieval.mode else { panic!("it is polled") };
+    let reader = polling(&input.retrieval, polled, Latest::default());
     assert_eq!((reader.initial_position, reader.max_records, reader.idle), (InitialPosition::TrimHorizon, 21, 22));
     assert_eq!((reader.max_unprocessed_bytes, reader.max_unprocessed_records), (23, 24));
-    let fan_out = fan_out(&input, Latest::default());
+    let fan_out = fan_out(&input.retrieval, Latest::default());
     assert_eq!(fan_out.initial_position, InitialPosition::TrimHorizon);
     assert_eq!((fan_out.max_unprocessed_bytes, fan_out.max_unprocessed_records), (23, 24));
 }

@@ -1,4 +1,5 @@
-//! An input of a job: a stream to read, its leases, and how it is reached. Passive data.
+//! An input of a job: one variant for each system that streams can be read from; what is common to all are methods of
+//! [`Input`]. Passive data.
 
 use std::time::Duration;
 
@@ -6,36 +7,103 @@ use super::client::{Access, ClientSettings};
 use crate::kinesis::stream::StreamIdentifier;
 use crate::position::InitialPosition;
 
-/// One Kinesis stream to read. Its source for guests is `system.stream`.
+/// One stream to read, of whatever system. Its source for guests is `system.stream`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Input {
+pub enum Input {
+    Kinesis(KinesisInput),
+}
+
+impl Input {
+    /// The system's name in the configuration.
+    #[must_use]
+    pub fn system(&self) -> &str {
+        match self {
+            Self::Kinesis(input) => &input.system,
+        }
+    }
+
+    /// The stream's name in its system (Samza's physical name).
+    #[must_use]
+    pub fn stream(&self) -> &str {
+        match self {
+            Self::Kinesis(input) => &input.stream,
+        }
+    }
+
+    /// Where the progress of its readers is kept, for people.
+    #[must_use]
+    pub fn progress_table(&self) -> &str {
+        match self {
+            Self::Kinesis(input) => &input.table.name,
+        }
+    }
+
+    /// Whether both would take the other's progress for their own.
+    #[must_use]
+    pub fn shares_progress_with(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Kinesis(mine), Self::Kinesis(theirs)) => mine.shares_leases_with(theirs),
+        }
+    }
+}
+
+/// A Kinesis stream, read under leases as the Kinesis Client Library has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KinesisInput {
     pub system: String,
-    /// The stream's name at AWS (Samza's physical name).
+    /// The stream's name at AWS.
     pub stream: String,
     /// Names the stream in calls where its name is not enough: in another account.
     pub stream_arn: Option<String>,
     pub kinesis: Access,
     /// The stream's own, where nothing else is set.
     pub dynamodb: Access,
+    pub client: ClientSettings,
+    pub table: LeaseTable,
+    pub leases: Leases,
+    pub retrieval: Retrieval,
+}
+
+impl KinesisInput {
+    /// Whether both would take the other's leases for their own: they have one table, and its rows do not tell the
+    /// streams apart.
+    #[must_use]
+    pub fn shares_leases_with(&self, other: &Self) -> bool {
+        let identifiers = self.table.stream_identifier.as_ref().zip(other.table.stream_identifier.as_ref());
+        self.table.name == other.table.name
+            && self.dynamodb.region == other.dynamodb.region
+            && self.dynamodb.endpoint == other.dynamodb.endpoint
+            && identifiers.is_none_or(|(mine, theirs)| mine == theirs)
+    }
+
+    /// The stream as calls name it.
+    #[must_use]
+    pub fn stream_id(&self) -> &str {
+        self.stream_arn.as_deref().unwrap_or(&self.stream)
+    }
+}
+
+/// The lease table in DynamoDB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseTable {
+    pub name: String,
+    /// In a table that several streams share: which one this is.
+    pub stream_identifier: Option<StreamIdentifier>,
+    /// Whether it is read strongly consistent.
+    pub consistent_reads: bool,
+    /// How it is created when it does not exist.
+    pub new: NewTable,
+}
+
+/// How leases are taken, kept and given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leases {
     /// `<job.name>-<job.id>-<stream>`, as Samza names the KCL application.
     pub application_name: String,
-    /// The lease table in DynamoDB.
-    pub table_name: String,
-    /// In a lease table that several streams share: which one this is.
-    pub stream_identifier: Option<StreamIdentifier>,
-    pub new_table: NewTable,
-    /// Whether the lease table is read strongly consistent.
-    pub consistent_reads: bool,
     /// `None`: a new random one at each start, as Samza does.
     pub worker_id: Option<String>,
-    /// Where shards without a checkpoint start.
-    pub initial_position: InitialPosition,
-    pub retrieval: Retrieval,
     /// How long a lease lasts without renewal (KCL's FailoverTimeMillis).
     pub failover: Duration,
-    /// Records asked for by one GetRecords call: 1 to 10,000.
-    pub max_records: u32,
-    pub idle_between_reads: Duration,
     pub parent_shard_poll: Duration,
     /// How often shards are listed though no lease seems to be missing; `None`: never after the start.
     pub shard_sync_interval: Option<Duration>,
@@ -44,35 +112,40 @@ pub struct Input {
     /// Looks in a row that must find the same gap before shards are listed.
     pub audit_confidence: u32,
     /// `None`: leases of finished shards are kept.
-    pub lease_cleanup: Option<LeaseCleanup>,
+    pub cleanup: Option<LeaseCleanup>,
     /// Create no lease for a shard that is listed with an open parent, instead of listing again.
     pub ignore_unexpected_child_shards: bool,
-    pub max_leases_for_worker: usize,
+    pub max_for_worker: usize,
     /// Leases taken from a worker that has too many, after one look at the lease table.
-    pub max_leases_to_steal: usize,
+    pub max_to_steal: usize,
+}
+
+/// How shards are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retrieval {
+    /// Where shards without a checkpoint start.
+    pub initial_position: InitialPosition,
+    pub mode: RetrievalMode,
     /// Bytes of one shard that may wait between reader and task.
     pub max_cache_bytes: usize,
     /// Records of one shard that may wait between reader and task.
     pub max_cache_records: usize,
-    pub client: ClientSettings,
 }
 
-impl Input {
-    /// Whether both would take the other's leases for their own: they have one table, and its rows do not tell the
-    /// streams apart.
-    #[must_use]
-    pub fn shares_leases_with(&self, other: &Self) -> bool {
-        let identifiers = self.stream_identifier.as_ref().zip(other.stream_identifier.as_ref());
-        self.table_name == other.table_name
-            && self.dynamodb.region == other.dynamodb.region
-            && self.dynamodb.endpoint == other.dynamodb.endpoint
-            && identifiers.is_none_or(|(mine, theirs)| mine == theirs)
-    }
+/// By which calls shards are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RetrievalMode {
+    Polling(Polling),
+    /// Enhanced fan-out, as this consumer.
+    FanOut(Consumer),
+}
 
-    /// The stream as calls name it.
-    pub fn stream_id(&self) -> &str {
-        self.stream_arn.as_deref().unwrap_or(&self.stream)
-    }
+/// GetRecords calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Polling {
+    /// Records asked for by one call: 1 to 10,000.
+    pub max_records: u32,
+    pub idle_between_reads: Duration,
 }
 
 /// How often leases of finished shards are deleted.
@@ -101,14 +174,6 @@ pub enum BillingMode {
     PayPerRequest,
     /// Capacity units a second.
     Provisioned { read: u32, write: u32 },
-}
-
-/// How shards are read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Retrieval {
-    Polling,
-    /// Enhanced fan-out, as this consumer.
-    FanOut(Consumer),
 }
 
 /// A fan-out consumer of a stream.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::systems::System;
 use super::{Place, Settings, access, client, identity, position, retrieval, stream};
-use crate::config::input::{BillingMode, Input, LeaseCleanup, NewTable};
+use crate::config::input::{
+    BillingMode, Input, KinesisInput, LeaseCleanup, LeaseTable, Leases, NewTable, Polling, Retrieval, RetrievalMode,
+};
 use crate::config::problem::{Code, Origin, Problem};
 use crate::config::value::{self, Kind};
 
@@ -43,7 +45,7 @@ pub(super) fn read(
         return Vec::new();
     }
     let ids = ids(settings);
-    let mut inputs: Vec<Input> = Vec::new();
+    let mut inputs: Vec<KinesisInput> = Vec::new();
     for word in words {
         let Some(stream) = stream(settings, &ids, word) else { continue };
         if !usable(settings, systems, &stream) {
@@ -59,7 +61,7 @@ pub(super) fn read(
         retrieval::check(settings, &inputs, &input);
         inputs.push(input);
     }
-    inputs
+    inputs.into_iter().map(Input::Kinesis).collect()
 }
 
 /// Samza's rule: a name with a dot is `system.stream`, one without is an id of `streams.ID.*`.
@@ -151,7 +153,7 @@ fn usable(settings: &mut Settings<'_>, systems: &BTreeMap<String, System>, strea
     false
 }
 
-fn input(settings: &mut Settings<'_>, stream: Stream, job_name: &str, job_id: &str) -> Input {
+fn input(settings: &mut Settings<'_>, stream: Stream, job_name: &str, job_id: &str) -> KinesisInput {
     let Stream { system, name, aliases } = stream;
     let at = Place { system: &system, streams: &aliases };
     let application_name = format!("{job_name}-{job_id}-{name}");
@@ -160,38 +162,53 @@ fn input(settings: &mut Settings<'_>, stream: Stream, job_name: &str, job_id: &s
     let access = access::read(settings, at, stream_arn.as_deref(), identities);
     let client = client::read(settings, at, &access);
     let [kinesis, dynamodb] = access;
-    Input {
-        stream_arn,
-        kinesis,
-        dynamodb,
-        table_name: table_name(settings, at, &application_name),
+    let table = LeaseTable {
+        name: table_name(settings, at, &application_name),
         stream_identifier: stream::identifier(settings, at, &name),
-        new_table: NewTable {
+        new: NewTable {
             billing_mode: billing_mode(settings, at),
             deletion_protection: settings.is_set_in("aws.kcl.LeaseTableDeletionProtectionEnabled", at),
             point_in_time_recovery: settings.is_set_in("aws.kcl.LeaseTablePitrEnabled", at),
         },
         consistent_reads: settings.is_set_in("aws.kcl.ConsistentReads", at),
-        worker_id: settings.text_in("aws.kcl.WorkerId", at),
-        initial_position: position::read(settings, at),
-        retrieval: retrieval::read(settings, at, &application_name),
-        failover: settings.millis_in("aws.kcl.FailoverTimeMillis", at),
+    };
+    let worker_id = settings.text_in("aws.kcl.WorkerId", at);
+    let initial_position = position::read(settings, at);
+    let consumer = retrieval::consumer(settings, at, &application_name);
+    let failover = settings.millis_in("aws.kcl.FailoverTimeMillis", at);
+    let polling = Polling {
         max_records: settings.number_in("aws.kcl.MaxRecords", at),
         idle_between_reads: settings.millis_in("aws.kcl.IdleTimeBetweenReadsInMillis", at),
+    };
+    let leases = Leases {
+        application_name,
+        worker_id,
+        failover,
         parent_shard_poll: settings.millis_in("aws.kcl.ParentShardPollIntervalMillis", at),
         shard_sync_interval: shard_sync_interval(settings, at),
         audit_interval: settings.millis_in("aws.kcl.LeasesRecoveryAuditorExecutionFrequencyMillis", at),
         audit_confidence: settings.number_in("aws.kcl.LeasesRecoveryAuditorInconsistencyConfidenceThreshold", at),
-        lease_cleanup: lease_cleanup(settings, at),
+        cleanup: lease_cleanup(settings, at),
         ignore_unexpected_child_shards: settings.is_set_in("aws.kcl.IgnoreUnexpectedChildShards", at),
-        max_leases_for_worker: settings.size_in("aws.kcl.MaxLeasesForWorker", at),
-        max_leases_to_steal: settings.size_in("aws.kcl.MaxLeasesToStealAtOneTime", at),
+        max_for_worker: settings.size_in("aws.kcl.MaxLeasesForWorker", at),
+        max_to_steal: settings.size_in("aws.kcl.MaxLeasesToStealAtOneTime", at),
+    };
+    let retrieval = Retrieval {
+        initial_position,
+        mode: consumer.map_or(RetrievalMode::Polling(polling), RetrievalMode::FanOut),
         max_cache_bytes: settings.size_in("aws.kcl.MaxCacheByteSize", at),
         max_cache_records: settings.size_in("aws.kcl.MaxRecordsCount", at),
-        client,
-        application_name,
+    };
+    KinesisInput {
         system: system.clone(),
         stream: name,
+        stream_arn,
+        kinesis,
+        dynamodb,
+        client,
+        table,
+        leases,
+        retrieval,
     }
 }
 
@@ -206,20 +223,20 @@ fn table_name(settings: &mut Settings<'_>, at: Place<'_>, application_name: &str
 
 /// Two streams in one lease table would take each other's shards for their own, as both have a shardId-000000000000,
 /// unless both are named in their rows.
-fn check_table(settings: &mut Settings<'_>, others: &[Input], input: &Input) {
+fn check_table(settings: &mut Settings<'_>, others: &[KinesisInput], input: &KinesisInput) {
     let own = format!("systems.{}.streams.{}.{TABLE_NAME}", input.system, input.stream);
     let at = Place { system: &input.system, streams: std::slice::from_ref(&input.stream) };
     let key = settings.find(TABLE_NAME, at).unwrap_or_else(|| own.clone());
     if let Some(other) = others.iter().find(|other| other.shares_leases_with(input)) {
         let names = [(&other.system, &other.stream), (&input.system, &input.stream)];
         let [a, b] = names.map(|(system, stream)| format!("`{system}.{stream}`"));
-        let message = format!("the inputs {a} and {b} would share the lease table `{}`", input.table_name);
+        let message = format!("the inputs {a} and {b} would share the lease table `{}`", input.table.name);
         let hint =
             format!("a table holds the leases of one stream, unless each has a {}: set {own}", stream::IDENTIFIER);
         settings.conflict(message, &key, &hint);
     }
-    if !TABLE_NAME_BYTES.contains(&input.table_name.len()) {
-        let problem = Problem::new(Code::BadValue, format!("`{}` cannot be the name of a table", input.table_name));
+    if !TABLE_NAME_BYTES.contains(&input.table.name.len()) {
+        let problem = Problem::new(Code::BadValue, format!("`{}` cannot be the name of a table", input.table.name));
         let problem = problem.expected("3 to 255 characters, a rule of DynamoDB");
         settings.blame(problem.hint(format!("set {own} to another name")), &key);
     }

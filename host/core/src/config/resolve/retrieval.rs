@@ -1,7 +1,7 @@
 //! How a stream is read: by polling, or by fan-out and as which consumer.
 
 use super::{Place, Settings};
-use crate::config::input::{Consumer, Input, Retrieval};
+use crate::config::input::{Consumer, KinesisInput, RetrievalMode};
 use crate::config::problem::{Code, Origin, Problem};
 
 const MODE: &str = "aws.kcl.RetrievalMode";
@@ -12,31 +12,33 @@ const OF_POLLING: [&str; 2] = ["aws.kcl.MaxRecords", "aws.kcl.IdleTimeBetweenRea
 /// The most characters of a consumer's name, by the service's rules.
 const NAME_MAX: usize = 128;
 
-pub(super) fn read(settings: &mut Settings<'_>, at: Place<'_>, application_name: &str) -> Retrieval {
+/// The consumer that the stream is read as; `None` when it is polled.
+pub(super) fn consumer(settings: &mut Settings<'_>, at: Place<'_>, application_name: &str) -> Option<Consumer> {
     let mode = settings.text_in(MODE, at).unwrap_or_default();
     let (name, arn) = (settings.text_in(NAME, at), settings.text_in(ARN, at));
     if !mode.eq_ignore_ascii_case("FANOUT") {
         tell_without_effect(settings, at, &[NAME, ARN], "has an effect with RetrievalMode=FANOUT only");
-        return Retrieval::Polling;
+        return None;
     }
     tell_without_effect(settings, at, &OF_POLLING, "has an effect with RetrievalMode=POLLING only");
     let Some(arn) = arn else {
-        return Retrieval::FanOut(Consumer::Name(consumer_name(settings, at, name, application_name)));
+        return Some(Consumer::Name(consumer_name(settings, at, name, application_name)));
     };
     tell_without_effect(settings, at, &[NAME], "has no effect: ConsumerArn names the consumer");
     check_arn(settings, at, &arn);
-    Retrieval::FanOut(Consumer::Arn(arn))
+    Some(Consumer::Arn(arn))
 }
 
 /// A consumer has one subscription to a shard: two inputs that read as one would take each other's place again and again.
-pub(super) fn check(settings: &mut Settings<'_>, others: &[Input], input: &Input) {
-    let same = |other: &&Input| {
-        other.retrieval == input.retrieval
+pub(super) fn check(settings: &mut Settings<'_>, others: &[KinesisInput], input: &KinesisInput) {
+    let RetrievalMode::FanOut(consumer) = &input.retrieval.mode else { return };
+    let same = |other: &&KinesisInput| {
+        matches!(&other.retrieval.mode, RetrievalMode::FanOut(theirs) if theirs == consumer)
             && other.stream_id() == input.stream_id()
             && other.kinesis.region == input.kinesis.region
             && other.kinesis.endpoint == input.kinesis.endpoint
     };
-    let Some(other) = others.iter().filter(|_| input.retrieval != Retrieval::Polling).find(same) else {
+    let Some(other) = others.iter().find(same) else {
         return;
     };
     let at = Place { system: &input.system, streams: std::slice::from_ref(&input.stream) };
