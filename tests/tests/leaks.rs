@@ -5,7 +5,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use shardmill_runtime::{ArtifactStore, Engine, Instance, Limits, ModuleId, Outputs, TaskSpec};
+use shardmill_core::config::Limits;
+use shardmill_runtime::{ArtifactStore, Engine, Instance, ModuleId, Outputs, TaskSpec};
 use shardmill_tests::instances::{load, process, spec};
 use shardmill_tests::wat;
 

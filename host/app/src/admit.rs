@@ -162,7 +162,7 @@ impl Admission {
             let report =
                 trial::start(&new, &spec).map_err(|error| Rejected::Trial { module: module.clone(), error })?;
             let Some((old, recent)) = running else { return Ok(report) };
-            if spec.grants.http.is_some() && (old.sends_requests() || new.sends_requests()) {
+            if !spec.grants.http.is_empty() && (old.sends_requests() || new.sends_requests()) {
                 info!(
                     module,
                     "recent records are not replayed: the task may send HTTP requests, which would be sent again"

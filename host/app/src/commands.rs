@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use shardmill_core::config::{
-    self as configuration, Credentials, Errors, Host, Loaded, Notice, Secret, Source, StaticCredentials,
+    self as configuration, Credentials, Errors, Host, Input, Loaded, Notice, Secret, Source, StaticCredentials,
     render_problems,
 };
 use shardmill_core::text;
@@ -249,14 +249,19 @@ pub(crate) fn load(sources: &[Source], env: &BTreeMap<String, String>, lenient: 
 
 /// The local backend takes any region and any credentials, of which the SDK wants some; no proxy leads to it, and it has
 /// no roles and no profiles.
-fn use_local_account(input: &mut shardmill_core::config::Input) {
+fn use_local_account(input: &mut Input) {
+    let Input::Kinesis(input) = input;
     input.client.proxy = None;
     for access in [&mut input.kinesis, &mut input.dynamodb] {
         access.region.get_or_insert_with(|| "us-east-1".to_owned());
         access.role = None;
         if !matches!(access.credentials, Credentials::Static(_)) {
-            let (access_key, secret_key) = ("local".to_owned(), Secret::new("local"));
-            access.credentials = Credentials::Static(StaticCredentials { access_key, secret_key, session_token: None });
+            access.credentials = local_credentials();
         }
     }
+}
+
+fn local_credentials() -> Credentials {
+    let (access_key, secret_key) = ("local".to_owned(), Secret::new("local"));
+    Credentials::Static(StaticCredentials { access_key, secret_key, session_token: None })
 }

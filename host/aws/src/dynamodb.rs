@@ -17,17 +17,18 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use shardmill_core::config::{Access, ClientSettings};
 use shardmill_core::kinesis::shard::{HashRange, ShardId};
 use shardmill_core::kinesis::stream::StreamIdentifier;
 use shardmill_core::leases::{Lease, Outcome, Scan, Write};
 use shardmill_core::position::Checkpoint;
 use shardmill_core::service::{ErrorKind, ServiceError};
 
-use crate::client::ClientSettings;
+use crate::client::Connection;
 use crate::error::Destination;
 use row::attribute;
 
-pub use ensure::{Billing, Ensured, NewTable};
+pub use ensure::Ensured;
 pub use row::{Item, read as read_row};
 
 /// Pages of a scan (1 MB each) before we take the table for something else than leases.
@@ -51,10 +52,15 @@ impl LeaseTable {
     ///
     /// # Errors
     /// `Invalid` without a region or with a malformed endpoint, `Denied` without credentials.
-    pub async fn new(settings: &ClientSettings, table: impl Into<String>) -> Result<Self, ServiceError> {
-        let (config, destination) = settings.resolve().await?;
-        let mut config = aws_sdk_dynamodb::config::Builder::from(&config).interceptor(settings.headers.clone());
-        config.set_retry_partition(settings.retry_partition());
+    pub async fn new(
+        access: &Access,
+        settings: &ClientSettings,
+        table: impl Into<String>,
+    ) -> Result<Self, ServiceError> {
+        let connection = Connection { access, settings };
+        let (config, destination) = connection.resolve().await?;
+        let mut config = aws_sdk_dynamodb::config::Builder::from(&config).interceptor(connection.headers());
+        config.set_retry_partition(connection.retry_partition());
         Ok(Self {
             client: Client::from_conf(config.build()),
             table: table.into(),

@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod coordinator;
 pub mod envelope;
+pub mod grouper;
 pub mod http_address;
 pub mod http_origin;
 pub mod jobs;

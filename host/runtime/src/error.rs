@@ -33,9 +33,9 @@ pub enum TaskError {
 /// What ended an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TrapReason {
-    /// The call took longer than [`Limits::call_timeout`](crate::Limits::call_timeout) or `init_timeout`.
+    /// The call took longer than [`Limits::call_timeout`](shardmill_core::config::Limits::call_timeout) or `init_timeout`.
     Timeout,
-    /// More memory than [`Limits::memory_max_bytes`](crate::Limits::memory_max_bytes).
+    /// More memory than [`Limits::memory_max_bytes`](shardmill_core::config::Limits::memory_max_bytes).
     Memory,
     /// More table elements than any sensible task has.
     Tables,
@@ -43,7 +43,7 @@ pub enum TrapReason {
     Stack,
     /// `unreachable`: what panics, aborts and uncaught exceptions end in.
     Unreachable,
-    /// More data in one host call than twice [`Limits::output_max_bytes`](crate::Limits::output_max_bytes).
+    /// More data in one host call than twice [`Limits::output_max_bytes`](shardmill_core::config::Limits::output_max_bytes).
     HostcallLimit,
     /// It was ended from outside, by an [`Interrupter`](crate::Interrupter). The host's doing, not the task's.
     Interrupted,
@@ -65,7 +65,7 @@ pub enum CallError {
         /// Cause, the end of what the task wrote to standard error, and the backtrace, on several lines.
         message: String,
     },
-    /// An instance costs more before it runs than [`Limits::memory_max_bytes`](crate::Limits::memory_max_bytes).
+    /// An instance costs more before it runs than [`Limits::memory_max_bytes`](shardmill_core::config::Limits::memory_max_bytes).
     #[error(
         "an instance needs {} before it runs: {footprint}; it may have {} (task.memory.max.mb)",
         footprint::shown(footprint.total()), footprint::shown(*max_bytes as u64)

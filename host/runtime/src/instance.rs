@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shardmill_core::config::Limits;
 use shardmill_core::envelope::{self, Batch};
 use shardmill_core::memory_budget::Short;
 use shardmill_core::text;
@@ -15,7 +16,7 @@ use crate::bindings::shardmill::task::types;
 use crate::engine::ticks;
 use crate::error::{self, CallError, TaskError, TrapReason};
 use crate::interrupt::{self, Interrupter};
-use crate::limits::{Limit, LimitHits, Limits, MemoryLimiter};
+use crate::limits::{Limit, LimitHits, MemoryLimiter, hostcall_bytes};
 use crate::module::{Inner, Module, Processor};
 use crate::outputs::Outputs;
 use crate::state::{Call, Source, State, TaskSpec};
@@ -79,7 +80,7 @@ impl Instance {
         let state = State::new(spec, module.id.to_string(), module.ticker.clone(), memory)?;
         let mut store = Store::new(module.instance.engine(), state);
         store.limiter(|state| &mut state.memory);
-        store.set_hostcall_fuel(limits.hostcall_bytes());
+        store.set_hostcall_fuel(hostcall_bytes(&limits));
         store.set_max_component_handles(MAX_HANDLES);
         interrupt::watch(&mut store);
         begin(&mut store, limits.init_timeout, None);

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use shardmill_core::config::Limits;
 use shardmill_runtime::{
-    CallError, Engine, HostMemory, Instance, Limit, Limits, Module, Outputs, Shape, TaskSpec, TrapReason, trial,
+    CallError, Engine, HostMemory, Instance, Limit, Module, Outputs, Shape, TaskSpec, TrapReason, trial,
 };
 use shardmill_tests::instances::{load, process, spec};
 

@@ -7,10 +7,10 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use shardmill::admit::{Admission, Rejected, task_spec};
 use shardmill::own_files::check_grants;
-use shardmill_core::config::{Job, Loaded, Source};
+use shardmill_core::config::{Directory, Grants, Job, Loaded, Source};
 use shardmill_core::text;
 use shardmill_runtime::trial::TrialReport;
-use shardmill_runtime::{Grants, Module, ModuleId, Shape};
+use shardmill_runtime::{Module, ModuleId, Shape};
 
 use super::modules::{admission, name_of, read};
 use super::{BadInput, JobLoader, print, print_json, read_job, runtime, tell_notices};
@@ -222,11 +222,11 @@ impl Findings {
 
 /// What a module can ask for by its imports, and what of it a job gives.
 fn grants(module: &Module, given: &Grants) -> Vec<Grant> {
-    let directory = |it: &shardmill_runtime::Directory| {
+    let directory = |it: &Directory| {
         let access = if it.writable { "read and write" } else { "read-only" };
         format!("{} at {} ({access})", it.host.display(), it.guest)
     };
-    let origins = given.http.iter().flat_map(|http| &http.origins).map(ToString::to_string).collect();
+    let origins = given.http.iter().map(ToString::to_string).collect();
     let all = [
         ("wasi:cli/environment@", "environment variables", Some("task.grant.env"), given.env.keys().cloned().collect()),
         ("wasi:filesystem/", "files", Some("task.grant.dir"), given.directories.iter().map(directory).collect()),

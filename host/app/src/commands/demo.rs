@@ -12,11 +12,11 @@ use shardmill::admit::{Admission, Admitted};
 use shardmill::clock::Clock;
 use shardmill::job::RunningJob;
 use shardmill_aws::{Kinesis, LeaseTable};
-use shardmill_core::config::{Job, Source};
+use shardmill_core::config::{ClientSettings, Job, Source};
 use shardmill_core::leases::Lease;
 use shardmill_local::{LocalBackend, Options};
 
-use super::loader::{Put, local_client, put_all, scratch_directory};
+use super::loader::{Put, local_access, put_all, scratch_directory};
 use super::modules::{admission, name_of, read};
 use super::{BadInput, build, load, print, print_json, runtime, say};
 use crate::cli::ModuleArgs;
@@ -77,7 +77,7 @@ struct Outcome {
 
 async fn run(job: &Job, module: shardmill_runtime::Module, backend: &LocalBackend, lines: Vec<Put>) -> Result<Outcome> {
     say(&format!("3/4 putting {} lines into the stream `{STREAM}` of {SHARDS} shards", lines.len()));
-    let kinesis = Kinesis::new(&local_client(backend.kinesis_endpoint())).await?;
+    let kinesis = Kinesis::new(&local_access(backend.kinesis_endpoint()), &ClientSettings::default()).await?;
     kinesis.create_stream(STREAM, SHARDS).await?;
     kinesis.wait_active(STREAM, PATIENCE).await?;
     let lines = put_all(&kinesis, STREAM, lines, |_| {}).await?;
@@ -95,7 +95,12 @@ async fn run(job: &Job, module: shardmill_runtime::Module, backend: &LocalBacken
     running.stop();
     running.wait().await?;
     let took = started.elapsed();
-    let table = LeaseTable::new(&local_client(backend.dynamodb_endpoint()), &job.inputs[0].table_name).await?;
+    let table = LeaseTable::new(
+        &local_access(backend.dynamodb_endpoint()),
+        &ClientSettings::default(),
+        job.inputs[0].progress_table(),
+    )
+    .await?;
     let mut leases = table.scan().await?.leases;
     leases.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(Outcome { lines, took, leases })

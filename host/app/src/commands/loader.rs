@@ -4,7 +4,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use shardmill_aws::{ClientSettings, Kinesis};
+use shardmill_aws::Kinesis;
+use shardmill_core::config::Access;
+
+use super::local_credentials;
 
 /// Records and bytes that one PutRecords call takes (the service's own limits are 500 and 5 MiB, keys included).
 const RECORDS_PER_CALL: usize = 500;
@@ -53,19 +56,9 @@ async fn put(kinesis: &Kinesis, stream: &str, records: &[Put]) -> Result<u64> {
 }
 
 /// How a service of a local backend is reached past a job's configuration.
-pub(crate) fn local_client(endpoint: String) -> ClientSettings {
-    let local = || "local".to_owned();
-    ClientSettings {
-        region: Some("us-east-1".to_owned()),
-        endpoint: Some(endpoint),
-        credentials: shardmill_aws::StaticCredentials {
-            access_key_id: local(),
-            secret_access_key: local(),
-            session_token: None,
-        }
-        .into(),
-        ..ClientSettings::default()
-    }
+pub(crate) fn local_access(endpoint: String) -> Access {
+    let credentials = local_credentials();
+    Access { region: Some("us-east-1".to_owned()), endpoint: Some(endpoint), credentials, role: None }
 }
 
 /// A new directory for what a command leaves behind until it ends; the command removes it.

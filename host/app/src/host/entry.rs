@@ -125,8 +125,8 @@ impl Entry {
     /// A lease table that this job and another would have in common.
     pub(super) fn shared_table(&self, other: &Job) -> Option<&str> {
         let inputs = &self.job.as_ref()?.inputs;
-        let shared = inputs.iter().find(|mine| other.inputs.iter().any(|input| input.shares_leases_with(mine)))?;
-        Some(&shared.table_name)
+        let shared = inputs.iter().find(|mine| other.inputs.iter().any(|input| input.shares_progress_with(mine)))?;
+        Some(shared.progress_table())
     }
 
     /// A module that was admitted, if it is still at hand.

@@ -156,8 +156,10 @@ async fn the_other_inputs_leases_are_released_when_one_lease_worker_panics() {
     let inputs = account.properties(&["lines", "more"]).text();
     let source = Properties::File { name: "test.properties".to_owned(), text: inputs };
     let job = config::load(&[source], &BTreeMap::new(), false).unwrap().job;
-    let tables =
-        [account.lease_table(&job.inputs[0].table_name).await, account.lease_table(&job.inputs[1].table_name).await];
+    let tables = [
+        account.lease_table(job.inputs[0].progress_table()).await,
+        account.lease_table(job.inputs[1].progress_table()).await,
+    ];
     let owners = async || {
         let mut owners = Vec::new();
         for table in &tables {

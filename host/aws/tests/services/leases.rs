@@ -8,7 +8,8 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
 use proptest::prelude::*;
-use shardmill_aws::{Billing, Ensured, LeaseTable};
+use shardmill_aws::{Ensured, LeaseTable};
+use shardmill_core::config::{self, NewTable};
 use shardmill_core::kinesis::shard::HashRange;
 use shardmill_core::leases::{Lease, Outcome, Write};
 use shardmill_core::position::Checkpoint;
@@ -43,7 +44,7 @@ impl Fixture {
     async fn new() -> Self {
         let backend = backend();
         let table = lease_table(&backend, TABLE).await;
-        assert_eq!(table.ensure(Billing::PayPerRequest).await.unwrap(), Ensured::Created);
+        assert_eq!(table.ensure(NewTable::default()).await.unwrap(), Ensured::Created);
         Self { table, raw: raw_client(&backend), _backend: backend }
     }
 
@@ -490,15 +491,16 @@ async fn a_table_is_made_once_and_paid_for_as_asked() {
     let backend = backend();
     let raw = raw_client(&backend);
     let cases = [
-        ("on-demand", Billing::PayPerRequest, BillingMode::PayPerRequest, (0, 0)),
-        ("provisioned", Billing::Provisioned { read: 10, write: 5 }, BillingMode::Provisioned, (10, 5)),
+        ("on-demand", config::BillingMode::PayPerRequest, BillingMode::PayPerRequest, (0, 0)),
+        ("provisioned", config::BillingMode::Provisioned { read: 10, write: 5 }, BillingMode::Provisioned, (10, 5)),
     ];
-    for (name, billing, mode, units) in cases {
+    for (name, billing_mode, mode, units) in cases {
+        let new = NewTable { billing_mode, ..NewTable::default() };
         let table = lease_table(&backend, name).await;
         let missing = table.scan().await.unwrap_err();
         assert_eq!((missing.kind, missing.operation), (ErrorKind::NotFound, "Scan"));
-        assert_eq!(table.ensure(billing).await.unwrap(), Ensured::Created);
-        assert_eq!(table.ensure(billing).await.unwrap(), Ensured::Existed);
+        assert_eq!(table.ensure(new).await.unwrap(), Ensured::Created);
+        assert_eq!(table.ensure(new).await.unwrap(), Ensured::Existed);
         let made = raw.describe_table().table_name(name).send().await.unwrap().table.unwrap();
         let [key] = made.key_schema() else { panic!("{:?}", made.key_schema()) };
         assert_eq!((key.attribute_name(), key.key_type()), ("leaseKey", &KeyType::Hash));
@@ -518,7 +520,7 @@ async fn workers_that_start_together_share_one_table() {
     let starts: Vec<_> = (0..6)
         .map(|_| {
             let table = table.clone();
-            tokio::spawn(async move { table.ensure(Billing::PayPerRequest).await.unwrap() })
+            tokio::spawn(async move { table.ensure(NewTable::default()).await.unwrap() })
         })
         .collect();
     let mut created = 0;
@@ -547,7 +549,7 @@ async fn a_table_with_another_key_is_no_lease_table() {
         }
         create.send().await.unwrap();
         let table = lease_table(&backend, TABLE).await;
-        for error in [table.ensure(Billing::PayPerRequest).await.unwrap_err(), table.find().await.unwrap_err()] {
+        for error in [table.ensure(NewTable::default()).await.unwrap_err(), table.find().await.unwrap_err()] {
             assert_eq!(error.kind, ErrorKind::Invalid);
             let expected = format!(
                 "DescribeTable: lease table `{TABLE}`: it is not a lease table: its key is {said}, expected `leaseKey` of \

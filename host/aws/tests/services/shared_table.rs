@@ -1,7 +1,8 @@
 //! A lease table that several streams share, as a multi-stream application of the Kinesis Client Library has it,
 //! attribute by attribute. Numbers such as (14) are items of the conformance list.
 
-use shardmill_aws::{Billing, LeaseTable};
+use shardmill_aws::LeaseTable;
+use shardmill_core::config::NewTable;
 use shardmill_core::kinesis::stream::StreamIdentifier;
 use shardmill_core::leases::{Lease, Outcome, Write};
 use shardmill_core::position::Checkpoint;
@@ -26,7 +27,7 @@ impl Shared {
     async fn of(stream: Option<&str>) -> Self {
         let backend = backend();
         let table = lease_table(&backend, TABLE).await;
-        table.ensure(Billing::PayPerRequest).await.unwrap();
+        table.ensure(NewTable::default()).await.unwrap();
         let stream: Option<StreamIdentifier> = stream.map(|text| text.parse().unwrap());
         Self { table: table.of_stream(stream), raw: raw_client(&backend), _backend: backend }
     }

@@ -5,7 +5,8 @@ mod sources;
 mod versions;
 
 use super::{Action, Coordinator, Event, Notice, RELEASE_TIMEOUT, Settings, TaskId};
-use crate::kinesis::shard::{ChildShard, HashRange, ShardId};
+use crate::grouper::Partition;
+use crate::kinesis::shard::{ChildShard, HashRange};
 use crate::leases;
 use crate::position::{Checkpoint, Latest};
 use crate::rollout::{self, Deployment, Manner};
@@ -22,8 +23,8 @@ struct Bench {
 }
 
 /// Shards that begin with `a` are of task 0, the others of task 1.
-fn task_of(shard: &ShardId) -> TaskId {
-    TaskId(u32::from(!shard.starts_with('a')))
+fn task_of(partition: Partition<'_>) -> TaskId {
+    TaskId(u32::from(!partition.shard.starts_with('a')))
 }
 
 fn show_task(event: &run_loop::Event) -> String {
