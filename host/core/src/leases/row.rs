@@ -57,17 +57,19 @@ pub enum Write {
     Create(Lease),
     /// Puts the row as it is here, owner and counter included, unless its key exists: it was deleted under its holder.
     Restore(Lease),
-    /// `leaseCounter` must still be `counter`; it becomes `counter + 1`.
-    Renew { key: ShardId, counter: u64 },
+    /// `leaseCounter` must still be `counter`, and `leaseOwner` or (while the lease is handed over) `checkpointOwner` must
+    /// be `owner`; the counter grows by one. The counter alone could be that of a row which was deleted by hand, created
+    /// again, and belongs to another worker.
+    Renew { key: ShardId, owner: String, counter: u64 },
     /// `leaseCounter` must still be what `seen` says. The worker becomes the owner, the counter grows by one,
     /// `checkpointOwner` goes, and an owner switch is counted when another worker owned it. A row without
     /// `shardmillLatestSince` gets that of `seen`.
     Take { seen: Lease, worker: String },
     /// `leaseOwner` must still be `owner`. The owner goes, the counter grows by one.
     Evict { key: ShardId, owner: String },
-    /// `leaseCounter` must still be `counter`. Writes the checkpoint, resets the owner switches, deletes a pending
+    /// Under the condition of [`Write::Renew`]. Writes the checkpoint, resets the owner switches, deletes a pending
     /// checkpoint and `shardmillLatestSince`; the counter grows by one.
-    Checkpoint { key: ShardId, counter: u64, checkpoint: Checkpoint },
+    Checkpoint { key: ShardId, owner: String, counter: u64, checkpoint: Checkpoint },
     /// The row must exist. Writes `childShardIds` only; the counter stays.
     Children { key: ShardId, children: Vec<ShardId> },
     /// The row must exist and have no hash range yet. Writes `startingHashKey` and `endingHashKey` only; the counter
@@ -105,7 +107,9 @@ impl Write {
         };
         let holds = match self {
             Self::Create(_) | Self::Restore(_) => false,
-            Self::Renew { counter, .. } | Self::Checkpoint { counter, .. } => row.counter == *counter,
+            Self::Renew { owner, counter, .. } | Self::Checkpoint { owner, counter, .. } => {
+                row.counter == *counter && [&row.owner, &row.checkpoint_owner].contains(&&Some(owner.clone()))
+            }
             Self::Take { seen, .. } => row.counter == seen.counter,
             Self::Evict { owner, .. } => row.owner.as_ref() == Some(owner),
             Self::Children { .. } => true,
