@@ -8,6 +8,7 @@ pub mod compile_queue;
 pub mod config;
 pub mod control;
 pub mod envelope;
+pub mod hex;
 pub mod http_address;
 pub mod http_origin;
 pub mod jobs;

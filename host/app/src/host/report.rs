@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shardmill_core::jobs::{Directory, Job, State};
-use shardmill_core::module::{digits, hex, shown};
 use shardmill_core::rollout::Deployment;
 use shardmill_core::time::Millis;
 use shardmill_runtime::Limit;
@@ -291,7 +290,7 @@ fn of_job(name: &str, job: &Job, entry: &Entry, now: Millis) -> JobReport {
     };
     let limits = Limit::ALL.into_iter().map(|limit| (limit.name().to_owned(), snapshot.limits.of(limit))).collect();
     let deployment = snapshot.rollout.deployment.as_ref().filter(|_| is_up);
-    let current = deployment.map(|deployment| shown(name, &deployment.current));
+    let current = deployment.map(|deployment| deployment.current.of_job(name).to_string());
     let mut problems = problems(job, entry, failure, rejected.as_ref(), &snapshot);
     let mut unread = Vec::new();
     if is_up {
@@ -316,9 +315,9 @@ fn of_job(name: &str, job: &Job, entry: &Entry, now: Millis) -> JobReport {
         unread,
         outages: outages.into_iter().map(of_outage).collect(),
         rejected,
-        admitted: job.admitted().map(|id| shown(name, &hex(id))),
-        in_directory: job.wanted().filter(|id| **id != UNREAD).map(|id| shown(name, &hex(id))),
-        checking: job.admitting().map(|id| shown(name, &hex(id))),
+        admitted: job.admitted().map(|id| id.of_job(name).to_string()),
+        in_directory: job.wanted().filter(|id| **id != UNREAD).map(|id| id.of_job(name).to_string()),
+        checking: job.admitting().map(|id| id.of_job(name).to_string()),
         deferred: job.put_off().map(str::to_owned),
         module: current,
         restart_at,
@@ -338,14 +337,14 @@ fn of_job(name: &str, job: &Job, entry: &Entry, now: Millis) -> JobReport {
 
 /// Why the module of the task directory does not run.
 fn rejection(name: &str, job: &Job, deployment: Option<&Deployment>) -> Option<Rejection> {
-    let wanted = hex(job.wanted()?);
-    let is_read = *job.wanted()? != UNREAD;
-    let module = if is_read { shown(name, &wanted) } else { format!("{name}.wasm") };
+    let wanted = *job.wanted()?;
+    let is_read = wanted != UNREAD;
+    let module = if is_read { wanted.of_job(name).to_string() } else { format!("{name}.wasm") };
     let (reason, rolled_back) = match job.directory(deployment) {
         Directory::RolledBack(reason) => (reason.to_owned(), true),
         Directory::Rejected(reason) => (reason.to_owned(), false),
         Directory::Superseded => {
-            let digits = digits(&wanted);
+            let digits = wanted.digits();
             let text = format!(
                 "it had its chance, and another version was chosen since; `shardmill rollback {name} --to {digits}` goes \
                  back to it if it is kept"
@@ -423,7 +422,7 @@ fn of_outage((subject, Outage { since, error }): (Subject, Outage)) -> OutageRep
 
 fn of_rollout(name: &str, deployment: &Deployment, waves: usize, snapshot: &Snapshot) -> RolloutReport {
     let candidate = deployment.candidate.as_ref().map(|candidate| CandidateReport {
-        module: shown(name, &candidate.module),
+        module: candidate.module.of_job(name).to_string(),
         wave: candidate.wave + 1,
         waves,
         since: candidate.since,
@@ -431,17 +430,17 @@ fn of_rollout(name: &str, deployment: &Deployment, waves: usize, snapshot: &Snap
         of_shards: candidate.shards.len() + candidate.others.len(),
     });
     let quarantined = deployment.quarantined.iter().map(|quarantined| {
-        let module = shown(name, &quarantined.module);
+        let module = quarantined.module.of_job(name).to_string();
         Rejection { module, reason: quarantined.reason.clone(), rolled_back: true }
     });
     let micros = |pause: &Duration| u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
     RolloutReport {
         revision: deployment.revision,
         candidate,
-        previous: deployment.previous.as_ref().map(|previous| shown(name, &previous.module)),
+        previous: deployment.previous.as_ref().map(|previous| previous.module.of_job(name).to_string()),
         previous_warm_until: deployment.previous.as_ref().map(|previous| previous.warm_until),
         quarantined: quarantined.collect(),
-        starting: snapshot.rollout.starting.as_ref().map(|module| shown(name, module)),
+        starting: snapshot.rollout.starting.as_ref().map(|module| module.of_job(name).to_string()),
         last: snapshot.rollout.last.clone(),
         swaps: snapshot.swaps.count,
         last_pause_us: snapshot.swaps.pauses.back().map(micros),
@@ -453,7 +452,7 @@ fn of_shard(name: &str, shard: status::Shard) -> ShardReport {
     ShardReport {
         stream: shard.stream,
         shard: shard.shard,
-        module: shard.module.map(|module| shown(name, &module)),
+        module: shard.module.map(|module| module.of_job(name).to_string()),
         waiting: shard.waiting,
         behind_ms: shard.behind,
         is_finished: shard.finished,

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use shardmill_core::leases::Epoch;
-use shardmill_core::module::shown;
+use shardmill_core::module::ModuleId;
 use shardmill_core::position::Checkpoint;
 use shardmill_core::rollout::{
-    Action, Deployment, Event, Manner, ModuleId, Outcome, Refusal, RequestId, Rollout, Settings, WriteError,
+    Action, Deployment, Event, Manner, Outcome, Refusal, RequestId, Rollout, Settings, WriteError,
 };
 use shardmill_core::run_loop::{self, InstanceId, SourceId};
 use shardmill_core::time::Millis;
@@ -44,7 +44,7 @@ fn build(
     loop {
         match instantiate(module, spec) {
             Err(error) if error.is_hosts() && is_wanted() => {
-                warn!(module = %module.id(), %error, "an instance is not built yet, and tried again");
+                warn!(module = %module.version(), %error, "an instance is not built yet, and tried again");
                 waits(Some(error.to_string()));
                 std::thread::sleep(wait);
                 wait = (wait * 2).min(BUILD_AGAIN_MAX);
@@ -67,7 +67,7 @@ pub trait DeploymentStore: Send + Sync {
     ///
     /// # Errors
     /// When it is not on this host and cannot be had.
-    fn module(&self, id: &ModuleId) -> Result<Module, String>;
+    fn module(&self, id: ModuleId) -> Result<Module, String>;
 
     /// Where it is kept which output files the job has written; `None`: it is not kept.
     fn output_records(&self) -> Option<PathBuf> {
@@ -83,7 +83,7 @@ impl DeploymentStore for NoStore {
         Ok(())
     }
 
-    fn module(&self, _: &ModuleId) -> Result<Module, String> {
+    fn module(&self, _: ModuleId) -> Result<Module, String> {
         Err("its module is not on this host".to_owned())
     }
 }
@@ -101,14 +101,14 @@ impl Deployed {
     /// A module that runs alone, and of which nothing is kept.
     #[must_use]
     pub fn once(module: Module) -> Self {
-        let deployment = Deployment::first(module.id().hex());
+        let deployment = Deployment::first(module.id());
         Self { deployment, modules: vec![module], store: Arc::new(NoStore) }
     }
 
     /// The module of the current version.
     pub(super) fn current(&self) -> Result<Module> {
-        let current = &self.deployment.current;
-        let found = self.modules.iter().find(|module| module.id().hex() == *current);
+        let current = self.deployment.current;
+        let found = self.modules.iter().find(|module| module.id() == current);
         found.cloned().with_context(|| format!("the module {current}, which the job is to run, is not on this host"))
     }
 }
@@ -190,8 +190,8 @@ impl Versions {
     /// The instance of the current version is in the task thread already.
     pub(super) fn new(parts: Parts, first: Interrupter) -> Self {
         let Parts { settings, drain, deployed, spec, control, status, clock } = parts;
-        let job = deployed.modules.first().map(|module| module.id().name().to_owned()).unwrap_or_default();
-        let modules = deployed.modules.into_iter().map(|module| (module.id().hex(), module)).collect();
+        let job = deployed.modules.first().map(|module| module.version().name().to_owned()).unwrap_or_default();
+        let modules = deployed.modules.into_iter().map(|module| (module.id(), module)).collect();
         let mut this = Self {
             job,
             rollout: Rollout::new(clock.now(), settings, deployed.deployment),
@@ -249,8 +249,8 @@ impl Versions {
     }
 
     pub(super) fn deploy(&mut self, module: Module, how: Manner, answer: Answer) {
-        let id = module.id().hex();
-        self.modules.insert(id.clone(), module);
+        let id = module.id();
+        self.modules.insert(id, module);
         let request = self.request(answer);
         self.on(Event::Deploy { request, module: id, how });
     }
@@ -303,7 +303,7 @@ impl Versions {
         match done {
             Done::Built(instance, built) => {
                 let result = built.map(|ready| {
-                    self.modules.insert(ready.module.id().hex(), ready.module.clone());
+                    self.modules.insert(ready.module.id(), ready.module.clone());
                     self.interrupters.insert(instance, ready.interrupter.clone());
                     self.spares.insert(instance, ready);
                 });
@@ -319,7 +319,7 @@ impl Versions {
             self.rollout.on(self.clock.now(), event).into_iter().partition(|it| matches!(it, Action::Answer { .. }));
         actions.into_iter().for_each(|action| self.act(action));
         let rollout = &self.rollout;
-        self.modules.retain(|module, _| rollout.needs(module));
+        self.modules.retain(|module, _| rollout.needs(*module));
         self.show();
         // Who hears that it is done sees it done.
         answers.into_iter().for_each(|answer| self.act(answer));
@@ -358,7 +358,7 @@ impl Versions {
         let (module, spec) = (self.modules.get(&id).cloned(), self.spec.clone());
         let (store, status) = (Arc::clone(&self.store), Arc::clone(&self.status));
         let (span, control) = (Span::current(), self.control.downgrade());
-        self.work.spawn_blocking(Work::Build(self.name(&id)), move || {
+        self.work.spawn_blocking(Work::Build(self.name(id)), move || {
             let ready = |module: Module| {
                 // It may wait for memory; when the job ends nobody wants it.
                 let is_wanted = || control.upgrade().is_some_and(|control| !control.is_closed());
@@ -367,7 +367,7 @@ impl Versions {
                 let instance = built.map_err(|error| error.to_string())?;
                 Ok(Box::new(Ready { module, instance, interrupter: Interrupter::default() }))
             };
-            Done::Built(instance, module.map_or_else(|| store.module(&id), Ok).and_then(ready))
+            Done::Built(instance, module.map_or_else(|| store.module(id), Ok).and_then(ready))
         });
     }
 
@@ -416,11 +416,11 @@ impl Versions {
 
     fn told(&mut self, outcome: &Outcome) {
         let text = match outcome {
-            Outcome::Wave { module, wave } => format!("{} is in wave {wave}", self.name(module)),
-            Outcome::TookOver { module } => format!("{} took over", self.name(module)),
-            Outcome::RolledBack { module, reason } => format!("{} was rolled back: {reason}", self.name(module)),
+            Outcome::Wave { module, wave } => format!("{} is in wave {wave}", self.name(*module)),
+            Outcome::TookOver { module } => format!("{} took over", self.name(*module)),
+            Outcome::RolledBack { module, reason } => format!("{} was rolled back: {reason}", self.name(*module)),
             Outcome::NotWarm { module, reason } => {
-                format!("there is no way back to {}, it cannot be started: {reason}", self.name(module))
+                format!("there is no way back to {}, it cannot be started: {reason}", self.name(*module))
             }
             Outcome::Unwritten { reason } => {
                 format!("a roll-back holds on this host only, until it can be written down: {reason}")
@@ -436,9 +436,9 @@ impl Versions {
         });
     }
 
-    fn name(&self, module: &ModuleId) -> String {
-        let known = self.modules.get(module);
-        known.map_or_else(|| shown(&self.job, module), |module| module.id().to_string())
+    fn name(&self, module: ModuleId) -> String {
+        let known = self.modules.get(&module);
+        known.map_or_else(|| module.of_job(&self.job).to_string(), |module| module.version().to_string())
     }
 
     /// Shows where the rollout stands.
@@ -448,11 +448,11 @@ impl Versions {
             if status.rollout.deployment.as_ref() != Some(rollout.deployment()) {
                 status.rollout.deployment = Some(rollout.deployment().clone());
             }
-            status.rollout.starting = rollout.starting().cloned();
+            status.rollout.starting = rollout.starting();
             for (source, shard) in &mut status.shards {
                 let module = self.placed.get(source).and_then(|&instance| rollout.module(instance));
-                if module.is_some() && shard.module.as_ref() != module {
-                    shard.module = module.cloned();
+                if module.is_some() && shard.module != module {
+                    shard.module = module;
                 }
             }
         });
