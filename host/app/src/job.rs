@@ -1,16 +1,18 @@
-//! A running job: its lease workers, shard readers and task thread, the versions of its module, and the supervisor that
+//! A running job: its lease workers, shard readers and task thread, the versions of its module, and the coordinator that
 //! passes messages between them. Owns start, stop, the verdict, and what may be asked of a job while it runs; every
 //! decision about records, leases and versions is made by the machines in core.
 
+mod coordinator;
+mod rollout;
 mod start;
-mod supervisor;
-mod versions;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Deref;
 use std::sync::Arc;
 
 use anyhow::Result;
 use shardmill_core::config::Job;
+use shardmill_core::coordinator::{Coordinator, TaskId};
 use shardmill_core::rollout::{Deployment, Manner, Refusal};
 use shardmill_runtime::trial::Recent;
 use shardmill_runtime::{Module, Source, TaskSpec};
@@ -23,13 +25,12 @@ use crate::outputs::Records;
 use crate::settings;
 use crate::status::Status;
 use crate::tasks::{Executor, Tasks};
-use supervisor::cut::Stop;
-use supervisor::{Messages, Parts, Supervisor};
-use versions::{Answer, Versions};
+use coordinator::{CoordinatorShell, Messages, Parts, Readers};
+use rollout::{Answer, RolloutShell};
 
-pub use versions::{Deployed, DeploymentStore, NoStore};
+pub use rollout::{Deployed, DeploymentStore, NoStore};
 
-/// Commands that wait for the supervisor.
+/// Commands that wait for the coordinator.
 const COMMANDS_MAX: usize = 16;
 
 /// The task cannot go on: trying again would only do again what it did.
@@ -49,7 +50,7 @@ pub struct TaskFailed(String);
 pub struct RunningJob {
     handle: JobHandle,
     /// One, until it has ended.
-    supervisor: Tasks<&'static str, Result<()>>,
+    coordinator: Tasks<&'static str, Result<()>>,
 }
 
 /// Asks a job, from anywhere. Cheap to clone.
@@ -98,7 +99,15 @@ impl From<Refusal> for Refused {
     }
 }
 
-/// What whoever runs the job asks for.
+/// Whether the job was asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    NotAsked,
+    InGoodOrder,
+    AtOnce,
+}
+
+/// What is asked of a running job.
 enum Command {
     Deploy { module: Module, how: Manner, answer: Answer },
     Promote { answer: Answer },
@@ -143,25 +152,29 @@ impl RunningJob {
             .enumerate()
             .map(|(index, it)| it.start(index, run, clock, &status, &told, &mut parts));
         let inputs = inputs.collect();
-        let versions = versions::Parts {
-            settings: settings::rollout(job),
-            drain: job.rollout.drain,
-            deployed,
-            spec,
-            control: task.control.clone(),
-            status: Arc::clone(&status),
-            clock,
-        };
-        let versions = Versions::new(versions, task.interrupter);
+        let Deployed { deployment, modules, store } = deployed;
+        let first = BTreeMap::from([(TaskId::default(), task.interrupter)]);
+        let rollout = RolloutShell::new(modules, store, spec, Arc::clone(&status), first);
         let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
         let (stop, stopped) = watch::channel(Stop::NotAsked);
-        let supervisor = Supervisor::new(inputs, parts, task.control, task.data, versions, Arc::clone(&status), clock);
-        let messages = Messages { tellings, requests: task.requests, panics, commands: commanded, stop: stopped };
-        let run = supervisor.run(messages, job.shutdown_timeout);
+        let shell = CoordinatorShell {
+            coordinator: Coordinator::new(clock.now(), settings::coordinator(job), deployment),
+            inputs,
+            parts,
+            control: task.control,
+            data: task.data,
+            rollout,
+            status: Arc::clone(&status),
+            clock,
+            readers: Readers::default(),
+            pending: VecDeque::new(),
+        };
+        let messages = Messages { leases: tellings, task: task.requests, panics, commands: commanded, stop: stopped };
+        let run = shell.run(messages);
         let handle = JobHandle { status, inputs: job.inputs.len(), stop, commands };
-        let mut supervisor = Tasks::default();
-        supervisor.spawn("the job", run.in_current_span());
-        Ok(Self { handle, supervisor })
+        let mut coordinator = Tasks::default();
+        coordinator.spawn("the job", run.in_current_span());
+        Ok(Self { handle, coordinator })
     }
 
     #[must_use]
@@ -177,7 +190,7 @@ impl RunningJob {
     /// # Panics
     /// When it has returned before: a job ends once.
     pub async fn wait(&mut self) -> Result<()> {
-        let (_, ended) = self.supervisor.join_next().await.expect("a job ends once");
+        let (_, ended) = self.coordinator.join_next().await.expect("a job ends once");
         ended?
     }
 }

@@ -8,6 +8,7 @@ use shardmill_aws::{
     RetryMode, Role, StaticCredentials, Wire,
 };
 use shardmill_core::config::{self, Access, BillingMode, Consumer, Input, Job, Retrieval};
+use shardmill_core::coordinator::{self, TaskId};
 use shardmill_core::kinesis::{fan_out, polling};
 use shardmill_core::position::Latest;
 use shardmill_core::{leases, rollout, run_loop};
@@ -233,6 +234,21 @@ pub(crate) fn rollout(job: &Job) -> rollout::Settings {
     let config::Rollout { is_canary, waves, bake, .. } = &job.rollout;
     let (bake, keep_warm) = (millis(*bake), millis(KEEP_WARM));
     rollout::Settings { is_canary: *is_canary, waves: waves.clone(), bake, keep_warm }
+}
+
+/// How the parts of a job work together.
+#[must_use]
+pub(crate) fn coordinator(job: &Job) -> coordinator::Settings {
+    let inputs = job.inputs.iter().map(|Input { system, stream, .. }| (system.clone(), stream.clone()));
+    coordinator::Settings {
+        inputs: inputs.collect(),
+        // All shards are processed by one task.
+        tasks: 1,
+        task_of: |_| TaskId(0),
+        shutdown_timeout: millis(job.shutdown_timeout),
+        drain: millis(job.rollout.drain),
+        rollout: rollout(job),
+    }
 }
 
 /// What the job's task instance may use.

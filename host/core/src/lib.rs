@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod compile_queue;
 pub mod config;
 pub mod control;
+pub mod coordinator;
 pub mod envelope;
 pub mod hex;
 pub mod http_address;

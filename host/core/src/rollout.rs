@@ -158,6 +158,8 @@ pub struct Rollout {
     quiet_until: Millis,
     /// There is no way back to the previous version, although its time is not over.
     is_cold: bool,
+    /// The time of the last event.
+    now: Millis,
     actions: Vec<Action>,
 }
 
@@ -183,6 +185,7 @@ impl Rollout {
             warm_until,
             quiet_until: 0,
             is_cold: false,
+            now,
             actions: Vec::new(),
         };
         this.add_instance(module, Stage::Ready);
@@ -191,6 +194,7 @@ impl Rollout {
 
     /// Takes in one event and returns what to do now, in order.
     pub fn on(&mut self, now: Millis, event: Event) -> Vec<Action> {
+        self.now = now;
         match event {
             Event::Tick => self.retry_write(now),
             Event::Deploy { request, module, how } => self.deploy(now, request, module, how),
@@ -217,7 +221,10 @@ impl Rollout {
         }
         let baked = self.baked_at();
         let cold = self.spare().map(|_| self.warm_until);
-        baked.into_iter().chain(cold).min().unwrap_or(Millis::MAX)
+        // What was due by the last event is done, or waits for something else: the version before stays, though its time is
+        // over, while it is deployed again.
+        let due = baked.into_iter().chain(cold).filter(|&at| at > self.now);
+        due.min().unwrap_or(Millis::MAX)
     }
 
     /// What holds now.

@@ -12,6 +12,7 @@ fn main() {
     let (first, end) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(1_000));
     let started = Instant::now();
     let (mut failed, mut events, mut records, mut repeats, mut simulated) = (0, 0, 0, 0, 0);
+    let (mut take_overs, mut waves, mut roll_backs) = (0, 0, 0);
     for seed in first..end {
         match shardmill_sim::play(seed, None) {
             Ok(report) => {
@@ -19,6 +20,9 @@ fn main() {
                 records += report.records;
                 repeats += report.repeats;
                 simulated += report.took / 1_000;
+                take_overs += report.take_overs;
+                waves += report.waves;
+                roll_backs += report.roll_backs;
             }
             Err(what) => {
                 failed += 1;
@@ -30,7 +34,8 @@ fn main() {
         }
     }
     println!(
-        "{} histories in {:.1} s, {failed} failed; {simulated} simulated seconds, {events} events, {records} records, {repeats} repeats",
+        "{} histories in {:.1} s, {failed} failed; {simulated} simulated seconds, {events} events, {records} records, {repeats} repeats; \
+         versions: {take_overs} take-overs, {waves} waves, {roll_backs} roll-backs",
         end - first,
         started.elapsed().as_secs_f64()
     );

@@ -4,6 +4,7 @@
 use shardmill_core::kinesis::shard::{Shard, ShardFilter, ShardId};
 use shardmill_core::leases::Lease;
 use shardmill_core::position::{Checkpoint, InitialPosition};
+use shardmill_core::rollout::Manner;
 use shardmill_core::run_loop::FailureClass;
 use shardmill_core::time::Millis;
 
@@ -37,6 +38,11 @@ pub(crate) enum Chaos {
     Stop,
     /// Somebody deletes a row of the lease table by hand.
     DeleteRow,
+    /// A version comes into the task directories of all hosts.
+    Deploy,
+    /// A host is asked to let the candidate take over, or to go back.
+    Promote,
+    RollBack,
     /// From here on nothing fails any more, and somebody is there to do the work.
     Calm,
 }
@@ -59,6 +65,9 @@ impl Outside {
             (1, Chaos::Pause(true)),
             (1, Chaos::Stop),
             (2, Chaos::DeleteRow),
+            (6, Chaos::Deploy),
+            (1, Chaos::Promote),
+            (2, Chaos::RollBack),
         ];
         for (most, kind) in kinds {
             for _ in 0..=self.dice.below(most) {
@@ -154,13 +163,27 @@ impl World {
             }
             (Chaos::Join(again), _) => self.join(again),
             (Chaos::DeleteRow, _) => self.delete_row(),
+            (Chaos::Deploy, _) => self.deploy(&alive),
+            (Chaos::Promote, Some(victim)) => self.nodes[victim].promote(out),
+            (Chaos::RollBack, Some(victim)) => self.nodes[victim].roll_back(out),
             (Chaos::Calm, _) => {
                 (out.network, out.task) = (Network::CALM, TaskFaults::default());
                 out.audit.truth.heal();
+                out.versions.is_calm = true;
                 let now = out.now;
                 out.queue.push(now, Item::Look);
             }
-            (Chaos::Kill | Chaos::Pause(_) | Chaos::Stop, _) => {}
+            (Chaos::Kill | Chaos::Pause(_) | Chaos::Stop | Chaos::Promote | Chaos::RollBack, _) => {}
+        }
+    }
+
+    /// Every host finds the version in its task directory.
+    fn deploy(&mut self, alive: &[usize]) {
+        let out = &mut self.out;
+        let module = out.versions.pick(&mut out.dice);
+        let how = [Manner::Configured, Manner::Canary, Manner::All, Manner::Forced][out.dice.index(4)];
+        for &node in alive {
+            self.nodes[node].deploy(out, module.clone(), how);
         }
     }
 

@@ -20,6 +20,7 @@ mod service;
 mod table;
 mod tasks;
 mod trace;
+mod versions;
 mod world;
 
 #[path = "../../../tests/src/kpl.rs"]

@@ -1,18 +1,19 @@
 //! One life of a process: the real machines, wired to each other as the host's shells wire them. Each part of it (lease
-//! worker, supervisor, task thread, a reader per shard) handles one thing at a time and hears of the others by queues, as
+//! worker, coordinator, task threads, a reader per shard) handles one thing at a time and hears of the others by queues, as
 //! the host's async tasks and threads do.
 
+mod coordinator;
 mod leases;
 mod reading;
-mod supervisor;
 mod task;
 
 use std::collections::BTreeMap;
 
 use shardmill_core::kinesis::polling;
-use shardmill_core::leases as machine;
-use shardmill_core::run_loop;
+use shardmill_core::rollout::Rollout;
+use shardmill_core::run_loop::{self, SourceId};
 use shardmill_core::time::Millis;
+use shardmill_core::{coordinator as wiring, leases as machine};
 
 use crate::clock::Clock;
 use crate::network::{Answer, Call, Fate, Network};
@@ -22,9 +23,9 @@ use crate::world::Flaw;
 
 pub(crate) use reading::is_latest;
 
+use coordinator::CoordinatorShell;
 use leases::LeaseWorker;
 use reading::ShardReader;
-use supervisor::Supervisor;
 use task::TaskThread;
 
 /// A message to another part takes as long as it takes the scheduler to run that.
@@ -45,8 +46,7 @@ pub(crate) struct Settings {
     /// Shards are read by fan-out.
     pub(crate) is_fan_out: bool,
     pub(crate) run_loop: run_loop::Settings,
-    /// Time for a graceful stop.
-    pub(crate) patience: Millis,
+    pub(crate) coordinator: wiring::Settings,
     /// Whether the task takes batches.
     pub(crate) is_batch_task: bool,
     pub(crate) flaw: Option<Flaw>,
@@ -59,9 +59,11 @@ pub(crate) struct Node {
     pub(crate) paused_until: Millis,
     pub(crate) clock: Clock,
     leases: LeaseWorker,
-    supervisor: Supervisor,
-    task: TaskThread,
+    coordinator: CoordinatorShell,
+    tasks: Vec<TaskThread>,
     readers: BTreeMap<u64, ShardReader>,
+    /// The reader of each source that is read.
+    reading: BTreeMap<SourceId, u64>,
     readers_started: u64,
     settings: Settings,
     /// Calls so far; tells their answers apart.
@@ -71,22 +73,26 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn start(out: &mut Outside, id: usize, clock: Clock, settings: Settings) -> Self {
         let local = clock.local(out.now);
+        let deployment = out.versions.deployment.clone();
+        let tasks = wiring::TaskId::all(settings.coordinator.tasks);
         let mut node = Self {
             id,
             name: settings.leases.worker.clone(),
             life: Life::Alive,
             paused_until: 0,
             leases: LeaseWorker::new(settings.leases.clone()),
-            supervisor: Supervisor::default(),
-            task: TaskThread::new(local, settings.run_loop),
+            tasks: tasks.clone().map(|_| TaskThread::new(local, settings.run_loop, deployment.current)).collect(),
+            coordinator: CoordinatorShell::new(local, settings.coordinator.clone(), deployment),
             readers: BTreeMap::new(),
+            reading: BTreeMap::new(),
             readers_started: 0,
             clock,
             settings,
             calls: 0,
         };
         node.wake(out, Part::Leases, out.now);
-        node.wake(out, Part::Task, out.now);
+        node.wake(out, Part::Coordinator, out.now);
+        tasks.for_each(|task| node.wake(out, Part::Task(task), out.now));
         node
     }
 
@@ -118,19 +124,19 @@ impl Node {
     /// Asks for a graceful stop.
     pub(crate) fn stop(&mut self, out: &mut Outside) {
         self.life = Life::Stopping;
-        self.supervisor.stop = true;
-        self.wake(out, Part::Supervisor, out.now);
+        self.tell(out, wiring::Event::Stop);
     }
 
     pub(crate) fn kill(&mut self, out: &mut Outside) {
-        self.task.die(out);
-        self.end(out);
-    }
-
-    fn end(&mut self, out: &mut Outside) {
+        self.tasks.iter().for_each(|task| task.die(out));
         self.life = Life::Over;
         self.readers.clear();
         out.audit.ended(self.id);
+    }
+
+    /// Where the rollout of versions stands on this node.
+    pub(crate) fn rollout(&self) -> &Rollout {
+        self.coordinator.machine.rollout()
     }
 
     /// A part's turn has come.
@@ -142,8 +148,8 @@ impl Node {
         *due = Millis::MAX;
         match part {
             Part::Leases => self.step_leases(out),
-            Part::Supervisor => self.step_supervisor(out),
-            Part::Task => self.step_task(out),
+            Part::Coordinator => self.step_coordinator(out),
+            Part::Task(task) => self.step_task(out, task),
             Part::Reader(reader) => self.step_reader(out, reader),
         }
     }
@@ -166,8 +172,8 @@ impl Node {
     fn due(&mut self, part: Part) -> Option<&mut Millis> {
         Some(match part {
             Part::Leases => &mut self.leases.due,
-            Part::Supervisor => &mut self.supervisor.due,
-            Part::Task => &mut self.task.due,
+            Part::Coordinator => &mut self.coordinator.due,
+            Part::Task(task) => &mut self.tasks[task.0 as usize].due,
             Part::Reader(reader) => &mut self.readers.get_mut(&reader)?.due,
         })
     }

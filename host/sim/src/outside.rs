@@ -10,6 +10,7 @@ use crate::queue::Queue;
 use crate::table::LeaseTable;
 use crate::tasks::TaskFaults;
 use crate::trace::Trace;
+use crate::versions::Versions;
 
 pub(crate) struct Outside {
     pub(crate) now: Millis,
@@ -19,6 +20,7 @@ pub(crate) struct Outside {
     pub(crate) table: LeaseTable,
     pub(crate) network: Network,
     pub(crate) task: TaskFaults,
+    pub(crate) versions: Versions,
     pub(crate) audit: Audit,
     pub(crate) trace: Trace,
 }

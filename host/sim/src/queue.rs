@@ -3,6 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
+use shardmill_core::coordinator::TaskId;
 use shardmill_core::time::Millis;
 
 use crate::chaos::Chaos;
@@ -12,8 +13,8 @@ use crate::network::{Answer, Call, Fate};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
     Leases,
-    Supervisor,
-    Task,
+    Coordinator,
+    Task(TaskId),
     /// A reader of a shard, by the order in which they were started.
     Reader(u64),
 }
@@ -33,6 +34,10 @@ pub(crate) enum Item {
     Arrive(Caller, Call, Fate),
     Answer(Caller, Answer),
     Chaos(Chaos),
+    /// Another deployment is written down.
+    DeploymentChanged,
+    /// A node sees what is written down.
+    Follow(usize),
     /// Is everything done?
     Look,
 }

@@ -9,6 +9,7 @@ use shardmill_core::position::Checkpoint;
 use shardmill_core::time::Millis;
 
 use crate::network::Call;
+use crate::node::Node;
 use crate::world::World;
 
 /// Failover times within which everybody has a fair share, at one stolen lease a cycle.
@@ -79,6 +80,7 @@ impl World {
         if let Some(node) = unread {
             return Err(format!("{} says that nobody reads {:?}", node.name, node.unread()));
         }
+        self.check_versions()?;
         if self.limit.is_some() {
             // Who may hold more, does.
             return Ok(());
@@ -89,6 +91,21 @@ impl World {
         match most.zip(least) {
             Some((most, least)) if most - least > 1 => Err(format!("out of balance: {loads:?}")),
             _ => Ok(()),
+        }
+    }
+
+    /// Every node runs what is written down, and nothing is half rolled out.
+    fn check_versions(&self) -> Result<(), String> {
+        let written = &self.out.versions.deployment;
+        if let Some(candidate) = &written.candidate {
+            return Err(format!("version {} is a candidate for ever", candidate.module));
+        }
+        let differs = |node: &&Node| node.is_alive() && node.rollout().deployment() != written;
+        match self.nodes.iter().find(differs) {
+            Some(node) => {
+                Err(format!("{} runs {:?}, and {written:?} is written", node.name, node.rollout().deployment()))
+            }
+            None => Ok(()),
         }
     }
 }

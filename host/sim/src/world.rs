@@ -1,8 +1,11 @@
 //! One history: the services, the nodes, and everything that happens to them in the order of time.
 
+use shardmill_core::coordinator::{self, TaskId};
 use shardmill_core::kinesis::polling;
+use shardmill_core::kinesis::shard::ShardId;
 use shardmill_core::leases::{self, Cleanup};
 use shardmill_core::position::{InitialPosition, Latest};
+use shardmill_core::rollout::{self, Wave};
 use shardmill_core::run_loop::{self, Retry};
 use shardmill_core::time::Millis;
 
@@ -19,6 +22,7 @@ use crate::quiet::Quiet;
 use crate::table::LeaseTable;
 use crate::tasks::TaskFaults;
 use crate::trace::Trace;
+use crate::versions::Versions;
 
 /// When the stream was created.
 const CREATED: Millis = 1_700_000_000_000;
@@ -26,6 +30,8 @@ const CREATED: Millis = 1_700_000_000_000;
 const LOOK: Millis = 500;
 /// After the chaos everything is processed, committed and sealed within this time.
 const DONE_WITHIN: Millis = 240_000;
+/// Within this time every host of the job has seen a change of its deployment.
+const FOLLOW: Millis = 1_500;
 const EVENTS_AT_ONCE_MAX: u32 = 5_000;
 
 /// What a node may do wrong on purpose, to show that the audit notices.
@@ -49,6 +55,13 @@ pub enum Flaw {
     TouchesForeignRows,
     /// The fleet may hold one lease less than there are open shards.
     LimitTooSmall,
+    /// A deployment is written whatever another host wrote meanwhile.
+    OverwritesDeployments,
+}
+
+/// Three tasks: the shards are dealt out by their numbers.
+fn by_last_digit(shard: &ShardId) -> TaskId {
+    TaskId(shard.bytes().last().map_or(0, |digit| u32::from(digit) % 3))
 }
 
 /// What a history was made of.
@@ -66,6 +79,10 @@ pub struct Report {
     pub nodes: usize,
     /// Shards that ever were.
     pub shards: usize,
+    /// Versions that took over, began a wave, or were rolled back, as each node saw it.
+    pub take_overs: u64,
+    pub waves: u64,
+    pub roll_backs: u64,
     /// How long it took, in simulated milliseconds.
     pub took: u64,
 }
@@ -78,6 +95,9 @@ pub(crate) struct World {
     /// How many leases a worker may hold, in a history of workers at their limits.
     pub(crate) limit: Option<usize>,
     pub(crate) flaw: Option<Flaw>,
+    /// How many tasks the job has, on every host.
+    tasks: u32,
+    rollout: rollout::Settings,
     events: u64,
     /// From when on the fleet should be quiet; known once all is done.
     pub(crate) quiet: Option<Quiet>,
@@ -95,6 +115,7 @@ impl World {
             table: LeaseTable::new([0, 100, 1_400][dice.index(3)]),
             network: Network::any(&mut dice, CREATED),
             task: TaskFaults::any(&mut dice),
+            versions: Versions::default(),
             audit: Audit::default(),
             trace,
             dice,
@@ -106,6 +127,8 @@ impl World {
             failover: 10_000,
             limit: None,
             flaw,
+            tasks: 1,
+            rollout: rollout::Settings { is_canary: false, waves: Vec::new(), bake: 5_000, keep_warm: 20_000 },
             events: 0,
             quiet: None,
         };
@@ -119,6 +142,9 @@ impl World {
         self.failover = [10_000, 3_000][out.dice.index(2)];
         let is_limited = out.dice.chance(30) || self.flaw == Some(Flaw::LimitTooSmall);
         self.limit = is_limited.then(|| 1 + out.dice.index(4));
+        self.tasks = [1, 3][out.dice.index(2)];
+        self.rollout.is_canary = out.dice.chance(50);
+        self.rollout.waves = vec![Wave::Shards(1), Wave::Percent(50)];
         out.note_shards();
         let began = out.now + out.dice.below(60_000);
         self.initial = match out.dice.below(10) {
@@ -182,6 +208,9 @@ impl World {
             checkpoints: audit.checkpoints,
             nodes: self.nodes.len(),
             shards: audit.truth.shards.len(),
+            take_overs: self.out.versions.take_overs,
+            waves: self.out.versions.waves,
+            roll_backs: self.out.versions.roll_backs,
             took: self.out.now - started,
         }
     }
@@ -198,7 +227,21 @@ impl World {
                 None => self.nodes[caller.node].answered(&mut self.out, caller, answer),
             },
             Item::Chaos(chaos) => self.befall(chaos),
+            Item::DeploymentChanged => self.deployment_changed(),
+            Item::Follow(node) => match self.paused_until(node) {
+                Some(until) => self.out.queue.push(until, Item::Follow(node)),
+                None if self.nodes[node].is_alive() => self.nodes[node].follow(&mut self.out),
+                None => {}
+            },
             Item::Look => self.look(),
+        }
+    }
+
+    /// The other hosts of the job look at what they share once a second.
+    fn deployment_changed(&mut self) {
+        for node in 0..self.nodes.len() {
+            let when = self.out.now + self.out.dice.below(FOLLOW);
+            self.out.queue.push(when, Item::Follow(node));
         }
     }
 
@@ -304,7 +347,14 @@ impl World {
                 commit_interval: Some(200 + dice.below(5_000)),
                 retry: Retry { max_attempts: 3, backoff: 100, backoff_max: 2_000 },
             },
-            patience: 5_000 + dice.below(60_000),
+            coordinator: coordinator::Settings {
+                inputs: vec![("kinesis".to_owned(), "stream".to_owned())],
+                tasks: self.tasks,
+                task_of: if self.tasks == 1 { |_| TaskId(0) } else { by_last_digit },
+                shutdown_timeout: 5_000 + dice.below(60_000),
+                drain: 100 + dice.below(5_000),
+                rollout: self.rollout.clone(),
+            },
             is_batch_task: dice.chance(50),
             flaw: self.flaw,
         }

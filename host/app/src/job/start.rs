@@ -1,4 +1,4 @@
-//! The start of a job's parts: what connects, registers and starts before the supervisor takes over. Decides nothing.
+//! The start of a job's parts: what connects, registers and starts before the coordinator takes over. Decides nothing.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use tracing::{Instrument, Span, info};
 use uuid::Uuid;
 
 use super::TaskFailed;
-use super::supervisor::{InputState, Part, Parts};
+use super::coordinator::{InputState, Part, Parts};
 use crate::clock::Clock;
 use crate::kinesis::fan_out::FanOut;
 use crate::kinesis::lease_worker::{LeaseWorker, Told};
@@ -77,7 +77,7 @@ impl Connected {
             Ok(())
         };
         parts.spawn(part, run.in_current_span());
-        InputState { config, kinesis, fan_out, commands, stopped: false }
+        InputState { config, kinesis, fan_out, commands }
     }
 }
 
@@ -107,7 +107,7 @@ fn fan_out(input: &Input, clock: Clock, status: &Arc<Status>, parts: &mut Parts)
     Some(fan_out)
 }
 
-/// A task thread as the supervisor sees it.
+/// A task thread as the coordinator sees it.
 pub(super) struct Task {
     pub(super) control: mpsc::UnboundedSender<Control>,
     pub(super) data: mpsc::Sender<Event>,

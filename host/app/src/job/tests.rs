@@ -93,13 +93,12 @@ async fn a_panic_while_the_first_instance_is_built_fails_the_start() {
     assert_eq!(failure.to_string(), format!("{part} panicked, which is a bug in shardmill: as the test wants"));
 }
 
-/// Of another version, of its deployment, and of what bounds the move to it.
+/// Of the start of another version, and of the writing of its deployment.
 #[tokio::test]
 async fn a_panic_of_a_deployments_work_ends_the_job() {
     let [first, second] = versions();
     let start = format!("the start of an instance of {}", second.version());
-    let parts = [start.as_str(), "the writing of the deployment", "the bound of the calls that hold up a swap"];
-    for part in parts {
+    for part in [start.as_str(), "the writing of the deployment"] {
         let account = account();
         let mut running = RunningJob::start(&job(&account, &[]), first.clone(), Clock::start()).await.unwrap();
         injected::want(Some(part));
@@ -122,7 +121,7 @@ impl JobHandle {
     }
 }
 
-/// A store whose writing panics by itself: the supervisor must not wait for the answer.
+/// A store whose writing panics by itself: the coordinator must not wait for the answer.
 struct Hostile;
 
 impl DeploymentStore for Hostile {

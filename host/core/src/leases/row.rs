@@ -103,6 +103,16 @@ pub enum Outcome {
     ConditionFailed(Option<Lease>),
 }
 
+impl Outcome {
+    /// A row that cannot be used is as one that cannot be read.
+    pub(super) fn without_flawed_row(self) -> Self {
+        match self {
+            Self::ConditionFailed(Some(row)) if row.flaw().is_some() => Self::ConditionFailed(None),
+            outcome => outcome,
+        }
+    }
+}
+
 /// A whole table read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {

@@ -2,6 +2,7 @@
 //! versions that are broken, not for those that are a little slower.
 
 use std::collections::VecDeque;
+use std::iter::Sum;
 
 use crate::time::Millis;
 
@@ -35,6 +36,19 @@ pub struct Health {
     pub envelopes: u64,
     /// Time spent in calls, in microseconds.
     pub busy_us: u64,
+}
+
+/// Of instances that process different shards, together.
+impl Sum for Health {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, Self { calls, failed_calls, traps, envelopes, busy_us }| Self {
+            calls: sum.calls + calls,
+            failed_calls: sum.failed_calls + failed_calls,
+            traps: sum.traps + traps,
+            envelopes: sum.envelopes + envelopes,
+            busy_us: sum.busy_us + busy_us,
+        })
+    }
 }
 
 impl Health {

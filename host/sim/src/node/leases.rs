@@ -1,5 +1,5 @@
 //! As the host's shell around the lease machine: calls go out, answers and commands come in, what concerns the job is
-//! told to the supervisor.
+//! told to the coordinator.
 
 use std::collections::VecDeque;
 
@@ -112,8 +112,7 @@ impl Node {
                 if let Action::Start { key, checkpoint, .. } = &told {
                     out.audit.started(&out.table, self.id, key, checkpoint);
                 }
-                self.supervisor.tellings.push_back(told);
-                self.hop(out, Part::Supervisor);
+                self.tell_of_lease(out, told);
             }
         }
     }

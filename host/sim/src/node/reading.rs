@@ -236,18 +236,17 @@ impl Node {
                     Act::Deliver(batch) => {
                         let Some(batch) = self.flawed(out, reader, batch) else { continue };
                         let event = run_loop::Event::Batch { source, generation, batch };
-                        self.deliver(out, id, event).err()
+                        self.deliver(out, (id, source), event).err()
                     }
                     Act::End(children) => {
                         let event = run_loop::Event::End { source, generation, children };
-                        match self.deliver(out, id, event) {
+                        match self.deliver(out, (id, source), event) {
                             Ok(()) => return false,
                             Err(event) => Some(event),
                         }
                     }
                     Act::Fail(error) => {
-                        self.supervisor.failed_readers.push_back(error);
-                        self.hop(out, Part::Supervisor);
+                        self.reader_failed(out, source, generation, error);
                         return false;
                     }
                     Act::Call(call) => {

@@ -54,6 +54,17 @@ fn a_second_deploy_follows_the_one_that_is_being_written() {
     assert_eq!(bench.built(3), ["route retire 3"]);
 }
 
+/// While it is being built it must not be taken for the one that was kept for a way back, whose time is over.
+#[test]
+fn the_version_before_can_be_deployed_when_the_way_back_is_closed() {
+    let mut bench = Bench::new(&[], 1);
+    bench.replaced("v2", 1);
+    bench.now += WARM;
+    assert_eq!(bench.on(Event::Tick), ["route retire 2"]);
+    assert_eq!(bench.deploy(2, "v1"), ["build 3 v1"]);
+    assert_eq!(bench.built(3), ["write v1, before v2"]);
+}
+
 #[test]
 fn a_version_on_probation_that_gives_up_goes_back_to_the_one_before() {
     let mut bench = Bench::new(&[], 2);
