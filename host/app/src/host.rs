@@ -40,7 +40,8 @@ use entry::Entry;
 use files::Seen;
 
 pub use report::{
-    CandidateReport, HostReport, JobReport, OutageReport, Rejection, RolloutReport, ShardReport, Totals, UnreadReport,
+    CandidateReport, HostReport, JobReport, JobState, OutageReport, Rejection, RolloutReport, ShardReport, Totals,
+    UnreadReport,
 };
 pub use requests::{Reply, Request};
 pub use verdict::JobOutcome;

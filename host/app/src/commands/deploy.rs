@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use shardmill::bounded_file::{self, MODULE_MAX_BYTES};
-use shardmill::host::{CandidateReport, JobReport};
+use shardmill::host::{CandidateReport, JobReport, JobState};
 use shardmill::task_files;
 use shardmill_core::module::ModuleId;
 use shardmill_core::rollout::Manner;
@@ -184,13 +184,13 @@ impl Deployed {
             return Progress::Waits(format!("not yet, and it is tried again: {deferred}"));
         }
         let is_admitted = is_it(&job.admitted);
-        match job.state.as_str() {
+        match job.state {
             // Whatever paused it, it is what is called next.
-            "running" | "paused" if is_it(&job.module) && candidate.is_none() => Progress::Runs,
-            "failed" if is_admitted && job.restart_at.is_some() => {
+            JobState::Running | JobState::Paused if is_it(&job.module) && candidate.is_none() => Progress::Runs,
+            JobState::Failed if is_admitted && job.restart_at.is_some() => {
                 Progress::Waits(format!("the job is started again: {}", job.problems.join("; ")))
             }
-            "drained" | "failed" if is_admitted => {
+            JobState::Drained | JobState::Failed if is_admitted => {
                 let why =
                     if job.problems.is_empty() { String::new() } else { format!(": {}", job.problems.join("; ")) };
                 let Self { name, module, .. } = self;
@@ -199,7 +199,7 @@ impl Deployed {
                     job.state
                 ))
             }
-            "waiting" if is_admitted && !job.problems.is_empty() => {
+            JobState::Waiting if is_admitted && !job.problems.is_empty() => {
                 Progress::Ended(format!("{} does not run: {}", self.module, job.problems.join("; ")))
             }
             _ if is_it(&job.checking) => Progress::Waits("it is checked and compiled".to_owned()),

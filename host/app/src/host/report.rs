@@ -1,6 +1,8 @@
 //! What a host says of its jobs, to people and programs. Programs read it as JSON: `STATUS.md` says what every field
 //! means, so that they never change what they mean, and new ones have defaults.
 
+mod state;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ use crate::clock::millis;
 use crate::failures::Subject;
 use crate::status::{self, Outage, Snapshot};
 use crate::task_files::UNREAD;
+
+pub use state::JobState;
 
 /// A host and its jobs at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,8 +53,7 @@ pub struct JobReport {
     /// `job.name`, which may be another; absent while its configuration cannot be used.
     #[serde(default)]
     pub job_name: Option<String>,
-    /// `waiting`, `starting`, `running`, `paused`, `stopping`, `drained` or `failed`.
-    pub state: String,
+    pub state: JobState,
     /// Why it is not running, or cannot use what is in the directory.
     pub problems: Vec<String>,
     /// Shards that nobody reads, of no host.
@@ -208,7 +211,7 @@ impl JobReport {
     /// Whether it runs, or does not on purpose.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        matches!(self.state.as_str(), "running" | "paused" | "drained")
+        self.state.is_ready()
     }
 }
 
@@ -280,13 +283,13 @@ fn of_job(name: &str, job: &Job, entry: &Entry, now: Millis) -> JobReport {
     let rollout = snapshot.rollout.deployment.as_ref().map(|deployment| of_rollout(name, deployment, waves, &snapshot));
     let rejected = rejection(name, job, snapshot.rollout.deployment.as_ref());
     let (state, failure, restart_at) = match job.state() {
-        State::Waiting => ("waiting", None, None),
-        State::Running if started.is_none() => ("starting", None, None),
-        State::Running if snapshot.rollout.paused => ("paused", None, None),
-        State::Running => ("running", None, None),
-        State::Stopping => ("stopping", None, None),
-        State::Drained => ("drained", None, None),
-        State::Failed { reason, restart_at } => ("failed", Some(reason), restart_at),
+        State::Waiting => (JobState::Waiting, None, None),
+        State::Running if started.is_none() => (JobState::Starting, None, None),
+        State::Running if snapshot.rollout.paused => (JobState::Paused, None, None),
+        State::Running => (JobState::Running, None, None),
+        State::Stopping => (JobState::Stopping, None, None),
+        State::Drained => (JobState::Drained, None, None),
+        State::Failed { reason, restart_at } => (JobState::Failed, Some(reason), restart_at),
     };
     let limits = Limit::ALL.into_iter().map(|limit| (limit.name().to_owned(), snapshot.limits.of(limit))).collect();
     let deployment = snapshot.rollout.deployment.as_ref().filter(|_| is_up);
@@ -310,7 +313,7 @@ fn of_job(name: &str, job: &Job, entry: &Entry, now: Millis) -> JobReport {
     JobReport {
         name: name.to_owned(),
         job_name: entry.job.as_ref().map(|job| job.name.clone()),
-        state: state.to_owned(),
+        state,
         problems,
         unread,
         outages: outages.into_iter().map(of_outage).collect(),

@@ -121,7 +121,7 @@ async fn a_panic_makes_one_job_fail_and_the_others_run() {
     let wasm = wat::task("(i32.const 0)", "");
     let check = format!("the check of {}", module_id(&wasm).of_job("bad"));
     // A module that cannot be checked now may be good: it is checked again, and nothing runs until then.
-    for (part, state) in [(check.as_str(), "waiting"), ("job bad", "failed")] {
+    for (part, state) in [(check.as_str(), JobState::Waiting), ("job bad", JobState::Failed)] {
         let place = Place::with(&["bad", "good"]);
         injected::want(Some(part));
         let mut host = place.host(None);
@@ -129,12 +129,13 @@ async fn a_panic_makes_one_job_fail_and_the_others_run() {
             let bad = job(report, "bad").is_some_and(|bad| {
                 bad.state == state && bad.problems.iter().any(|it| it.contains(&format!("{part} panicked")))
             });
-            bad && job(report, "good").is_some_and(|good| good.state == "running")
+            bad && job(report, "good").is_some_and(|good| good.state == JobState::Running)
         };
         until_reported(&mut host, part, failed).await;
         injected::want(None);
         // A failure that is no fault of the task's is tried again.
-        until_reported(&mut host, part, |report| job(report, "bad").is_some_and(|bad| bad.state == "running")).await;
+        until_reported(&mut host, part, |report| job(report, "bad").is_some_and(|bad| bad.state == JobState::Running))
+            .await;
     }
 }
 
