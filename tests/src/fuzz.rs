@@ -21,7 +21,7 @@ use shardmill_core::position::{Checkpoint, Position, SequenceNumber, compare_seq
 use shardmill_core::rollout::{Deployment, Manner};
 use shardmill_core::text;
 
-use crate::kpl;
+use shardmill_testkit::kpl;
 
 /// A reader of foreign bytes.
 pub struct Target {

@@ -1,13 +1,18 @@
 //! What the commands share: the log, the configuration, modules, exit codes. One file per command below.
 
+#[cfg(feature = "local")]
 pub(crate) mod bench;
 pub(crate) mod build;
 pub(crate) mod check;
+pub(crate) mod compile_module;
 pub(crate) mod config;
+#[cfg(feature = "local")]
 pub(crate) mod demo;
 pub(crate) mod deploy;
 pub(crate) mod jobs;
+#[cfg(feature = "local")]
 mod loader;
+#[cfg(feature = "local")]
 pub(crate) mod local;
 pub(crate) mod log;
 mod modules;
@@ -21,8 +26,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use shardmill::admit::compiler::{self, CompileModule};
-use shardmill_aws::ClientSettings;
 use shardmill_core::config::{
     self as configuration, Credentials, Errors, Host, Loaded, Notice, Secret, Source, StaticCredentials,
     render_problems,
@@ -96,15 +99,6 @@ fn write_out(text: &str) {
 /// A multi-threaded runtime for everything but guest code.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("failed to start the async runtime")
-}
-
-/// The process that compiles one module: says on standard output why it does not.
-pub(crate) fn compile_module(args: &CompileModule) -> ExitCode {
-    match compiler::compile(args) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(EXIT_BAD_INPUT),
-        Err(error) => report(Err(error)),
-    }
 }
 
 /// What asks a command to stop: SIGINT (Ctrl-C), SIGTERM, and SIGHUP, which a terminal sends that is closed.
@@ -265,27 +259,4 @@ fn use_local_account(input: &mut shardmill_core::config::Input) {
             access.credentials = Credentials::Static(StaticCredentials { access_key, secret_key, session_token: None });
         }
     }
-}
-
-/// How a service of a local backend is reached past a job's configuration.
-pub(crate) fn local_client(endpoint: String) -> ClientSettings {
-    let local = || "local".to_owned();
-    ClientSettings {
-        region: Some("us-east-1".to_owned()),
-        endpoint: Some(endpoint),
-        credentials: shardmill_aws::StaticCredentials {
-            access_key_id: local(),
-            secret_access_key: local(),
-            session_token: None,
-        }
-        .into(),
-        ..ClientSettings::default()
-    }
-}
-
-/// A new directory for what a command leaves behind until it ends; the command removes it.
-pub(crate) fn scratch_directory(command: &str) -> Result<PathBuf> {
-    let directory = std::env::temp_dir().join(format!("shardmill-{command}-{}", uuid::Uuid::new_v4()));
-    std::fs::create_dir(&directory).with_context(|| format!("failed to create {}", directory.display()))?;
-    Ok(directory)
 }

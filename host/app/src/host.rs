@@ -175,13 +175,15 @@ impl Host {
     pub fn new(settings: Settings) -> Self {
         // A run that is about one module does not do its work with another one because the check takes long.
         let patience = if settings.until_caught_up { Millis::MAX } else { START_PATIENCE };
+        #[expect(clippy::disallowed_methods, reason = "bounded by protocol: one message per run of a job")]
+        let outcomes = mpsc::unbounded_channel();
         Self {
             settings,
             directory: TaskDir::default(),
             jobs: Jobs::new(patience),
             entries: BTreeMap::new(),
             work: Tasks::default(),
-            outcomes: mpsc::unbounded_channel(),
+            outcomes,
             seen: Seen::default(),
             admissions: Arc::new(Semaphore::new(ADMISSIONS_MAX)),
             failure: None,

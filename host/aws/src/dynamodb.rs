@@ -154,11 +154,11 @@ impl LeaseTable {
         match write {
             Write::Create(lease) => self.put_row(row::new_row(lease, self.stream.as_ref())).await,
             Write::Restore(lease) => self.put_row(row::whole_row(lease, self.stream.as_ref())).await,
-            Write::Renew { key, counter } => self.update_row(renew(key, *counter)).await,
+            Write::Renew { key, owner, counter } => self.update_row(renew(key, owner, *counter)).await,
             Write::Take { seen, worker } => self.update_row(take(seen, worker)).await,
             Write::Evict { key, owner } => self.update_row(evict(key, owner)).await,
-            Write::Checkpoint { key, counter, checkpoint } => {
-                self.update_row(checkpoint_at(key, *counter, checkpoint)).await
+            Write::Checkpoint { key, owner, counter, checkpoint } => {
+                self.update_row(checkpoint_at(key, owner, *counter, checkpoint)).await
             }
             Write::Children { key, children } => self.update_row(name_children(key, children)).await,
             Write::HashRange { key, range } => self.update_row(set_hash_range(key, range)).await,
@@ -175,12 +175,19 @@ struct Update<'a> {
     values: Vec<(&'static str, AttributeValue)>,
 }
 
-fn renew(key: &str, counter: u64) -> Update<'_> {
+/// What a holder's own writes ask for.
+const HELD: &str = "leaseCounter = :seen AND (leaseOwner = :owner OR checkpointOwner = :owner)";
+
+fn renew<'a>(key: &'a str, owner: &str, counter: u64) -> Update<'a> {
     Update {
         key,
-        condition: "leaseCounter = :seen",
+        condition: HELD,
         expression: "SET leaseCounter = :next".into(),
-        values: vec![(":seen", row::number(counter)), (":next", row::number(counter.saturating_add(1)))],
+        values: vec![
+            (":owner", row::text(owner)),
+            (":seen", row::number(counter)),
+            (":next", row::number(counter.saturating_add(1))),
+        ],
     }
 }
 
@@ -212,16 +219,17 @@ fn evict<'a>(key: &'a str, owner: &str) -> Update<'a> {
     }
 }
 
-fn checkpoint_at<'a>(key: &'a str, counter: u64, checkpoint: &Checkpoint) -> Update<'a> {
+fn checkpoint_at<'a>(key: &'a str, owner: &str, counter: u64, checkpoint: &Checkpoint) -> Update<'a> {
     Update {
         key,
-        condition: "leaseCounter = :seen",
+        condition: HELD,
         expression: "SET leaseCounter = :next, checkpoint = :sequence, \
                      checkpointSubSequenceNumber = :sub, ownerSwitchesSinceCheckpoint = :zero \
                      REMOVE pendingCheckpoint, pendingCheckpointSubSequenceNumber, pendingCheckpointState, \
                      shardmillLatestSince"
             .into(),
         values: vec![
+            (":owner", row::text(owner)),
             (":seen", row::number(counter)),
             (":next", row::number(counter.saturating_add(1))),
             (":sequence", row::text(checkpoint.sequence_text())),

@@ -10,10 +10,7 @@ use std::sync::Arc;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use shardmill_core::envelope::{Batch, BatchBuilder, Envelope};
 use shardmill_runtime::{Engine, Grants, Instance, Limits, OutputStreams, Outputs, Source, TaskSpec, TracingLog};
-
-#[path = "../../../tests/src/guests.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use more of it")]
-mod guests;
+use shardmill_testkit::guests;
 
 const MESSAGE_BYTES: [usize; 2] = [100, 1024];
 const BATCHES: [usize; 3] = [1, 100, 1000];

@@ -4,6 +4,7 @@
 mod hostile_modules;
 mod neighbours;
 mod swap;
+mod threads;
 
 use std::io::{BufRead, BufReader, IsTerminal};
 use std::path::Path;
@@ -15,10 +16,10 @@ use serde::Deserialize;
 use serde_json::json;
 use shardmill_aws::Kinesis;
 
-use super::loader::{Put, put_all};
+use super::loader::{Put, local_client, put_all, scratch_directory};
 use super::run::Summary;
-use super::{BadInput, local_client, print, print_json, runtime, say, scratch_directory};
-use crate::cli::Drain;
+use super::{BadInput, print, print_json, runtime, say};
+use crate::cli::local::Drain;
 
 pub(crate) use neighbours::neighbours;
 pub(crate) use swap::swap;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::json;
+use shardmill::admit::{Admission, Admitted};
 use shardmill::clock::Clock;
 use shardmill::job::RunningJob;
 use shardmill_aws::{Kinesis, LeaseTable};
@@ -15,10 +16,11 @@ use shardmill_core::config::{Job, Source};
 use shardmill_core::leases::Lease;
 use shardmill_local::{LocalBackend, Options};
 
-use super::loader::{Put, put_all};
-use super::modules::{admission, load_module};
-use super::{BadInput, build, load, local_client, print, print_json, runtime, say, scratch_directory};
-use crate::cli::{Demo, ModuleArgs};
+use super::loader::{Put, local_client, put_all, scratch_directory};
+use super::modules::{admission, name_of, read};
+use super::{BadInput, build, load, print, print_json, runtime, say};
+use crate::cli::ModuleArgs;
+use crate::cli::local::Demo;
 
 const STREAM: &str = "lines";
 const SHARDS: u32 = 4;
@@ -55,6 +57,15 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
     show(args, &result, &counts);
     backend.shutdown();
     Ok(())
+}
+
+/// Reads a module from a file and has it admitted.
+async fn load_module(admission: &Admission, path: &Path) -> Result<Admitted> {
+    match admission.admit(&name_of(path), read(path)?).await {
+        Ok(admitted) => Ok(admitted),
+        Err(rejected) if rejected.is_final() => Err(BadInput(format!("{}: {rejected}", path.display())).into()),
+        Err(failed) => Err(failed.into()),
+    }
 }
 
 /// What the run brought, besides the output.

@@ -1,7 +1,10 @@
-//! Filling a stream: what the demo and the benchmark do before a consumer starts.
+//! What the demo and the benchmarks share: filling a stream of a local backend before a consumer starts, and a place for
+//! what they leave behind.
+
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use shardmill_aws::Kinesis;
+use shardmill_aws::{ClientSettings, Kinesis};
 
 /// Records and bytes that one PutRecords call takes (the service's own limits are 500 and 5 MiB, keys included).
 const RECORDS_PER_CALL: usize = 500;
@@ -47,4 +50,27 @@ async fn put(kinesis: &Kinesis, stream: &str, records: &[Put]) -> Result<u64> {
         bail!("failed to fill the stream: {} records were refused: {}", failures.len(), failure.message);
     }
     Ok(records.len() as u64)
+}
+
+/// How a service of a local backend is reached past a job's configuration.
+pub(crate) fn local_client(endpoint: String) -> ClientSettings {
+    let local = || "local".to_owned();
+    ClientSettings {
+        region: Some("us-east-1".to_owned()),
+        endpoint: Some(endpoint),
+        credentials: shardmill_aws::StaticCredentials {
+            access_key_id: local(),
+            secret_access_key: local(),
+            session_token: None,
+        }
+        .into(),
+        ..ClientSettings::default()
+    }
+}
+
+/// A new directory for what a command leaves behind until it ends; the command removes it.
+pub(crate) fn scratch_directory(command: &str) -> Result<PathBuf> {
+    let directory = std::env::temp_dir().join(format!("shardmill-{command}-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&directory).with_context(|| format!("failed to create {}", directory.display()))?;
+    Ok(directory)
 }

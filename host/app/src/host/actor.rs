@@ -93,6 +93,10 @@ pub(super) struct Mailbox {
 
 impl JobActor {
     pub(super) fn new(outcomes: mpsc::UnboundedSender<Outcome>) -> (Self, Mailbox) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "bounded by protocol: the control socket has few connections, each of which waits for its answer"
+        )]
         let (commands, received) = mpsc::unbounded_channel();
         let (sender, started) = watch::channel(None);
         (Self { commands, started }, Mailbox { commands: received, early: VecDeque::new(), started: sender, outcomes })

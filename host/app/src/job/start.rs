@@ -69,6 +69,10 @@ impl Connected {
             status: Arc::clone(status),
             input: index,
         };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "bounded by protocol: a shard has one checkpoint and one end unanswered at a time, an input one stop"
+        )]
         let (commands, received) = mpsc::unbounded_channel();
         let part = Part::LeaseWorker { input: index, name: name(&config) };
         let run = worker.run(received, told.clone());
@@ -130,10 +134,18 @@ pub(super) async fn task(
     let instance = first_instance(module.clone(), spec.clone()).await?;
     let interrupter = Interrupter::default();
     let ready = Box::new(Ready { module, instance, interrupter: interrupter.clone() });
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "bounded by protocol: one answer per event, one credit per batch taken, and one checkpoint or end unanswered per shard"
+    )]
     let (requests, requested) = mpsc::unbounded_channel();
     let run_loop = RunLoop::new(clock.now(), settings::run_loop(job));
     let systems = outputs(job.clone(), records).await?;
     let task = TaskThread::new(run_loop, spec.clone(), systems, clock, Arc::clone(status), requests);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "bounded by protocol: a constant number of messages per shard held, per version and per answer to the task"
+    )]
     let (control, controlled) = mpsc::unbounded_channel();
     // Its receiver is right here.
     drop(control.send(Control::AddInstance(FIRST_INSTANCE, ready)));

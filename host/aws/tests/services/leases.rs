@@ -178,7 +178,7 @@ async fn a_row_at_latest_says_since_when_until_it_has_a_checkpoint() {
     let taken = changed(&expected, &[("leaseOwner", s("mill")), ("leaseCounter", n(1))], &[]);
     assert_eq!(fixture.row().await, taken);
 
-    fixture.write(Write::Checkpoint { key: SHARD.into(), counter: 1, checkpoint: at("7") }).await;
+    fixture.write(Write::Checkpoint { key: SHARD.into(), owner: "mill".into(), counter: 1, checkpoint: at("7") }).await;
     let done = &[("checkpoint", s("7")), ("leaseCounter", n(2))];
     assert_eq!(fixture.row().await, changed(&taken, done, &["shardmillLatestSince"]));
 }
@@ -244,18 +244,22 @@ async fn creating_an_existing_row_changes_nothing_and_shows_it() {
 #[tokio::test]
 async fn renewing_adds_one_to_the_counter_and_touches_nothing_else() {
     let fixture = Fixture::with(java_row()).await;
-    let stale = fixture.write(Write::Renew { key: SHARD.into(), counter: 40 }).await;
-    let Outcome::ConditionFailed(Some(found)) = stale else { panic!("{stale:?}") };
-    assert_eq!(found.counter, 41);
-    assert_eq!(fixture.row().await, java_row());
-    assert_eq!(fixture.write(Write::Renew { key: SHARD.into(), counter: 41 }).await, Outcome::Done);
+    let renew = |owner: &str, counter| Write::Renew { key: SHARD.into(), owner: owner.to_owned(), counter };
+    // With an old counter, and with that of a row which another worker has since it was created again.
+    for stale in [renew("java", 40), renew("mill", 41)] {
+        let stale = fixture.write(stale).await;
+        let Outcome::ConditionFailed(Some(found)) = stale else { panic!("{stale:?}") };
+        assert_eq!(found.counter, 41);
+        assert_eq!(fixture.row().await, java_row());
+    }
+    assert_eq!(fixture.write(renew("java", 41)).await, Outcome::Done);
     assert_eq!(fixture.row().await, changed(&java_row(), &[("leaseCounter", n(42))], &[]));
 }
 
 #[tokio::test]
 async fn a_renewal_whose_reply_was_lost_can_be_recognised() {
     let fixture = Fixture::with(java_row()).await;
-    let renew = Write::Renew { key: SHARD.into(), counter: 41 };
+    let renew = Write::Renew { key: SHARD.into(), owner: "java".into(), counter: 41 };
     assert_eq!(fixture.write(renew.clone()).await, Outcome::Done);
     // The same request again, as the SDK repeats one that brought no reply.
     let Outcome::ConditionFailed(Some(found)) = fixture.write(renew).await else { panic!("renewed twice") };
@@ -324,10 +328,18 @@ async fn evicting_leaves_no_owner_and_one_more_on_the_counter() {
 #[tokio::test]
 async fn a_checkpoint_resets_switches_and_drops_what_was_pending() {
     let fixture = Fixture::with(java_row()).await;
-    let write = |counter, checkpoint| Write::Checkpoint { key: SHARD.into(), counter, checkpoint };
-    let stale = fixture.write(write(40, at("99"))).await;
-    assert!(matches!(stale, Outcome::ConditionFailed(Some(_))), "{stale:?}");
-    assert_eq!(fixture.row().await, java_row());
+    let write_by = |owner: &str, counter, checkpoint| Write::Checkpoint {
+        key: SHARD.into(),
+        owner: owner.to_owned(),
+        counter,
+        checkpoint,
+    };
+    let write = |counter, checkpoint| write_by("java", counter, checkpoint);
+    for stale in [write(40, at("99")), write_by("mill", 41, at("99"))] {
+        let stale = fixture.write(stale).await;
+        assert!(matches!(stale, Outcome::ConditionFailed(Some(_))), "{stale:?}");
+        assert_eq!(fixture.row().await, java_row());
+    }
 
     let checkpoint = Checkpoint::from_row("340282366920938463463374607431768211457", 9).unwrap();
     assert_eq!(fixture.write(write(41, checkpoint.clone())).await, Outcome::Done);
@@ -388,10 +400,10 @@ async fn no_write_makes_a_row_that_was_deleted() {
     let fixture = Fixture::new().await;
     let key = || SHARD.to_owned();
     let writes = [
-        Write::Renew { key: key(), counter: 0 },
+        Write::Renew { key: key(), owner: "mill".into(), counter: 0 },
         Write::Take { seen: lease(Checkpoint::Latest), worker: "mill".into() },
         Write::Evict { key: key(), owner: "mill".into() },
-        Write::Checkpoint { key: key(), counter: 0, checkpoint: at("1") },
+        Write::Checkpoint { key: key(), owner: "mill".into(), counter: 0, checkpoint: at("1") },
         Write::Children { key: key(), children: vec!["c".into()] },
         Write::HashRange { key: key(), range: HashRange { start: 0, end: 9 } },
         Write::Delete { key: key(), counter: 0 },
@@ -571,15 +583,16 @@ fn steps() -> impl Strategy<Value = Step> {
 
 fn to_write(step: &Step, found: &Lease) -> Write {
     let key = SHARD.to_owned();
+    let owner = || found.owner.clone().unwrap_or_default();
     let counter = |stale: bool| if stale { found.counter.wrapping_sub(1) } else { found.counter };
     match *step {
-        Step::Renew { stale } => Write::Renew { key, counter: counter(stale) },
+        Step::Renew { stale } => Write::Renew { key, owner: owner(), counter: counter(stale) },
         Step::Take { worker, stale } => {
             Write::Take { seen: Lease { counter: counter(stale), ..found.clone() }, worker: format!("w{worker}") }
         }
         Step::Evict { worker } => Write::Evict { key, owner: format!("w{worker}") },
         Step::Checkpoint { sequence, stale } => {
-            Write::Checkpoint { key, counter: counter(stale), checkpoint: at(&sequence.to_string()) }
+            Write::Checkpoint { key, owner: owner(), counter: counter(stale), checkpoint: at(&sequence.to_string()) }
         }
         Step::Children => Write::Children { key, children: vec!["c".to_owned()] },
         Step::Create => Write::Create(lease(Checkpoint::Latest)),

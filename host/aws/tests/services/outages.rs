@@ -51,10 +51,10 @@ fn writes() -> Vec<Write> {
     let key = || "shardId-000000000000".to_owned();
     vec![
         Write::Create(lease()),
-        Write::Renew { key: key(), counter: 1 },
+        Write::Renew { key: key(), owner: "w".to_owned(), counter: 1 },
         Write::Take { seen: lease(), worker: "w".to_owned() },
         Write::Evict { key: key(), owner: "w".to_owned() },
-        Write::Checkpoint { key: key(), counter: 1, checkpoint: Checkpoint::ShardEnd },
+        Write::Checkpoint { key: key(), owner: "w".to_owned(), counter: 1, checkpoint: Checkpoint::ShardEnd },
         Write::Children { key: key(), children: vec!["c".to_owned()] },
         Write::HashRange { key: key(), range: HashRange { start: 0, end: 1 } },
         Write::Delete { key: key(), counter: 1 },

@@ -101,9 +101,9 @@ async fn every_write_is_to_the_own_streams_row() {
     let exists = shared.write(Write::Create(lease(Checkpoint::Latest))).await;
     assert_eq!(exists, Outcome::ConditionFailed(Some(seen.clone())));
     shared.write(Write::Take { seen, worker: "mill".into() }).await;
-    shared.write(Write::Renew { key: SHARD.into(), counter: 42 }).await;
+    shared.write(Write::Renew { key: SHARD.into(), owner: "mill".into(), counter: 42 }).await;
     let checkpoint = Checkpoint::from_row("500", 0).unwrap();
-    shared.write(Write::Checkpoint { key: SHARD.into(), counter: 43, checkpoint }).await;
+    shared.write(Write::Checkpoint { key: SHARD.into(), owner: "mill".into(), counter: 43, checkpoint }).await;
     shared.write(Write::Children { key: SHARD.into(), children: vec!["shardId-000000000004".into()] }).await;
     shared.write(Write::Evict { key: SHARD.into(), owner: "mill".into() }).await;
     let changes = [
@@ -114,9 +114,12 @@ async fn every_write_is_to_the_own_streams_row() {
     ];
     assert_eq!(shared.row(&key).await, changed(&mine, &changes, &["leaseOwner"]));
 
-    let end = Write::Checkpoint { key: SHARD.into(), counter: 45, checkpoint: Checkpoint::ShardEnd };
+    let seen = shared.table.get(SHARD).await.unwrap().unwrap();
+    shared.write(Write::Take { seen, worker: "mill".into() }).await;
+    let owner = "mill".to_owned();
+    let end = Write::Checkpoint { key: SHARD.into(), owner, counter: 46, checkpoint: Checkpoint::ShardEnd };
     shared.write(end).await;
-    assert_eq!(shared.write(Write::Delete { key: SHARD.into(), counter: 46 }).await, Outcome::Done);
+    assert_eq!(shared.write(Write::Delete { key: SHARD.into(), counter: 47 }).await, Outcome::Done);
     assert_eq!(shared.row(&key).await, Item::new());
     assert_eq!(shared.row(&format!("{CLICKS}:{SHARD}")).await, other);
 }

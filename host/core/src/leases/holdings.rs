@@ -135,6 +135,7 @@ impl Holdings {
                 let checkpoint = held.committed();
                 context.notice(Notice::RowRestored { key, checkpoint });
             }
+            WriteOutcome::Missing => context.scan_by(now),
             WriteOutcome::Released => drop(self.end_holding(context, &key)),
             WriteOutcome::Lost(by) => {
                 if by.is_none() {
@@ -165,6 +166,18 @@ impl Holdings {
         if now >= self.renew_at {
             self.renew_at = now + context.settings.renew_interval();
             self.held.values_mut().for_each(HeldLease::renewal_due);
+        }
+    }
+
+    /// What a scan that was asked for at `asked_at` says of rows that are missing. A child that was begun shows that its
+    /// parent is finished, so that its row is not missed.
+    pub(super) fn scanned(&mut self, context: &mut Context, asked_at: Millis) {
+        let missing = self.held.iter_mut().filter(|(_, held)| held.awaits_scan_of(asked_at));
+        let (finished, deleted): (Vec<_>, Vec<_>) = missing.partition(|(key, _)| context.table.has_begun_child(key));
+        deleted.into_iter().for_each(|(_, held)| held.row_was_deleted());
+        let finished: Vec<ShardId> = finished.into_iter().map(|(key, _)| key.clone()).collect();
+        for key in finished {
+            self.lose(context, &key, Loss::Taken { by: None });
         }
     }
 

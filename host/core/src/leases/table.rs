@@ -195,6 +195,12 @@ impl Table {
         self.usable().map(|row| &row.lease.key)
     }
 
+    /// Whether a child of the shard was begun, so that the shard is processed to its end.
+    pub(super) fn has_begun_child(&self, key: &str) -> bool {
+        let is_child = |lease: &Lease| lease.parents.iter().any(|parent| parent == key);
+        self.usable().any(|row| row.lease.checkpoint > Checkpoint::TrimHorizon && is_child(&row.lease))
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<&Lease> {
         self.rows.get(key).map(|row| &row.lease)
     }

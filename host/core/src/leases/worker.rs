@@ -162,6 +162,7 @@ impl Worker {
     fn on_scanned(&mut self, now: Millis, result: Result<Scan, ServiceError>) {
         let Some(asked_at) = self.reads.scanned(&mut self.context, now, result) else { return };
         self.crosscheck.scanned(&mut self.context, &self.holdings);
+        self.holdings.scanned(&mut self.context, asked_at);
         self.context.scan_by(next_scan::after_scan(&self.standing(), now, asked_at));
         match self.context.phase {
             Phase::Starting => self.list_missing(now),

@@ -13,11 +13,11 @@ use shardmill::host::JobReport;
 use shardmill_aws::Kinesis;
 
 use super::super::jobs::reports;
-use super::super::loader::{Put, put_all};
-use super::super::usage::{THREAD_NAME_MAX, thread_seconds};
-use super::super::{BadInput, local_client, print, print_json, runtime, say, scratch_directory};
+use super::super::loader::{Put, local_client, put_all, scratch_directory};
+use super::super::{BadInput, print, print_json, runtime, say};
+use super::threads::{THREAD_NAME_MAX, thread_seconds};
 use super::{Backend, CREATE_TIMEOUT, Endpoints, STREAM, hostile_modules, load, this_program};
-use crate::cli::Neighbours;
+use crate::cli::local::Neighbours;
 
 /// How a job misbehaves: what it is called, and how it is done.
 #[derive(Clone, Copy)]

@@ -19,10 +19,10 @@ use shardmill_core::config::{self, Job, Source};
 use shardmill_core::position::compare_sequence;
 use shardmill_runtime::{Engine, Module};
 
-use super::super::loader::{Put, put_all};
-use super::super::{BadInput, local_client, print, print_json, runtime, say, scratch_directory};
+use super::super::loader::{Put, local_client, put_all, scratch_directory};
+use super::super::{BadInput, print, print_json, runtime, say};
 use super::{Backend, CREATE_TIMEOUT, Endpoints, STREAM, consumer_configuration};
-use crate::cli::Swap;
+use crate::cli::local::Swap;
 
 /// Versions that take turns.
 const VERSIONS: usize = 3;

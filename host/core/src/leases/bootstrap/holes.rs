@@ -8,6 +8,7 @@ use crate::leases::context::Context;
 use crate::leases::holdings::{Holdings, next_counter};
 use crate::leases::row::Lease;
 use crate::leases::sync::new_lease;
+use crate::leases::table::Table;
 use crate::leases::vanished::wait;
 use crate::position::{Checkpoint, InitialPosition};
 use crate::time::Millis;
@@ -58,6 +59,16 @@ fn missing_parents(context: &Context, shards: &[Shard]) -> Vec<Lease> {
     shards.iter().filter(is_missing).map(|shard| new_lease(shard, first_record.clone())).collect()
 }
 
+/// Whether all children of a shard were begun: those whose rows are gone too, when their own children were.
+fn is_finished(table: &Table, shards: &[Shard], key: &ShardId) -> bool {
+    let mut children = shards.iter().filter(|shard| shard.parents.contains(key)).peekable();
+    let has_begun = |child: &Shard| match table.get(&child.id) {
+        Some(row) => row.checkpoint > Checkpoint::TrimHorizon,
+        None => !table.has_row(&child.id) && is_finished(table, shards, &child.id),
+    };
+    children.peek().is_some() && children.all(has_begun)
+}
+
 /// Rows that vanished so long ago that their owners are gone too, as they were seen last. What its children show to
 /// be finished stays gone, and so does what the stream has forgotten.
 fn refillable(context: &mut Context, now: Millis, holdings: &Holdings, shards: &[Shard]) -> Vec<Lease> {
@@ -67,10 +78,7 @@ fn refillable(context: &mut Context, now: Millis, holdings: &Holdings, shards: &
     let due: Vec<Lease> = due.map(|(lease, _)| lease.clone()).collect();
     let is_needed = |lease: &Lease| {
         let is_listed = shards.iter().any(|shard| shard.id == lease.key);
-        let mut children = shards.iter().filter(|shard| shard.parents.contains(&lease.key)).peekable();
-        let has_begun =
-            |child: &Shard| table.get(&child.id).is_some_and(|row| row.checkpoint > Checkpoint::TrimHorizon);
-        is_listed && !holdings.contains(&lease.key) && (children.peek().is_none() || !children.all(has_begun))
+        is_listed && !holdings.contains(&lease.key) && !is_finished(table, shards, &lease.key)
     };
     let (needed, done): (Vec<Lease>, Vec<Lease>) = due.into_iter().partition(is_needed);
     // The others are remembered until their rows are there: a creation may fail.

@@ -35,6 +35,8 @@ pub(super) enum WriteOutcome {
     Sealed,
     Released,
     /// The row had been deleted, and is there again.
+    /// The row is missing; the next scan says whether it was deleted by hand, or because the shard is finished.
+    Missing,
     Restored,
     /// The row is no longer as this worker left it; who owns it now.
     Lost(Option<String>),
@@ -166,6 +168,16 @@ impl HeldLease {
         self.end.get_or_insert_with(|| End::new(children, known));
     }
 
+    /// Whether a scan that was asked for at `asked_at` says what became of a row that is missing.
+    pub(super) fn awaits_scan_of(&self, asked_at: Millis) -> bool {
+        matches!(&self.gone, Some(Gone::Missing { since, .. }) if *since <= asked_at)
+    }
+
+    /// The row was deleted by hand: it is put back.
+    pub(super) fn row_was_deleted(&mut self) {
+        self.gone.iter_mut().for_each(Gone::confirm);
+    }
+
     pub(super) fn needs_listing(&self) -> bool {
         self.end.as_ref().is_some_and(End::needs_listing)
     }
@@ -229,21 +241,23 @@ impl HeldLease {
     fn due_write(&self, stopping: bool, worker: &str) -> Option<Write> {
         let (key, counter) = (self.lease.key.clone(), self.lease.counter);
         if let Some(gone) = &self.gone {
-            return Some(gone.write(&self.lease, worker));
+            // A stop does not wait for another scan.
+            return (stopping || !gone.awaits_scan()).then(|| gone.write(&self.lease, worker));
         }
+        let owner = worker.to_owned();
         if let Some(checkpoint) = self.requested.clone().or_else(|| self.recommit.clone()) {
-            return Some(Write::Checkpoint { key, counter, checkpoint });
+            return Some(Write::Checkpoint { key, owner, counter, checkpoint });
         }
-        let step = self.end.as_ref().and_then(|end| end.next_write(&self.lease));
+        let step = self.end.as_ref().and_then(|end| end.next_write(&self.lease, worker));
         // A stop takes the steps of an end that can be taken now. What waits, or fails, the next owner does.
         let released = self.giving_back
             || self.end.as_ref().is_some_and(End::is_sealed)
             || (stopping && (step.is_none() || self.failures > 0));
         if released {
-            return Some(Write::Evict { key, owner: worker.to_owned() });
+            return Some(Write::Evict { key, owner });
         }
         match self.renew_due {
-            true => Some(Write::Renew { key, counter }),
+            true => Some(Write::Renew { key, owner, counter }),
             false => step,
         }
     }
@@ -265,7 +279,7 @@ impl HeldLease {
                 self.strays = 0;
                 self.applied(write, sent_at)
             }
-            Ok(Outcome::ConditionFailed(None)) => self.missing(&write, random),
+            Ok(Outcome::ConditionFailed(None)) => self.missing(now, &write, random),
             Ok(Outcome::ConditionFailed(Some(row))) => self.refused(write, row, sent_at, worker),
             Err(error) if error.kind.is_transient() => {
                 self.retry_later(now, random);
@@ -369,14 +383,14 @@ impl HeldLease {
     }
 
     /// There is no row, or none that can be read.
-    fn missing(&mut self, write: &Write, random: &mut Random) -> WriteOutcome {
+    fn missing(&mut self, now: Millis, write: &Write, random: &mut Random) -> WriteOutcome {
         match write {
             Write::Evict { .. } if self.is_sealed() => WriteOutcome::Released,
             // It is there, then.
             Write::Restore(_) => WriteOutcome::Lost(None),
             _ => {
-                self.gone = Some(Gone::Deleted(next_counter(self.lease.counter, random)));
-                WriteOutcome::Kept
+                self.gone = Some(Gone::Missing { since: now, counter: next_counter(self.lease.counter, random) });
+                WriteOutcome::Missing
             }
         }
     }
