@@ -12,6 +12,7 @@ pub mod control;
 pub mod coordinator;
 pub mod envelope;
 pub mod grouper;
+pub mod hex;
 pub mod http_address;
 pub mod http_origin;
 pub mod jobs;

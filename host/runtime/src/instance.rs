@@ -77,7 +77,7 @@ impl Instance {
         let module = module.inner();
         let limits = spec.limits.clone();
         let memory = memory(module, spec)?;
-        let state = State::new(spec, module.id.to_string(), module.ticker.clone(), memory)?;
+        let state = State::new(spec, module.version.to_string(), module.ticker.clone(), memory)?;
         let mut store = Store::new(module.instance.engine(), state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(hostcall_bytes(&limits));

@@ -41,6 +41,6 @@ pub use instance::{Done, Failed, Instance};
 pub use interrupt::Interrupter;
 pub use journal::{LogLine, LogPosition, LogSink, LogStream, TracingLog};
 pub use limits::{Limit, LimitHits};
-pub use module::{Module, ModuleId, Shape, sha256};
+pub use module::{Module, Shape, module_id, sha256};
 pub use outputs::{Outgoing, OutputStream, OutputStreams, Outputs};
 pub use state::{Source, TaskSpec};

@@ -132,7 +132,7 @@ fn a_task_knows_its_envelope_its_source_and_itself() {
         [
             format!("Some(\"kinesis.lines.shardId-000000000001\") {sequence} 3 None 1700000000123"),
             "job-1 Task-0 attempt 2 None".to_owned(),
-            format!("{} true", module.id()),
+            format!("{} true", module.version()),
         ]
     );
 }

@@ -10,7 +10,7 @@ use shardmill::own_files::check_grants;
 use shardmill_core::config::{Directory, Grants, Job, Loaded, Source};
 use shardmill_core::text;
 use shardmill_runtime::trial::TrialReport;
-use shardmill_runtime::{Module, ModuleId, Shape};
+use shardmill_runtime::{Module, Shape, module_id};
 
 use super::modules::{admission, name_of, read};
 use super::{BadInput, JobLoader, print, print_json, read_job, runtime, tell_notices};
@@ -99,12 +99,12 @@ struct Trial {
 pub(crate) async fn examine(admission: &Admission, path: &Path, job: Option<&Job>) -> Result<Findings> {
     let wasm = read(path)?;
     let name = name_of(path);
-    let id = ModuleId::of(&name, &wasm);
+    let id = module_id(&wasm);
     let mut findings = Findings {
         path: path.to_owned(),
         ok: true,
-        id: id.to_string(),
-        sha256: id.hex(),
+        id: id.of_job(&name).to_string(),
+        sha256: id.to_string(),
         size_bytes: wasm.len(),
         ..Findings::default()
     };

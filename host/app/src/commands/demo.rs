@@ -82,7 +82,7 @@ async fn run(job: &Job, module: shardmill_runtime::Module, backend: &LocalBacken
     kinesis.wait_active(STREAM, PATIENCE).await?;
     let lines = put_all(&kinesis, STREAM, lines, |_| {}).await?;
 
-    say(&format!("4/4 running the job: {}", module.id()));
+    say(&format!("4/4 running the job: {}", module.version()));
     let started = Instant::now();
     let mut running = RunningJob::start(job, module, Clock::start()).await?;
     while running.status().snapshot().processed < lines && started.elapsed() < PATIENCE {

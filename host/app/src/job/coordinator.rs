@@ -122,7 +122,7 @@ impl CoordinatorShell {
             Command::Pause(true) => Some(Event::Pause),
             Command::Pause(false) => Some(Event::Resume),
             Command::Lately { answer } => {
-                let current = &self.coordinator.rollout().deployment().current;
+                let current = self.coordinator.rollout().deployment().current;
                 if let Some(module) = self.rollout.module(current) {
                     self.send_task(Control::Lately(module, answer));
                 }

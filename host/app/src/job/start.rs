@@ -180,10 +180,10 @@ async fn outputs(job: Job, records: Records) -> Result<OutputSystems> {
 /// `init` may take long, and a guest that reads a file blocks its thread, which an async one must not be.
 async fn first_instance(module: Module, spec: TaskSpec) -> Result<Instance> {
     let span = Span::current();
-    let part = format!("the start of an instance of {}", module.id());
+    let part = format!("the start of an instance of {}", module.version());
     let built = blocking(&part, move || {
         let failed = |error: CallError| {
-            let text = format!("task {} did not start: {error}", module.id());
+            let text = format!("task {} did not start: {error}", module.version());
             // What the host cannot do now it may do later: the job is restarted.
             if error.is_hosts() { anyhow!("{text}") } else { TaskFailed(text).into() }
         };

@@ -3,8 +3,9 @@
 use crate::grouper::{Group, TaskId};
 use crate::kinesis::shard::{HashRange, ShardId};
 use crate::leases;
+use crate::module::ModuleId;
 use crate::position::{Checkpoint, Latest};
-use crate::rollout::{self, Health, ModuleId};
+use crate::rollout::{self, Health};
 use crate::run_loop::{self, Generation, InstanceId, SourceId};
 use crate::service::ServiceError;
 use crate::time::Millis;

@@ -8,6 +8,7 @@ use super::{Action, Coordinator, Event, Notice, RELEASE_TIMEOUT, Settings, TaskI
 use crate::grouper::Partition;
 use crate::kinesis::shard::{ChildShard, HashRange};
 use crate::leases;
+use crate::module::ModuleId;
 use crate::position::{Checkpoint, Latest};
 use crate::rollout::{self, Deployment, Manner};
 use crate::run_loop::{self, CallFailure, Failure, FailureClass};
@@ -54,7 +55,9 @@ fn show(action: &Action) -> Option<String> {
         Action::AddSource { task: TaskId(task), source, shard, .. } => format!("source {source} is {shard} of {task}"),
         Action::AddInstance { task: TaskId(task), instance } => format!("add {instance} to {task}"),
         Action::DropInstance { task: TaskId(task), instance } => format!("drop {instance} of {task}"),
-        Action::Build { task: TaskId(task), instance, module } => format!("build {instance} of {module} for {task}"),
+        Action::Build { task: TaskId(task), instance, module } => {
+            format!("build {instance} of {} for {task}", module.label())
+        }
         Action::Interrupt { task: TaskId(task), instances } => format!("interrupt {instances:?} of {task}"),
         Action::StartReader { source, generation, from, .. } => format!("read {source} as {generation} from {from}"),
         Action::StopReader { source } => format!("stop reading {source}"),
@@ -81,7 +84,7 @@ impl Bench {
             drain: DRAIN,
             rollout: rollout::Settings { is_canary: false, waves: Vec::new(), bake: 1_000, keep_warm: 60_000 },
         };
-        let coordinator = Coordinator::new(0, settings, Deployment::first("v1".to_owned()));
+        let coordinator = Coordinator::new(0, settings, Deployment::first(ModuleId::labelled("v1")));
         Self { coordinator, now: 0 }
     }
 
@@ -121,7 +124,7 @@ impl Bench {
     }
 
     fn deploy(&mut self, request: u64, module: &str) -> Vec<String> {
-        let (module, how) = (module.to_owned(), Manner::All);
+        let (module, how) = (ModuleId::labelled(module), Manner::All);
         self.on(Event::Rollout(rollout::Event::Deploy { request, module, how }))
     }
 
