@@ -5,7 +5,9 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
-use shardmill_aws::{ClientSettings, Credentials, Kinesis, StaticCredentials};
+use shardmill_aws::Kinesis;
+use shardmill_core::config::ClientSettings;
+use shardmill_tests::account::access;
 use shardmill_tests::process::{Signal, send, wait};
 
 use crate::shell::{command, shardmill};
@@ -31,17 +33,7 @@ impl Local {
 
     /// A client of its Kinesis.
     pub(crate) async fn client(&self) -> Kinesis {
-        let settings = ClientSettings {
-            region: Some("us-east-1".to_owned()),
-            endpoint: Some(self.kinesis.clone()),
-            credentials: Credentials::Static(StaticCredentials {
-                access_key_id: "local".to_owned(),
-                secret_access_key: "local".to_owned(),
-                session_token: None,
-            }),
-            ..ClientSettings::default()
-        };
-        Kinesis::new(&settings).await.unwrap()
+        Kinesis::new(&access(self.kinesis.clone()), &ClientSettings::default()).await.unwrap()
     }
 
     /// Puts one record.

@@ -3,7 +3,6 @@
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use shardmill_aws::{ClientSettings, Kinesis, StaticCredentials};
 use shardmill_tests::guests::{rust_guest, version};
 use shardmill_tests::process::{Process, Signal};
 use shardmill_tests::wait::until_blocking;
@@ -186,18 +185,7 @@ async fn every_job_of_a_directory_is_waited_for() {
 }
 
 pub(crate) async fn put_two(local: &Local) {
-    let settings = ClientSettings {
-        region: Some("us-east-1".to_owned()),
-        endpoint: Some(local.kinesis.clone()),
-        credentials: StaticCredentials {
-            access_key_id: "local".to_owned(),
-            secret_access_key: "local".to_owned(),
-            session_token: None,
-        }
-        .into(),
-        ..ClientSettings::default()
-    };
-    let kinesis = Kinesis::new(&settings).await.unwrap();
+    let kinesis = local.client().await;
     let records: [(Option<&str>, &[u8]); 2] = [(Some("a"), b"to be or not to be"), (Some("b"), b"that is")];
     assert_eq!(kinesis.put_records("lines", &records).await.unwrap(), []);
 }

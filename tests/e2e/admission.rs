@@ -34,7 +34,7 @@ async fn a_module_is_compiled_once_and_again_when_its_file_is_damaged() {
     assert!(first.compiled_in.is_some());
     let again = admission.admit("other-name", wasm.clone()).await.unwrap();
     assert!(again.compiled_in.is_none(), "the content is what counts");
-    assert_eq!(again.module.id().name(), "other-name");
+    assert_eq!(again.module.version().name(), "other-name");
 
     let file = stored(&directory).remove(0);
     let mut damaged = fs::read(&file).unwrap();
@@ -116,7 +116,7 @@ async fn a_module_is_tried_out_alone_and_beside_the_running_one() {
     admission.try_out(&running, &spec, Some((running.clone(), recent()))).await.unwrap();
     let worse = admission.try_out(&trapping, &spec, Some((running.clone(), recent()))).await.unwrap_err();
     assert!(worse.is_final());
-    let expected = format!("it performs worse than the running {}:\n  - it failed on 2 of 2 envelopes", running.id());
+    let expected = format!("it performs worse than the running {}:\n  - it failed on 2 of 2 envelopes", running.version());
     assert!(worse.to_string().starts_with(&expected), "{worse}");
 }
 

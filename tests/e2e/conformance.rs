@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use shardmill_aws::Billing;
+use shardmill_core::config::NewTable;
 use shardmill_core::leases::{Lease, Outcome, Write};
 use shardmill_core::position::Checkpoint;
 use shardmill_local::Kinesis;
@@ -110,7 +110,7 @@ async fn item_43_the_documented_table_is_completed() {
         }
         kinesis.split_shard_evenly("lines", &id(5)).unwrap();
         let table = account.lease_table(&table_name("lines")).await;
-        table.ensure(Billing::PayPerRequest).await.unwrap();
+        table.ensure(NewTable::default()).await.unwrap();
         for key in [4, 5, 7].map(id) {
             assert_eq!(table.write(&Write::Create(unread(key))).await.unwrap(), Outcome::Done);
         }

@@ -104,7 +104,7 @@ async fn a_position_that_is_not_this_streams_is_told_with_the_table_and_the_cure
     let account = Account::new();
     account.stream("lines", 1);
     let table = account.lease_table(TABLE).await;
-    table.ensure(shardmill_aws::Billing::PayPerRequest).await.unwrap();
+    table.ensure(shardmill_core::config::NewTable::default()).await.unwrap();
     let sequence = SequenceNumber::parse(&format!("4{}", "9".repeat(55))).unwrap();
     let checkpoint = Checkpoint::At(Position { sequence, sub_sequence: 0 });
     let lease = Lease {

@@ -1,6 +1,7 @@
 //! Several streams in one lease table, as a multi-stream application of the Kinesis Client Library has them.
 
-use shardmill_aws::{Billing, LeaseTable};
+use shardmill_aws::LeaseTable;
+use shardmill_core::config::NewTable;
 use shardmill_core::leases::{Lease, Write};
 use shardmill_core::position::Checkpoint;
 use shardmill_local::Record;
@@ -44,7 +45,7 @@ fn records(account: &Account) -> Vec<Record> {
 async fn streams_of_one_table_are_read_side_by_side_and_others_left_alone() {
     let account = Account::new();
     let other = table_of(&account, "payments").await;
-    other.ensure(Billing::PayPerRequest).await.unwrap();
+    other.ensure(NewTable::default()).await.unwrap();
     let lease = Lease {
         key: "shardId-000000000000".to_owned(),
         owner: None,

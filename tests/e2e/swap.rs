@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use shardmill::job::{Deployed, DeploymentStore, Refused};
 use shardmill_core::leases::{Outcome, Write};
-use shardmill_core::rollout::{Deployment, ModuleId, WriteError};
+use shardmill_core::module::ModuleId;
+use shardmill_core::rollout::{Deployment, WriteError};
 use shardmill_local::{Fault, FaultAction, Kinesis};
 use shardmill_runtime::Module;
 use shardmill_tests::account::{Account, table_name};
@@ -39,16 +40,15 @@ fn canary(account: &Account) -> Properties {
 }
 
 /// Which version each shard is on that is being read, by shard.
-fn placed(job: &Job) -> Vec<(String, Option<String>)> {
-    let open =
-        |shard: &shardmill::status::Shard| (!shard.finished).then(|| (shard.shard.clone(), shard.module.clone()));
+fn placed(job: &Job) -> Vec<(String, Option<ModuleId>)> {
+    let open = |shard: &shardmill::status::Shard| (!shard.finished).then(|| (shard.shard.clone(), shard.module));
     let mut placed: Vec<_> = job.status().shards.values().filter_map(open).collect();
     placed.sort();
     placed
 }
 
 fn count_on(job: &Job, module: &Module) -> usize {
-    placed(job).iter().filter(|(_, on)| on.as_ref() == Some(&module.id().hex())).count()
+    placed(job).iter().filter(|(_, on)| *on == Some(module.id())).count()
 }
 
 fn current(job: &Job) -> Option<Deployment> {
@@ -58,7 +58,7 @@ fn current(job: &Job) -> Option<Deployment> {
 /// Waits until every shard that is read is processed by this version.
 async fn all_on(job: &Job, module: &Module) {
     until("every shard is on the version", async || {
-        let is_current = current(job)?.current == module.id().hex();
+        let is_current = current(job)?.current == module.id();
         (is_current && count_on(job, module) == placed(job).len()).then_some(())
     })
     .await;
@@ -121,7 +121,7 @@ async fn children_go_where_their_parents_were() {
     job.running().deploy(version("v2")).await.unwrap();
     until("half of the shards are on the candidate", async || (count_on(&job, &version("v2")) == 2).then_some(()))
         .await;
-    let (shard, _) = placed(&job).into_iter().find(|(_, on)| *on == Some(version("v2").id().hex())).unwrap();
+    let (shard, _) = placed(&job).into_iter().find(|(_, on)| *on == Some(version("v2").id())).unwrap();
     account.kinesis().split_shard_evenly("lines", &shard).unwrap();
     until("the children are read", async || (placed(&job).len() == 5).then_some(())).await;
     until("they are on the candidate", async || (count_on(&job, &version("v2")) == 3).then_some(())).await;
@@ -236,7 +236,7 @@ async fn bad_version(order: &str) -> (Account, Deployment, String) {
     job.processed(400).await;
     job.running().deploy(version("bad")).await.unwrap();
     producer.put(account.kinesis(), "lines", 400);
-    until("it is taken back", async || current(&job)?.quarantine(&version("bad").id().hex()).map(drop)).await;
+    until("it is taken back", async || current(&job)?.quarantine(version("bad").id()).map(drop)).await;
     job.processed(800).await;
     all_on(&job, &version("v1")).await;
     let again = job.running().deploy(version("bad")).await;
@@ -252,7 +252,7 @@ async fn bad_version(order: &str) -> (Account, Deployment, String) {
 async fn a_version_that_rejects_goes_back_and_nothing_is_done_twice() {
     let (account, deployment, last) = bad_version("reject").await;
     assert!(last.starts_with("bad@") && last.contains("was rolled back: ") && last.contains("as told"), "{last}");
-    assert_eq!((deployment.current, deployment.previous), (version("v1").id().hex(), None));
+    assert_eq!((deployment.current, deployment.previous), (version("v1").id(), None));
     assert_exact(&account);
 }
 
@@ -272,7 +272,7 @@ async fn a_version_whose_init_fails_changes_nothing() {
     let refused = job.running().deploy(version("bad")).await.unwrap_err();
     assert!(refused.to_string().contains("as told"), "{refused}");
     job.processed(400).await;
-    assert_eq!(current(&job), Some(Deployment::first(version("v1").id().hex())));
+    assert_eq!(current(&job), Some(Deployment::first(version("v1").id())));
     job.stop().await;
     assert_exact(&account);
 }
@@ -337,7 +337,7 @@ impl DeploymentStore for Kept {
         Ok(())
     }
 
-    fn module(&self, _: &ModuleId) -> Result<Module, String> {
+    fn module(&self, _: ModuleId) -> Result<Module, String> {
         Err("every version is at hand".to_owned())
     }
 }
@@ -346,7 +346,7 @@ impl DeploymentStore for Kept {
 async fn a_restart_goes_on_with_the_same_version_on_each_shard() {
     let (account, mut producer) = account();
     let store = Arc::new(Kept::default());
-    let first = version("v1").id().hex();
+    let first = version("v1").id();
     let deployed = |deployment: Deployment| {
         let modules = vec![version("v1"), version("v2")];
         Deployed { deployment, modules, store: Arc::<Kept>::clone(&store) }

@@ -73,10 +73,7 @@ async fn a_canary_that_traps_on_one_host_goes_back_on_both() {
         let (swaps, hosts, _) = two_hosts("a canary that traps on one of two hosts");
         swaps.shut(&hosts[1], "bad");
         let deployment = swaps.alone(&Version::new("v1"));
-        assert!(
-            deployment.quarantine(&Version::new("v2").id).is_some_and(|why| why.contains("trap")),
-            "{deployment:?}"
-        );
+        assert!(deployment.quarantine(Version::new("v2").id).is_some_and(|why| why.contains("trap")), "{deployment:?}");
         for host in &hosts {
             swaps.processes_of(host, &Version::new("v1"), 2);
         }

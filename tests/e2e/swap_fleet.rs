@@ -15,10 +15,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use shardmill::deployments::Deployments;
+use shardmill_core::module::ModuleId;
 use shardmill_core::position::compare_sequence;
 use shardmill_core::rollout::Deployment;
 use shardmill_local::Options;
-use shardmill_runtime::ModuleId;
+use shardmill_runtime::module_id;
 use shardmill_tests::account::Account;
 use shardmill_tests::echoes::{self, Echo, last_sequences};
 use shardmill_tests::guests::{self, rust_guest};
@@ -41,19 +42,19 @@ pub(crate) struct Version {
     pub(crate) name: String,
     pub(crate) bytes: Vec<u8>,
     /// As a deployment names it.
-    pub(crate) id: String,
+    pub(crate) id: ModuleId,
 }
 
 impl Version {
     pub(crate) fn new(name: &str) -> Self {
         let echo = fs::read(rust_guest("echo")).unwrap();
         let bytes = guests::version(&echo, name);
-        Self { name: name.to_owned(), id: ModuleId::of("echo", &bytes).hex(), bytes }
+        Self { name: name.to_owned(), id: module_id(&bytes), bytes }
     }
 
     /// Sets what the version is to do in its calls of this name.
     pub(crate) fn order(&self, properties: Properties, call: &str, order: &str) -> Properties {
-        properties.set(&format!("task.config.{}.{call}", &self.id[..12]), order)
+        properties.set(&format!("task.config.{}.{call}", self.id.digits()), order)
     }
 
     fn output(&self) -> String {
@@ -312,7 +313,7 @@ fn versions_of(history: &[Deployment], shard: &str, revisions: RangeInclusive<u6
         let written = history.iter().find(|deployment| deployment.revision == revision);
         let version = written.map(|deployment| {
             let id = deployment.module_of(&shard);
-            versions.iter().find(|version| version.id == *id).expect("a version of this test").output()
+            versions.iter().find(|version| version.id == id).expect("a version of this test").output()
         });
         if named.last() != Some(&version) {
             named.push(version);

@@ -364,7 +364,7 @@ impl Step {
         (self.after)(&mut swaps);
         let last = Version::new(self.ends_with);
         swaps.written(&format!("{} is what remains", last.name), |deployment| {
-            let is_quarantined = deployment.quarantine(&Version::new("v2").id).is_some();
+            let is_quarantined = deployment.quarantine(Version::new("v2").id).is_some();
             let is_alone = deployment.current == last.id && deployment.candidate.is_none();
             is_alone && is_quarantined == (self.ends_with == "v1")
         });

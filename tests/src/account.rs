@@ -4,12 +4,26 @@
 use std::fs;
 use std::path::PathBuf;
 
-use shardmill_aws::{ClientSettings, LeaseTable, StaticCredentials};
+use shardmill_aws::LeaseTable;
+use shardmill_core::config::{Access, ClientSettings, Secret, StaticCredentials};
 use shardmill_core::leases::Lease;
 use shardmill_local::{Faults, Journal, Kinesis, LocalBackend, Options, Record};
 use tempfile::TempDir;
 
 use crate::properties::Properties;
+
+/// How a service of a local backend is reached.
+#[must_use]
+pub fn access(endpoint: String) -> Access {
+    let credentials =
+        StaticCredentials { access_key: "test".to_owned(), secret_key: Secret::new("test"), session_token: None };
+    Access {
+        region: Some("us-east-1".to_owned()),
+        endpoint: Some(endpoint),
+        credentials: credentials.into(),
+        role: None,
+    }
+}
 
 /// An AWS account that lives as long as the test.
 pub struct Account {
@@ -138,18 +152,8 @@ impl Account {
     /// # Panics
     /// Never: nothing is looked up.
     pub async fn lease_table(&self, table: &str) -> LeaseTable {
-        let settings = ClientSettings {
-            region: Some("us-east-1".to_owned()),
-            endpoint: Some(self.backend.dynamodb_endpoint()),
-            credentials: StaticCredentials {
-                access_key_id: "test".to_owned(),
-                secret_access_key: "test".to_owned(),
-                session_token: None,
-            }
-            .into(),
-            ..ClientSettings::default()
-        };
-        LeaseTable::new(&settings, table).await.expect("region and credentials are given")
+        let access = access(self.backend.dynamodb_endpoint());
+        LeaseTable::new(&access, &ClientSettings::default(), table).await.expect("region and credentials are given")
     }
 
     /// The rows of the lease table of the job `test`, by shard; none while there is no table.

@@ -16,11 +16,12 @@ use shardmill_core::http_origin::HttpOrigin;
 use shardmill_core::kinesis::aggregate::deaggregate;
 use shardmill_core::kinesis::shard::HashRange;
 use shardmill_core::kinesis::stream::StreamIdentifier;
+use shardmill_core::module::ModuleId;
 use shardmill_core::position::{Checkpoint, Position, SequenceNumber, compare_sequence};
 use shardmill_core::rollout::{Deployment, Manner};
 use shardmill_core::text;
 
-use crate::kpl;
+use shardmill_testkit::kpl;
 
 /// A reader of foreign bytes.
 pub struct Target {
@@ -204,30 +205,31 @@ fn lease_row_seeds() -> Vec<Vec<u8>> {
 pub fn deployment(input: &[u8]) {
     let Ok(read) = serde_json::from_slice::<Deployment>(input) else { return };
     assert!((1..=3).contains(&read.modules().count()));
-    let module = read.module_of("orders shardId-000000000000").clone();
-    assert!(read.modules().any(|of| *of == module));
-    let _why = read.quarantine(&module);
+    let module = read.module_of("orders shardId-000000000000");
+    assert!(read.modules().any(|of| of == module));
+    let _why = read.quarantine(module);
     let written = serde_json::to_vec(&read).expect("what was read can be written");
     assert_eq!(serde_json::from_slice::<Deployment>(&written).expect("and read again"), read);
 }
 
 fn deployment_seeds() -> Vec<Vec<u8>> {
     let candidate = format!(
-        r#"{{"revision":18446744073709551615,"current":"{HASH}","previous":{{"module":"x","warm_until":1}},
+        r#"{{"revision":18446744073709551615,"current":"{HASH}","previous":{{"module":"{HASH}","warm_until":1}},
         "candidate":{{"module":"{HASH}","wave":9,"since":0,"shards":["orders shardId-000000000000"]}},
-        "quarantined":[{{"module":"y","reason":"\u001b[2J"}}],"later":{{}}}}"#
+        "quarantined":[{{"module":"{HASH}","reason":"\u001b[2J"}}],"later":{{}}}}"#
     );
     texts(&[&format!(r#"{{"revision":0,"current":"{HASH}"}}"#), &candidate, "{}", "null"])
 }
 
 /// What is said beside a module of how it gets its shards.
 pub fn rollout_file(input: &[u8]) {
-    let said = Manner::said_of(HASH, &String::from_utf8_lossy(input));
+    let module = HASH.parse().expect("a module's identity");
+    let said = Manner::said_of(module, &String::from_utf8_lossy(input));
     match said.word() {
         None => assert_eq!(said, Manner::Configured),
-        Some(word) => assert_eq!(Manner::said_of(HASH, &format!("{HASH}  {word}\n")), said),
+        Some(word) => assert_eq!(Manner::said_of(module, &format!("{HASH}  {word}\n")), said),
     }
-    assert_eq!(Manner::said_of("another", &format!("{HASH}  canary")), Manner::Configured);
+    assert_eq!(Manner::said_of(ModuleId::of_sha256([0; 32]), &format!("{HASH}  canary")), Manner::Configured);
 }
 
 /// A line that a client of the control socket sends.

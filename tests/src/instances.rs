@@ -3,9 +3,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use shardmill_core::config::{Grants, Limits};
 use shardmill_core::envelope::{Batch, BatchBuilder, Envelope};
 use shardmill_runtime::{
-    Done, Engine, Failed, Grants, Instance, Limits, LogLine, LogSink, Module, OutputStreams, Outputs, Source, TaskSpec,
+    Done, Engine, Failed, FileUsage, Instance, LogLine, LogSink, Module, OutputStreams, Outputs, Source, TaskSpec,
 };
 
 use crate::guests;
@@ -33,6 +34,8 @@ pub fn spec(log: &Arc<Lines>, config: &[(&str, &str)]) -> TaskSpec {
         config: config.iter().map(|&(key, value)| (key.into(), value.into())).collect(),
         limits: Limits::default(),
         grants: Grants::default(),
+        file_usage: FileUsage::default(),
+        http_client: None,
         log: Arc::<Lines>::clone(log),
         hits: Arc::default(),
     }

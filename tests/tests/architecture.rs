@@ -7,13 +7,14 @@ use std::path::Path;
 use std::process::Command;
 
 /// Names of everything that a package is built with, itself included.
-fn dependencies(package: &str) -> BTreeSet<String> {
+fn dependencies(package: &str, features: &[&str]) -> BTreeSet<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let output = Command::new(cargo)
         .current_dir(root)
         .args(["tree", "--package", package, "--edges", "normal", "--prefix", "none", "--format", "{p}"])
         .args(["--locked", "--offline"])
+        .args(features)
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -24,7 +25,7 @@ fn dependencies(package: &str) -> BTreeSet<String> {
 /// Asserts that a package is built with exactly these of the workspace, and with nothing whose name begins like one of
 /// `not`.
 fn assert_built_with(package: &str, ours: &[&str], not: &[&str]) {
-    let all = dependencies(package);
+    let all = dependencies(package, &[]);
     let of_workspace: Vec<&str> =
         all.iter().map(String::as_str).filter(|name| name.starts_with("shardmill") && *name != package).collect();
     assert_eq!(of_workspace, ours, "the crates of the workspace that {package} knows");
@@ -57,5 +58,21 @@ fn the_local_backend_shares_nothing_with_what_it_tests() {
 
 #[test]
 fn the_simulation_runs_the_machines_and_nothing_around_them() {
-    assert_built_with("shardmill-sim", &["shardmill-core", "shardmill-local"], &["aws-", "wasm", "wit-"]);
+    assert_built_with(
+        "shardmill-sim",
+        &["shardmill-core", "shardmill-local", "shardmill-testkit"],
+        &["aws-", "wasm", "wit-"],
+    );
+}
+
+/// Who runs it against AWS can leave the local backend out.
+#[test]
+fn without_its_local_feature_the_binary_has_no_emulator() {
+    let of_emulator = |features: &[&str]| -> Vec<String> {
+        let of_emulator = ["shardmill-local", "dynoxide", "axum", "rusqlite", "libsqlite3"];
+        let all = dependencies("shardmill", features).into_iter();
+        all.filter(|name| of_emulator.iter().any(|begin| name.starts_with(begin))).collect()
+    };
+    assert_eq!(of_emulator(&["--no-default-features"]), [""; 0]);
+    assert!(!of_emulator(&[]).is_empty(), "it is a default feature, and these are names of what it brings");
 }

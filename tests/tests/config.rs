@@ -19,7 +19,7 @@ mod secrets;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use shardmill_core::config::{self, Errors, Loaded, Source};
+use shardmill_core::config::{self, Errors, Input, Job, KinesisInput, Loaded, Source};
 
 /// A whole job, and nothing more than it needs.
 const JOB: &str = "\
@@ -41,6 +41,17 @@ fn load(sources: &[Source]) -> Result<Loaded, Errors> {
 fn job_with(lines: &str) -> Loaded {
     let loaded = load(&[file("job.properties", JOB), file("more.properties", lines)]);
     loaded.unwrap_or_else(|errors| panic!("{}", config::render_problems(&errors)))
+}
+
+/// The input of the job with these lines over it.
+fn input(lines: &str) -> KinesisInput {
+    kinesis(job_with(lines).job)
+}
+
+/// The job's first input.
+fn kinesis(mut job: Job) -> KinesisInput {
+    let Input::Kinesis(input) = job.inputs.remove(0);
+    input
 }
 
 /// What is said about the job with these lines over it, when they are bad.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use shardmill_runtime::{
-    ArtifactStore, CallError, Engine, Instance, Module, ModuleId, Outputs, Shape, TaskError, TaskSpec,
+    ArtifactStore, CallError, Engine, Instance, Module, Outputs, Shape, TaskError, TaskSpec, module_id,
 };
 use shardmill_tests::guests;
 use shardmill_tests::instances::{Lines, load, process, spec};
@@ -167,7 +167,7 @@ fn check_scripted_filter(language: &str) {
 fn compiled_once(name: &str, wasm: &[u8]) -> Module {
     let engine = Engine::new().unwrap();
     let store = ArtifactStore::open(concat!(env!("CARGO_TARGET_TMPDIR"), "/modules").as_ref()).unwrap();
-    let id = ModuleId::of(name, wasm);
+    let id = module_id(wasm).of_job(name);
     if let Some(module) = store.get(&engine, &id).unwrap() {
         return module;
     }

@@ -5,7 +5,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use shardmill_runtime::{ArtifactStore, Engine, Instance, Limits, ModuleId, Outputs, TaskSpec};
+use shardmill_core::config::Limits;
+use shardmill_runtime::{ArtifactStore, Engine, Instance, Outputs, TaskSpec, module_id};
 use shardmill_tests::instances::{load, process, spec};
 use shardmill_tests::wat;
 
@@ -77,7 +78,7 @@ fn modules_that_come_and_go_leave_nothing_behind() {
     let store = ArtifactStore::open(&directory.path().join("modules")).unwrap();
     let engine = Engine::new().unwrap();
     let wasm = wat::task("(i32.const 0)", "");
-    let id = ModuleId::of("x", &wasm);
+    let id = module_id(&wasm).of_job("x");
     // Compiled by another one, as it is in a process of its own: an engine keeps what a compilation needed.
     store.put(&engine, &id, &Engine::new().unwrap().precompile("x", &wasm).unwrap()).unwrap();
     let spec = spec(&Arc::default(), &[]);

@@ -75,3 +75,37 @@ fn the_project_stands_alone() {
     let hits = lines_with(&all, concat!("../", "shared"));
     assert!(hits.is_empty(), "{hits:#?}");
 }
+
+/// Clippy reads the nearest `clippy.toml` only: one below must have all that the workspace's has.
+#[test]
+fn cores_lints_have_all_of_the_workspaces() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+    let core = read("host/core/clippy.toml");
+    let core: Vec<&str> = core.lines().collect();
+    let missing: Vec<String> =
+        read(".clippy.toml").lines().filter(|line| !core.contains(line)).map(str::to_owned).collect();
+    assert!(missing.is_empty(), "host/core/clippy.toml lacks {missing:#?}");
+}
+
+/// The fuzz targets are no part of the workspace, and call the functions that its tests call.
+const APART: &str = "tests/fuzz";
+
+#[test]
+fn no_file_is_compiled_in_two_crates() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let package = |path: &Path| path.ancestors().find(|above| above.join("Cargo.toml").is_file()).unwrap().to_owned();
+    let mut foreign = Vec::new();
+    for (path, text) in files(&["rs"]).iter().filter(|(path, _)| !path.starts_with(APART)) {
+        let directory = root.join(path).parent().unwrap().to_owned();
+        let paths =
+            text.lines().filter_map(|line| line.trim().strip_prefix(concat!("#[pa", "th = \""))?.split('"').next());
+        for file in paths {
+            let target = directory.join(file).canonicalize().unwrap();
+            if package(&target) != package(&directory.canonicalize().unwrap()) {
+                foreign.push(format!("{}: {file}", path.display()));
+            }
+        }
+    }
+    assert!(foreign.is_empty(), "files of another crate: {foreign:#?}");
+}

@@ -19,9 +19,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use shardmill_core::compile_queue::Lane;
+use shardmill_core::module::VersionName;
 use shardmill_core::text;
 use shardmill_runtime::trial::{self, Recent, TrialError, TrialReport};
-use shardmill_runtime::{AdmissionError, ArtifactStore, CompilerShare, Engine, Module, ModuleId, TaskSpec};
+use shardmill_runtime::{AdmissionError, ArtifactStore, CompilerShare, Engine, Module, TaskSpec, module_id};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Child;
 use tracing::{info, warn};
@@ -128,20 +129,20 @@ impl Admission {
     /// All problems of the module.
     pub async fn admit(&self, name: &str, wasm: Vec<u8>) -> Result<Admitted, Rejected> {
         let looked_at = name.to_owned();
-        let (id, wasm) = self
+        let (version, wasm) = self
             .blocking(name, move |_| {
                 Engine::check_header(&looked_at, &wasm)?;
-                Ok((ModuleId::of(&looked_at, &wasm), wasm))
+                Ok((module_id(&wasm).of_job(&looked_at), wasm))
             })
             .await?;
-        if let Some(module) = self.stored(&id).await? {
+        if let Some(module) = self.stored(&version).await? {
             return Ok(Admitted { module, compiled_in: None });
         }
         let began = Instant::now();
-        self.compile(&id, &wasm).await?;
+        self.compile(&version, &wasm).await?;
         let took = began.elapsed();
-        info!(module = %id, ms = took.as_millis(), "compiled");
-        let module = self.stored(&id).await?;
+        info!(module = %version, ms = took.as_millis(), "compiled");
+        let module = self.stored(&version).await?;
         let module = module.ok_or_else(|| machine(name, &"the compiled module could not be read back"))?;
         Ok(Admitted { module, compiled_in: Some(took) })
     }
@@ -158,12 +159,12 @@ impl Admission {
         running: Option<(Module, Vec<Recent>)>,
     ) -> Result<TrialReport, Rejected> {
         let (new, spec) = (module.clone(), spec.clone());
-        self.blocking(module.id().name(), move |_| {
-            let module = new.id().to_string();
+        self.blocking(module.version().name(), move |_| {
+            let module = new.version().to_string();
             let report =
                 trial::start(&new, &spec).map_err(|error| Rejected::Trial { module: module.clone(), error })?;
             let Some((old, recent)) = running else { return Ok(report) };
-            if spec.grants.http.is_some() && (old.sends_requests() || new.sends_requests()) {
+            if !spec.grants.http.is_empty() && (old.sends_requests() || new.sends_requests()) {
                 info!(
                     module,
                     "recent records are not replayed: the task may send HTTP requests, which would be sent again"
@@ -173,19 +174,19 @@ impl Admission {
             let shadow = trial::shadow(&old, &new, &spec, &recent);
             info!(module, "replayed recent records:\n{shadow}");
             if let Some(reason) = shadow.host_failure() {
-                return Err(machine(new.id().name(), &reason));
+                return Err(machine(new.version().name(), &reason));
             }
             match shadow.problems() {
                 problems if problems.is_empty() => Ok(report),
-                problems => Err(Rejected::Worse { running: old.id().to_string(), problems }),
+                problems => Err(Rejected::Worse { running: old.version().to_string(), problems }),
             }
         })
         .await
     }
 
-    async fn stored(&self, id: &ModuleId) -> Result<Option<Module>, Rejected> {
-        let wanted = id.clone();
-        self.blocking(id.name(), move |it| Ok(it.store.get(&it.engine, &wanted)?)).await
+    async fn stored(&self, version: &VersionName) -> Result<Option<Module>, Rejected> {
+        let wanted = version.clone();
+        self.blocking(version.name(), move |it| Ok(it.store.get(&it.engine, &wanted)?)).await
     }
 
     /// Hashing and mapping tens of megabytes would block an async thread.
@@ -200,20 +201,20 @@ impl Admission {
     }
 
     /// Compiles a module into the store when its turn comes.
-    async fn compile(&self, id: &ModuleId, wasm: &[u8]) -> Result<(), Rejected> {
-        let mut turn = self.compilations.queue(id.name());
+    async fn compile(&self, version: &VersionName, wasm: &[u8]) -> Result<(), Rejected> {
+        let mut turn = self.compilations.queue(version.name());
         loop {
             turn.started().await;
-            if let Some(end) = self.compile_in(&turn, id, wasm).await? {
-                return end.judge(id.name(), &self.caps);
+            if let Some(end) = self.compile_in(&turn, version, wasm).await? {
+                return end.judge(version.name(), &self.caps);
             }
-            info!(module = %id, "compiling takes long; restarting it once no other slow module is being compiled");
+            info!(module = %version, "compiling takes long; restarting it once no other slow module is being compiled");
         }
     }
 
     /// Runs one compiler and keeps its result. `None` when it was stopped to make room for another job's module.
-    async fn compile_in(&self, turn: &Turn, id: &ModuleId, wasm: &[u8]) -> Result<Option<End>, Rejected> {
-        let name = id.name();
+    async fn compile_in(&self, turn: &Turn, version: &VersionName, wasm: &[u8]) -> Result<Option<End>, Rejected> {
+        let name = version.name();
         let share = self.engine.memory().compiler().map_err(|short| machine(name, &short))?;
         let mut partial = self.store.begin().map_err(|error| machine(name, &error))?;
         let output = partial.writer().map_err(|error| machine(name, &error))?;
@@ -230,7 +231,7 @@ impl Admission {
             }
         };
         drop(share);
-        let (it, of) = (self.clone(), id.clone());
+        let (it, of) = (self.clone(), version.clone());
         let end = self.blocking(name, move |_| {
             let fail = |error: &dyn std::fmt::Display| machine(of.name(), error);
             if !status.success() {

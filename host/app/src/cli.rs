@@ -1,5 +1,8 @@
 //! The command line: its arguments and the text of `--help`. The commands themselves are in `commands`.
 
+#[cfg(feature = "local")]
+pub(crate) mod local;
+
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -50,9 +53,11 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  shardmill resume orders --tasks tasks")]
     Resume(JobArgs),
     /// Run an end-to-end demo on a local stream (needs only a Rust toolchain)
-    Demo(Demo),
+    #[cfg(feature = "local")]
+    Demo(local::Demo),
     /// Start the local backend: Kinesis and DynamoDB on this machine
-    Local(Local),
+    #[cfg(feature = "local")]
+    Local(local::Local),
     /// Compile a Rust task to WebAssembly and check it
     Build(Build),
     /// Validate a module: imports, exports, grants, trial start
@@ -61,8 +66,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Config(Config),
     /// Run benchmarks
+    #[cfg(feature = "local")]
     #[command(subcommand)]
-    Bench(Bench),
+    Bench(local::Bench),
 }
 
 /// When to colour output for people.
@@ -248,45 +254,6 @@ pub(crate) struct JobArgs {
     pub(crate) json: bool,
 }
 
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    shardmill demo\n  \
-    shardmill demo --input mybook.txt\n  \
-    cat *.log | shardmill demo --input -")]
-pub(crate) struct Demo {
-    /// The text whose words to count, one record per line; `-` reads standard input. Default: a bundled text
-    #[arg(long, value_name = "FILE")]
-    pub(crate) input: Option<PathBuf>,
-    /// Print the result as JSON on standard output
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    shardmill local --stream orders:4\n  \
-    shardmill local --kinesis-port 0 --dynamodb-port 0 --stream orders:4 --json")]
-pub(crate) struct Local {
-    /// Port of Kinesis; 0 picks a free one
-    #[arg(long, value_name = "PORT", default_value_t = KINESIS_PORT)]
-    pub(crate) kinesis_port: u16,
-    /// Port of DynamoDB; 0 picks a free one
-    #[arg(long, value_name = "PORT", default_value_t = DYNAMODB_PORT)]
-    pub(crate) dynamodb_port: u16,
-    /// A stream to create, with its number of shards; repeatable
-    #[arg(long = "stream", value_name = "NAME:SHARDS")]
-    pub(crate) streams: Vec<String>,
-    /// Keep streams and tables in this directory between starts
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
-    /// Do not enforce AWS' limits on reads and writes
-    #[arg(long)]
-    pub(crate) no_limits: bool,
-    /// Print the endpoints as one line of JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
 /// The ports that `shardmill local` listens on and `--local` connects to.
 pub(crate) const KINESIS_PORT: u16 = 4567;
 pub(crate) const DYNAMODB_PORT: u16 = 8000;
@@ -308,15 +275,13 @@ pub(crate) struct Build {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "With a configuration, the check also starts the module and calls its `init`, as the job would.\n\n\
+#[command(after_help = "With a configuration, the check also starts the module and calls its `init`, as the job would.\n\n\
     Examples:\n  \
     shardmill check tasks/word-count.wasm\n  \
     shardmill check tasks/orders.wasm --config-path orders.properties --json\n  \
     shardmill check tasks/orders.wasm --host host.properties\n\n\
     Exit codes: 0 the module can run, 1 it could not be checked on this machine, 2 wrong usage, 64 the module cannot run, \
-    or bad configuration."
-)]
+    or bad configuration.")]
 pub(crate) struct Check {
     /// The module
     #[arg(value_name = "FILE")]
@@ -365,87 +330,6 @@ pub(crate) struct ConfigFiles {
     /// Make unknown keys warnings instead of errors
     #[arg(long)]
     pub(crate) lenient: bool,
-    /// Print JSON on standard output
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Bench {
-    /// Load a local stream, drain it with a task, and print rates and the consumer's CPU time and memory
-    #[command(after_help = "Examples:\n  \
-        shardmill bench drain --records 1000000 --size 100 --shards 4 --task tasks/filter-batch.wasm\n  \
-        shardmill bench drain --task tasks/word-count.wasm --json")]
-    Drain(Drain),
-    /// Swap a task's module repeatedly under full load, print how long its shards waited, and check that each record was
-    /// output once and in order
-    #[command(after_help = "Example:\n  \
-        shardmill build sample-tasks/echo --tasks tasks && shardmill bench swap --task tasks/echo.wasm")]
-    Swap(Swap),
-    /// Run a well-behaved job alone, then beside a misbehaving one, and print what each kind of misbehaviour costs it
-    #[command(after_help = "Example:\n  \
-        shardmill build sample-tasks/filter-batch --tasks tasks && shardmill build sample-tasks/hostile --tasks tasks\n  \
-        shardmill bench neighbours --task tasks/filter-batch.wasm --hostile tasks/hostile.wasm\n\n\
-        A neighbour may use a core, as any job may. On a machine with fewer free cores than busy jobs, records/s reflect\n\
-        that; CPU time per record shows what a neighbour costs a job beyond taking its share.")]
-    Neighbours(Neighbours),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Neighbours {
-    /// The module of the well-behaved job
-    #[arg(long, value_name = "FILE")]
-    pub(crate) task: PathBuf,
-    /// The module of the misbehaving job: the sample task `hostile`, which does what the first word of a record says
-    #[arg(long, value_name = "FILE")]
-    pub(crate) hostile: PathBuf,
-    /// Records that the well-behaved job processes each time
-    #[arg(long, default_value_t = 500_000)]
-    pub(crate) records: u64,
-    /// Measurements of each pair (alone, beside); the median is reported
-    #[arg(long, default_value_t = 3)]
-    pub(crate) rounds: usize,
-    /// Run only the kinds of misbehaviour with this text in their names
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) only: Option<String>,
-    /// Print JSON on standard output
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Drain {
-    /// Records to load before the consumer starts
-    #[arg(long, default_value_t = 1_000_000)]
-    pub(crate) records: u64,
-    /// Bytes per record
-    #[arg(long, default_value_t = 100)]
-    pub(crate) size: usize,
-    /// Shards of the stream
-    #[arg(long, default_value_t = 4)]
-    pub(crate) shards: u32,
-    /// The module that drains it
-    #[arg(long, value_name = "FILE")]
-    pub(crate) task: PathBuf,
-    /// Decode with JSON instead of CBOR
-    #[arg(long)]
-    pub(crate) wire_json: bool,
-    /// Print JSON on standard output
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Swap {
-    /// The module, which must send `shard sequence message` for each message; its versions are copies of this file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) task: PathBuf,
-    /// Number of swaps
-    #[arg(long, default_value_t = 1_000)]
-    pub(crate) swaps: u64,
-    /// Shards of the stream
-    #[arg(long, default_value_t = 4)]
-    pub(crate) shards: u32,
     /// Print JSON on standard output
     #[arg(long)]
     pub(crate) json: bool,

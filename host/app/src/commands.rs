@@ -1,13 +1,18 @@
 //! What the commands share: configuration, output, signals, exit codes. Each command has a file below.
 
+#[cfg(feature = "local")]
 pub(crate) mod bench;
 pub(crate) mod build;
 pub(crate) mod check;
+pub(crate) mod compile_module;
 pub(crate) mod config;
+#[cfg(feature = "local")]
 pub(crate) mod demo;
 pub(crate) mod deploy;
 pub(crate) mod jobs;
+#[cfg(feature = "local")]
 mod loader;
+#[cfg(feature = "local")]
 pub(crate) mod local;
 pub(crate) mod log;
 mod modules;
@@ -21,10 +26,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use shardmill::admit::compiler::{self, CompileModule};
-use shardmill_aws::ClientSettings;
 use shardmill_core::config::{
-    self as configuration, Credentials, Errors, Host, Loaded, Notice, Secret, Source, StaticCredentials,
+    self as configuration, Credentials, Errors, Host, Input, Loaded, Notice, Secret, Source, StaticCredentials,
     render_problems,
 };
 use shardmill_core::text;
@@ -96,15 +99,6 @@ fn write_out(text: &str) {
 /// A multi-threaded runtime for everything but guest code.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("failed to start the async runtime")
-}
-
-/// The process that compiles one module: prints the reason of a rejection to standard output.
-pub(crate) fn compile_module(args: &CompileModule) -> ExitCode {
-    match compiler::compile(args) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(EXIT_BAD_INPUT),
-        Err(error) => report(Err(error)),
-    }
 }
 
 /// The signals that stop a command: SIGINT (Ctrl-C), SIGTERM, and SIGHUP, which a closing terminal sends.
@@ -255,37 +249,19 @@ pub(crate) fn load(sources: &[Source], env: &BTreeMap<String, String>, lenient: 
 
 /// Sets what the SDK requires and the local backend ignores: some region and some credentials. The backend is not behind
 /// a proxy and has no roles or profiles.
-fn use_local_account(input: &mut shardmill_core::config::Input) {
+fn use_local_account(input: &mut Input) {
+    let Input::Kinesis(input) = input;
     input.client.proxy = None;
     for access in [&mut input.kinesis, &mut input.dynamodb] {
         access.region.get_or_insert_with(|| "us-east-1".to_owned());
         access.role = None;
         if !matches!(access.credentials, Credentials::Static(_)) {
-            let (access_key, secret_key) = ("local".to_owned(), Secret::new("local"));
-            access.credentials = Credentials::Static(StaticCredentials { access_key, secret_key, session_token: None });
+            access.credentials = local_credentials();
         }
     }
 }
 
-/// The settings of a client of the local backend, independent of any job's configuration.
-pub(crate) fn local_client(endpoint: String) -> ClientSettings {
-    let local = || "local".to_owned();
-    ClientSettings {
-        region: Some("us-east-1".to_owned()),
-        endpoint: Some(endpoint),
-        credentials: shardmill_aws::StaticCredentials {
-            access_key_id: local(),
-            secret_access_key: local(),
-            session_token: None,
-        }
-        .into(),
-        ..ClientSettings::default()
-    }
-}
-
-/// A new directory for a command's temporary files; the command removes it.
-pub(crate) fn scratch_directory(command: &str) -> Result<PathBuf> {
-    let directory = std::env::temp_dir().join(format!("shardmill-{command}-{}", uuid::Uuid::new_v4()));
-    std::fs::create_dir(&directory).with_context(|| format!("failed to create {}", directory.display()))?;
-    Ok(directory)
+fn local_credentials() -> Credentials {
+    let (access_key, secret_key) = ("local".to_owned(), Secret::new("local"));
+    Credentials::Static(StaticCredentials { access_key, secret_key, session_token: None })
 }

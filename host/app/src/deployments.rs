@@ -32,7 +32,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use shardmill_core::rollout::{Deployment, Found, ModuleId, WriteError, found};
+use shardmill_core::module::ModuleId;
+use shardmill_core::rollout::{Deployment, Found, WriteError, found};
 
 use crate::bounded_file;
 use crate::task_files::replace;
@@ -188,29 +189,30 @@ impl Deployments {
     ///
     /// # Errors
     /// When it cannot be read or written.
-    pub fn propose(&self, module: &str) -> io::Result<()> {
+    pub fn propose(&self, module: ModuleId) -> io::Result<()> {
         // Nothing to write, and so nothing that a read-only directory could keep from being done.
         if self.is_proposed(module)? {
             return Ok(());
         }
         let _lock = self.lock()?;
         let mut proposed = self.proposed()?;
-        proposed.push(module.to_owned());
+        proposed.push(module);
         let over = proposed.len().saturating_sub(PROPOSED_MAX);
-        replace(&self.directory, &self.directory.join("proposed"), proposed[over..].join("\n").as_bytes())
+        let lines: Vec<String> = proposed[over..].iter().map(ModuleId::to_string).collect();
+        replace(&self.directory, &self.directory.join("proposed"), lines.join("\n").as_bytes())
     }
 
     /// Whether a version had its chance.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn is_proposed(&self, module: &str) -> io::Result<bool> {
-        Ok(self.proposed()?.iter().any(|earlier| earlier == module))
+    pub fn is_proposed(&self, module: ModuleId) -> io::Result<bool> {
+        Ok(self.proposed()?.contains(&module))
     }
 
     fn proposed(&self) -> io::Result<Vec<ModuleId>> {
         match bounded_file::read_text(&self.directory.join("proposed"), PROPOSED_MAX_BYTES) {
-            Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+            Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
             Err(error) if error.is_not_found() => Ok(Vec::new()),
             Err(error) => Err(error.into()),
         }

@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use shardmill_core::config::{Job, Source};
-use shardmill_core::jobs::{self, End, Hash, Jobs, START_PATIENCE};
-use shardmill_core::module::{hex, shown};
+use shardmill_core::jobs::{self, End, Jobs, START_PATIENCE};
+use shardmill_core::module::ModuleId;
 use shardmill_core::task_dir::{LISTING_INTERVAL, TaskDir};
 use shardmill_core::time::Millis;
 use tokio::sync::{Semaphore, mpsc};
@@ -40,7 +40,8 @@ use entry::Entry;
 use files::Seen;
 
 pub use report::{
-    CandidateReport, HostReport, JobReport, OutageReport, Rejection, RolloutReport, ShardReport, Totals, UnreadReport,
+    CandidateReport, HostReport, JobReport, JobState, OutageReport, Rejection, RolloutReport, ShardReport, Totals,
+    UnreadReport,
 };
 pub use requests::{Reply, Request};
 pub use verdict::JobOutcome;
@@ -110,7 +111,7 @@ enum Work {
     },
     Admit {
         name: String,
-        id: Hash,
+        id: ModuleId,
     },
     /// Of a job that is down.
     ChangeDeployment(String),
@@ -127,7 +128,7 @@ impl fmt::Display for Work {
             Self::LookForDeployed => f.write_str("the listing of the state directory"),
             Self::Configure(name) => write!(f, "the reading of the configuration of {name}"),
             Self::Recall { name, .. } => write!(f, "the reading of what {name} is to run"),
-            Self::Admit { name, id } => write!(f, "the check of {}", shown(name, &hex(id))),
+            Self::Admit { name, id } => write!(f, "the check of {}", id.of_job(name)),
             Self::ChangeDeployment(name) => write!(f, "the change of what {name} is to run"),
             Self::Note(name) => write!(f, "a note in the state directory of {name}"),
             Self::Job(name) => write!(f, "job {name}"),
@@ -139,7 +140,7 @@ impl fmt::Display for Work {
 enum Done {
     Listed(std::io::Result<Listing>),
     Read(String, Contents),
-    Deployed(Vec<(String, String)>),
+    Deployed(Vec<(String, ModuleId)>),
     Configured {
         name: String,
         loaded: Result<Box<Job>, String>,
@@ -151,7 +152,7 @@ enum Done {
     },
     Admitted {
         name: String,
-        id: Hash,
+        id: ModuleId,
         took: Duration,
         result: Result<Proposal, NotAdmitted>,
     },
@@ -174,13 +175,15 @@ impl Host {
     pub fn new(settings: Settings) -> Self {
         // A run that is about one module does not do its work with another one because the check takes long.
         let patience = if settings.until_caught_up { Millis::MAX } else { START_PATIENCE };
+        #[expect(clippy::disallowed_methods, reason = "bounded by protocol: one message per run of a job")]
+        let outcomes = mpsc::unbounded_channel();
         Self {
             settings,
             directory: TaskDir::default(),
             jobs: Jobs::new(patience),
             entries: BTreeMap::new(),
             work: Tasks::default(),
-            outcomes: mpsc::unbounded_channel(),
+            outcomes,
             seen: Seen::default(),
             admissions: Arc::new(Semaphore::new(ADMISSIONS_MAX)),
             failure: None,

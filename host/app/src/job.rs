@@ -146,6 +146,10 @@ impl RunningJob {
         }
         // All can be reached, as far as that is known without a call: only now one takes leases.
         let run = Uuid::new_v4();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "bounded by protocol: per lease one start and one loss, per checkpoint one answer, and a notice once per row"
+        )]
         let (told, tellings) = mpsc::unbounded_channel();
         let inputs = connected
             .into_iter()

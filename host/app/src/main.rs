@@ -9,13 +9,15 @@ use std::process::ExitCode;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use shardmill::admit::compiler;
 
-use crate::cli::{Bench, Cli, Color, Command, Config};
+#[cfg(feature = "local")]
+use crate::cli::local::Bench;
+use crate::cli::{Cli, Color, Command, Config};
 
 fn main() -> ExitCode {
     // The internal compile command is not in the help, and clap does not suggest it.
     if std::env::args_os().nth(1).is_some_and(|command| command == compiler::COMMAND) {
         commands::log::init(0, Color::Auto);
-        return commands::compile_module(&compiler::arguments());
+        return commands::compile_module::compile_module();
     }
     let cli = parse();
     commands::log::init(cli.verbose, cli.color);
@@ -30,14 +32,19 @@ fn main() -> ExitCode {
         Command::Versions(args) => commands::versions::versions(&args),
         Command::Pause(args) => commands::jobs::pause(&args),
         Command::Resume(args) => commands::jobs::resume(&args),
+        #[cfg(feature = "local")]
         Command::Demo(args) => commands::demo::demo(&args),
+        #[cfg(feature = "local")]
         Command::Local(args) => commands::local::local(&args),
         Command::Build(args) => commands::build::build(&args),
         Command::Check(args) => commands::check::check(&args),
         Command::Config(Config::Check(args)) => commands::config::check(&args),
         Command::Config(Config::Show(args)) => commands::config::show(&args),
+        #[cfg(feature = "local")]
         Command::Bench(Bench::Drain(args)) => commands::bench::drain(&args),
+        #[cfg(feature = "local")]
         Command::Bench(Bench::Swap(args)) => commands::bench::swap(&args),
+        #[cfg(feature = "local")]
         Command::Bench(Bench::Neighbours(args)) => commands::bench::neighbours(&args),
     };
     commands::report(result)

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use shardmill_core::kinesis::aggregate;
-use shardmill_core::rollout::{Deployment, Health, ModuleId};
+use shardmill_core::module::ModuleId;
+use shardmill_core::rollout::{Deployment, Health};
 use shardmill_core::run_loop::{Generation, InstanceId, SourceId};
 use shardmill_core::time::Millis;
 use shardmill_runtime::LimitHits;

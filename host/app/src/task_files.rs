@@ -8,12 +8,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use shardmill_core::jobs::Hash;
-use shardmill_core::module::hex;
+use shardmill_core::module::ModuleId;
 use shardmill_core::rollout::Manner;
 use shardmill_core::task_dir::{Reading, Stamp, is_beside_a_module, is_cut_short, is_of_interest, why_passed_over};
 use shardmill_core::text;
-use shardmill_runtime::{Engine, sha256};
+use shardmill_runtime::{Engine, module_id};
 
 use crate::bounded_file::{self, MODULE_MAX_BYTES, PROPERTIES_MAX_BYTES, SMALL_MAX_BYTES};
 
@@ -21,7 +20,7 @@ use crate::bounded_file::{self, MODULE_MAX_BYTES, PROPERTIES_MAX_BYTES, SMALL_MA
 const PASSED_OVER_MAX: usize = 20;
 
 /// Stands for the hash of a file that was not read.
-pub(crate) const UNREAD: Hash = [0; 32];
+pub(crate) const UNREAD: ModuleId = ModuleId::of_sha256([0; 32]);
 
 /// A file as it was read.
 #[derive(Debug)]
@@ -31,7 +30,7 @@ pub(crate) struct Contents {
     /// Empty if the file has a flaw.
     pub(crate) bytes: Vec<u8>,
     /// The hash of the bytes that were read.
-    pub(crate) id: Hash,
+    pub(crate) id: ModuleId,
     /// Why the file cannot be used as it is.
     pub(crate) flaw: Option<String>,
     pub(crate) reading: Reading,
@@ -107,14 +106,14 @@ pub(crate) fn read(directory: &Path, file: &str) -> Contents {
         Err(error) => return unread(&path, &error),
     };
     let stamp = Some(stamp(&content.metadata));
-    let id = sha256(&content.bytes);
+    let id = module_id(&content.bytes);
     if !is_module {
         return Contents { stamp, id, ..Contents::whole(content.bytes) };
     }
-    if let Some((flaw, reading)) = flaw(&path, &content.bytes, &id) {
+    if let Some((flaw, reading)) = flaw(&path, &content.bytes, id) {
         return Contents { stamp, id, flaw: Some(flaw), reading, ..Contents::whole(Vec::new()) };
     }
-    let (how, unused) = match manner(&path, &id) {
+    let (how, unused) = match manner(&path, id) {
         Ok(how) => (how, None),
         Err(error) => {
             let file = manner_file(&path);
@@ -161,7 +160,7 @@ pub fn deploy(directory: &Path, name: &str, wasm: &[u8], how: Manner) -> io::Res
     let path = directory.join(format!("{name}.wasm"));
     match how.word() {
         Some(word) => {
-            let text = format!("{}  {word}\n", hex(&sha256(wasm)));
+            let text = format!("{}  {word}\n", module_id(wasm));
             replace(directory, &manner_file(&path), text.as_bytes())?;
         }
         None => match fs::remove_file(manner_file(&path)) {
@@ -177,9 +176,9 @@ fn manner_file(module: &Path) -> PathBuf {
 }
 
 /// The strategy for a module with this hash; for others the configuration decides.
-fn manner(module: &Path, id: &Hash) -> Result<Manner, bounded_file::Error> {
+fn manner(module: &Path, id: ModuleId) -> Result<Manner, bounded_file::Error> {
     match bounded_file::read_text(&manner_file(module), SMALL_MAX_BYTES) {
-        Ok(text) => Ok(Manner::said_of(&hex(id), &text)),
+        Ok(text) => Ok(Manner::said_of(id, &text)),
         Err(error) if error.is_not_found() => Ok(Manner::default()),
         Err(error) => Err(error),
     }
@@ -205,7 +204,7 @@ pub fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// What is wrong with the file of a module, apart from its content, and whether the file may still become complete.
-fn flaw(path: &Path, bytes: &[u8], id: &Hash) -> Option<(String, Reading)> {
+fn flaw(path: &Path, bytes: &[u8], id: ModuleId) -> Option<(String, Reading)> {
     if is_cut_short(bytes) {
         let cut = || format!("it ends in the middle of a section, after {} bytes: copy it again", bytes.len());
         // The header may give a better reason.
@@ -226,7 +225,7 @@ fn flaw(path: &Path, bytes: &[u8], id: &Hash) -> Option<(String, Reading)> {
     };
     // The format of sha256sum: the sum, blanks, the file's name.
     let expected = text.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
-    let found = hex(id);
+    let found = id.to_string();
     let differs = || {
         let expected: String = expected.chars().take(found.len()).collect();
         let sums = sums.display();
@@ -346,7 +345,7 @@ mod tests {
         let contents = read(directory.path(), "a.wasm");
         assert!(contents.flaw.unwrap().contains("it is a device, not a regular file; replace or remove it"));
         assert_eq!(contents.bytes.len(), 0, "what cannot be used is not kept");
-        assert_eq!(contents.id, sha256(b"a module"));
+        assert_eq!(contents.id, module_id(b"a module"));
     }
 
     #[test]

@@ -140,6 +140,10 @@ impl Executor {
     /// `part` names what the tasks are, for people.
     #[must_use]
     pub fn new(part: &'static str) -> (Self, mpsc::UnboundedReceiver<Panicked>) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "bounded by protocol: one message per task that panicked, and the first ends the job"
+        )]
         let (panics, panicked) = mpsc::unbounded_channel();
         (Self { part, panics }, panicked)
     }

@@ -20,133 +20,53 @@ use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use shardmill_core::config::{Access, ClientSettings, Connections, Credentials, Proxy, RetryBudget, RetryMode};
 use shardmill_core::service::{ErrorKind, ServiceError};
 
 use crate::error::Destination;
 use credentials::LOOKUP_LIMIT;
+use headers::WithHeaders;
 use proxy::Purpose;
-
-pub use connections::Connections;
-pub use credentials::{Credentials, Role, StaticCredentials};
-pub use headers::Headers;
-pub use proxy::{Proxy, ProxyLogin};
 
 /// The application name in the SDK's user agent.
 const APP_NAME: &str = "shardmill";
 
-/// The settings of one service's client. Plain data; nothing is looked up before a client is built from it.
-#[derive(Clone, Debug)]
-pub struct ClientSettings {
-    /// The region. Default: `AWS_REGION`, the profile's, the instance's own, in this order.
-    pub region: Option<String>,
-    /// `http://` or `https://` and an authority, instead of the region's own endpoint.
-    pub endpoint: Option<String>,
-    pub credentials: Credentials,
-    /// The role to assume. `None`: the credentials themselves sign.
-    pub role: Option<Role>,
-    /// The encoding of GetRecords; other calls always use JSON.
-    pub wire: Wire,
-    /// Until a connection is established.
-    pub connect_timeout: Duration,
-    /// From the request's last byte to the response's first.
-    pub read_timeout: Duration,
-    /// One attempt, body included.
-    pub attempt_timeout: Duration,
-    /// One call with all its attempts and the pauses between them. `None`: limited only by those.
-    pub call_timeout: Option<Duration>,
-    /// Attempts of one call, the first included; the SDK backs off between them.
-    pub max_attempts: u32,
-    pub retry_mode: RetryMode,
-    pub retry_budget: RetryBudget,
-    /// `None`: all calls are direct.
-    pub proxy: Option<Proxy>,
-    pub connections: Connections,
-    pub headers: Headers,
+/// How to reach one service. Nothing is looked up before a client is made of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connection<'a> {
+    pub(crate) access: &'a Access,
+    pub(crate) settings: &'a ClientSettings,
 }
 
-impl Default for ClientSettings {
-    fn default() -> Self {
-        Self {
-            region: None,
-            endpoint: None,
-            credentials: Credentials::default(),
-            role: None,
-            wire: Wire::default(),
-            connect_timeout: Duration::from_secs(3),
-            read_timeout: Duration::from_secs(10),
-            // The Kinesis Client Library's time-out for GetRecords.
-            attempt_timeout: Duration::from_secs(30),
-            call_timeout: None,
-            max_attempts: 3,
-            retry_mode: RetryMode::default(),
-            retry_budget: RetryBudget::default(),
-            proxy: None,
-            connections: Connections::default(),
-            headers: Headers::default(),
-        }
-    }
-}
-
-/// How the SDK waits between the attempts of a call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RetryMode {
-    /// Exponential backoff with jitter.
-    #[default]
-    Standard,
-    /// The same, and throttling also reduces the rate of first attempts.
-    Adaptive,
-}
-
-/// How many retries a client may make in a row before its calls fail at the first attempt; successes replenish the
-/// budget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RetryBudget {
-    /// The SDK's own, shared by all clients of a service and region.
-    #[default]
-    Shared,
-    /// This number of retries.
-    Retries(u32),
-    Unlimited,
-}
-
-/// The encoding of GetRecords, the one call whose size matters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Wire {
-    /// AWS CBOR 1.1, which the Java SDKs use for Kinesis: payloads are neither copied nor base64.
-    #[default]
-    Cbor,
-    /// AWS JSON 1.1, for endpoints that do not support CBOR.
-    Json,
-}
-
-impl ClientSettings {
+impl Connection<'_> {
     /// Looks up unset values, and reports early and clearly what cannot be found.
     pub(crate) async fn resolve(&self) -> Result<(SdkConfig, Destination), ServiceError> {
-        let scheme = self.endpoint.as_deref().map(scheme).transpose()?;
-        let region = match &self.region {
+        let scheme = self.access.endpoint.as_deref().map(scheme).transpose()?;
+        let region = match &self.access.region {
             Some(region) => Region::new(region.clone()),
             None => find_region(self.default_regions(), LOOKUP_LIMIT).await?,
         };
         let to_credentials = self.http_client(Scheme::Https, Purpose::Credentials)?;
-        let credentials = self.credentials.provider(self.role.as_ref(), &region, to_credentials).await?;
+        let credentials = credentials::provider(self.access, &region, to_credentials).await?;
         let destination = self.destination(&region);
         let http_client = self.http_client(scheme.unwrap_or(Scheme::Https), Purpose::Service)?;
         Ok((self.sdk_config(region, credentials, http_client).await, destination))
     }
 
     fn destination(&self, region: &Region) -> Destination {
-        let place = self.endpoint.clone().unwrap_or_else(|| format!("region {region}"));
-        let is_used = |proxy: &&Proxy| self.endpoint.as_ref().is_none_or(|endpoint| proxy.is_for(endpoint));
-        match self.proxy.as_ref().filter(is_used) {
-            Some(proxy) => Destination::new(&format!("{place} through the proxy {}", proxy.address())),
+        let place = self.access.endpoint.clone().unwrap_or_else(|| format!("region {region}"));
+        let is_used =
+            |proxy: &&Proxy| self.access.endpoint.as_ref().is_none_or(|endpoint| proxy::is_for(proxy, endpoint));
+        match self.settings.proxy.as_ref().filter(is_used) {
+            Some(proxy) => Destination::new(&format!("{place} through the proxy {}", proxy::address(proxy))),
             None => Destination::new(&place),
         }
     }
 
     fn http_client(&self, scheme: Scheme, purpose: Purpose) -> Result<SharedHttpClient, ServiceError> {
-        match &self.proxy {
-            Some(proxy) => proxy.client(scheme, purpose, self.connections),
-            None => self.connections.client(scheme, None),
+        match &self.settings.proxy {
+            Some(proxy) => proxy::client(proxy, scheme, purpose, self.settings.connections),
+            None => connections::client(self.settings.connections, scheme, None),
         }
     }
 
@@ -157,10 +77,10 @@ impl ClientSettings {
         http_client: SharedHttpClient,
     ) -> SdkConfig {
         let mut timeouts = TimeoutConfig::builder()
-            .connect_timeout(self.connect_timeout)
-            .read_timeout(self.read_timeout)
-            .operation_attempt_timeout(self.attempt_timeout);
-        timeouts.set_operation_timeout(self.call_timeout);
+            .connect_timeout(self.settings.connect_timeout)
+            .read_timeout(self.settings.read_timeout)
+            .operation_attempt_timeout(self.settings.attempt_timeout);
+        timeouts.set_operation_timeout(self.settings.call_timeout);
         let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .region(region)
             .credentials_provider(credentials)
@@ -170,23 +90,27 @@ impl ClientSettings {
             // The attempt's time-out also covers the body, without a timer per chunk.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .app_name(AppName::new(APP_NAME).expect("letters only"));
-        match &self.endpoint {
+        match &self.access.endpoint {
             Some(endpoint) => loader.endpoint_url(endpoint).load().await,
             None => loader.load().await,
         }
     }
 
     fn retry_config(&self) -> RetryConfig {
-        let mode = match self.retry_mode {
+        let mode = match self.settings.retry_mode {
             RetryMode::Standard => RetryConfig::standard(),
             RetryMode::Adaptive => RetryConfig::adaptive(),
         };
-        mode.with_max_attempts(self.max_attempts)
+        mode.with_max_attempts(self.settings.max_attempts)
+    }
+
+    pub(crate) fn headers(&self) -> WithHeaders {
+        WithHeaders(self.settings.headers.clone())
     }
 
     /// `None`: the SDK's own.
     pub(crate) fn retry_partition(&self) -> Option<RetryPartition> {
-        let bucket = match self.retry_budget {
+        let bucket = match self.settings.retry_budget {
             RetryBudget::Shared => return None,
             RetryBudget::Retries(retries) => budget_of(retries),
             RetryBudget::Unlimited => TokenBucket::unlimited(),
@@ -197,13 +121,13 @@ impl ClientSettings {
     /// Only the instance's own region is looked up over the network, and never through a proxy.
     fn default_regions(&self) -> impl ProvideRegion {
         let network = ProviderConfig::without_region();
-        let network = match Connections::default().client(Scheme::Https, None) {
+        let network = match connections::client(Connections::default(), Scheme::Https, None) {
             Ok(direct) => network.with_http_client(direct),
             Err(_) => network,
         };
         let profile = ProfileFileRegionProvider::builder().configure(&network);
         let environment = EnvironmentVariableRegionProvider::new();
-        let near = match &self.credentials {
+        let near = match &self.access.credentials {
             // A named profile also provides the region.
             Credentials::Profile(name) => {
                 RegionProviderChain::first_try(profile.profile_name(name).build()).or_else(environment)
@@ -258,6 +182,7 @@ async fn find_region(regions: impl ProvideRegion, limit: Duration) -> Result<Reg
 mod tests {
     use aws_config::meta::region::future;
     use aws_credential_types::provider::ProvideCredentials;
+    use shardmill_core::config::{Secret, StaticCredentials};
 
     use super::*;
 
@@ -279,31 +204,31 @@ mod tests {
         }
     }
 
-    fn local() -> ClientSettings {
+    fn local() -> Access {
         let credentials = StaticCredentials {
-            access_key_id: "AKIDEXAMPLE".to_owned(),
-            secret_access_key: "wJalrXUtnFEMI".to_owned(),
-            session_token: Some("FwoGZXIvYXdzE".to_owned()),
+            access_key: "AKIDEXAMPLE".to_owned(),
+            secret_key: Secret::new("wJalrXUtnFEMI"),
+            session_token: Some(Secret::new("FwoGZXIvYXdzE")),
         };
-        ClientSettings {
+        Access {
             region: Some("eu-west-1".to_owned()),
             endpoint: Some("http://127.0.0.1:4567".to_owned()),
             credentials: credentials.into(),
-            ..ClientSettings::default()
+            role: None,
         }
     }
 
     #[test]
     fn secrets_are_not_in_debug_output() {
-        let shown = format!("{:?}", local());
+        let shown = format!("{:?}", Connection { access: &local(), settings: &ClientSettings::default() });
         assert!(shown.contains("AKIDEXAMPLE"), "{shown}");
         assert!(!shown.contains("wJalrXUtnFEMI") && !shown.contains("FwoGZXIvYXdzE"), "{shown}");
     }
 
     #[tokio::test]
     async fn a_configured_region_is_not_looked_up() {
-        let settings = ClientSettings { call_timeout: Some(Duration::from_secs(60)), ..local() };
-        let (config, _) = settings.resolve().await.unwrap();
+        let settings = ClientSettings { call_timeout: Some(Duration::from_secs(60)), ..ClientSettings::default() };
+        let (config, _) = Connection { access: &local(), settings: &settings }.resolve().await.unwrap();
         assert_eq!(config.region(), Some(&Region::new("eu-west-1")));
         assert_eq!(config.endpoint_url(), Some("http://127.0.0.1:4567"));
         let credentials = config.credentials_provider().unwrap().provide_credentials().await.unwrap();
@@ -317,8 +242,9 @@ mod tests {
     #[tokio::test]
     async fn an_endpoint_that_is_no_url_is_refused() {
         for endpoint in ["localhost:4567", "tcp://localhost:4567", "http://", ""] {
-            let settings = ClientSettings { endpoint: Some(endpoint.to_owned()), ..local() };
-            let error = settings.resolve().await.unwrap_err();
+            let access = Access { endpoint: Some(endpoint.to_owned()), ..local() };
+            let settings = ClientSettings::default();
+            let error = Connection { access: &access, settings: &settings }.resolve().await.unwrap_err();
             assert_eq!(error.kind, ErrorKind::Invalid);
             let expected =
                 format!("endpoint: `{endpoint}` is not an endpoint: expected http://HOST:PORT or https://HOST");

@@ -17,17 +17,18 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use shardmill_core::config::{Access, ClientSettings};
 use shardmill_core::kinesis::shard::{HashRange, ShardId};
 use shardmill_core::kinesis::stream::StreamIdentifier;
 use shardmill_core::leases::{Lease, Outcome, Scan, Write};
 use shardmill_core::position::Checkpoint;
 use shardmill_core::service::{ErrorKind, ServiceError};
 
-use crate::client::ClientSettings;
+use crate::client::Connection;
 use crate::error::Destination;
 use row::attribute;
 
-pub use ensure::{Billing, Ensured, NewTable};
+pub use ensure::Ensured;
 pub use row::{Item, read as read_row};
 
 /// Pages of a scan (1 MB each) after which the table is assumed not to be a lease table.
@@ -51,10 +52,15 @@ impl LeaseTable {
     ///
     /// # Errors
     /// `Invalid` without a region or with a malformed endpoint, `Denied` without credentials.
-    pub async fn new(settings: &ClientSettings, table: impl Into<String>) -> Result<Self, ServiceError> {
-        let (config, destination) = settings.resolve().await?;
-        let mut config = aws_sdk_dynamodb::config::Builder::from(&config).interceptor(settings.headers.clone());
-        config.set_retry_partition(settings.retry_partition());
+    pub async fn new(
+        access: &Access,
+        settings: &ClientSettings,
+        table: impl Into<String>,
+    ) -> Result<Self, ServiceError> {
+        let connection = Connection { access, settings };
+        let (config, destination) = connection.resolve().await?;
+        let mut config = aws_sdk_dynamodb::config::Builder::from(&config).interceptor(connection.headers());
+        config.set_retry_partition(connection.retry_partition());
         Ok(Self {
             client: Client::from_conf(config.build()),
             table: table.into(),
@@ -155,11 +161,11 @@ impl LeaseTable {
         match write {
             Write::Create(lease) => self.put_row(row::new_row(lease, self.stream.as_ref())).await,
             Write::Restore(lease) => self.put_row(row::whole_row(lease, self.stream.as_ref())).await,
-            Write::Renew { key, counter } => self.update_row(renew(key, *counter)).await,
+            Write::Renew { key, owner, counter } => self.update_row(renew(key, owner, *counter)).await,
             Write::Take { seen, worker } => self.update_row(take(seen, worker)).await,
             Write::Evict { key, owner } => self.update_row(evict(key, owner)).await,
-            Write::Checkpoint { key, counter, checkpoint } => {
-                self.update_row(checkpoint_at(key, *counter, checkpoint)).await
+            Write::Checkpoint { key, owner, counter, checkpoint } => {
+                self.update_row(checkpoint_at(key, owner, *counter, checkpoint)).await
             }
             Write::Children { key, children } => self.update_row(name_children(key, children)).await,
             Write::HashRange { key, range } => self.update_row(set_hash_range(key, range)).await,
@@ -176,12 +182,19 @@ struct Update<'a> {
     values: Vec<(&'static str, AttributeValue)>,
 }
 
-fn renew(key: &str, counter: u64) -> Update<'_> {
+/// What a holder's own writes ask for.
+const HELD: &str = "leaseCounter = :seen AND (leaseOwner = :owner OR checkpointOwner = :owner)";
+
+fn renew<'a>(key: &'a str, owner: &str, counter: u64) -> Update<'a> {
     Update {
         key,
-        condition: "leaseCounter = :seen",
+        condition: HELD,
         expression: "SET leaseCounter = :next".into(),
-        values: vec![(":seen", row::number(counter)), (":next", row::number(counter.saturating_add(1)))],
+        values: vec![
+            (":owner", row::text(owner)),
+            (":seen", row::number(counter)),
+            (":next", row::number(counter.saturating_add(1))),
+        ],
     }
 }
 
@@ -213,16 +226,17 @@ fn evict<'a>(key: &'a str, owner: &str) -> Update<'a> {
     }
 }
 
-fn checkpoint_at<'a>(key: &'a str, counter: u64, checkpoint: &Checkpoint) -> Update<'a> {
+fn checkpoint_at<'a>(key: &'a str, owner: &str, counter: u64, checkpoint: &Checkpoint) -> Update<'a> {
     Update {
         key,
-        condition: "leaseCounter = :seen",
+        condition: HELD,
         expression: "SET leaseCounter = :next, checkpoint = :sequence, \
                      checkpointSubSequenceNumber = :sub, ownerSwitchesSinceCheckpoint = :zero \
                      REMOVE pendingCheckpoint, pendingCheckpointSubSequenceNumber, pendingCheckpointState, \
                      shardmillLatestSince"
             .into(),
         values: vec![
+            (":owner", row::text(owner)),
             (":seen", row::number(counter)),
             (":next", row::number(counter.saturating_add(1))),
             (":sequence", row::text(checkpoint.sequence_text())),

@@ -16,20 +16,20 @@ use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{self as wire, ShardFilterType, ShardIteratorType};
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
+use shardmill_core::config::{Access, ClientSettings, Wire};
+use shardmill_core::kinesis::polling::Fetched;
 use shardmill_core::kinesis::shard::{HashRange, Shard, ShardFilter};
 use shardmill_core::position::StartingPosition;
 use shardmill_core::service::{ErrorKind, ServiceError};
 
-use crate::client::{ClientSettings, Wire};
+use crate::client::Connection;
 use crate::error::{Destination, chain};
 use decode::{encode_request, looks_like_cbor};
 use protocol::{Exchange, KinesisProtocol};
 
 pub use admin::PutFailure;
-pub use consumer::ConsumerId;
 pub use decode::{Error as DecodeError, decode_response};
-pub use records::Records;
-pub use subscription::{Subscription, SubscriptionEvent};
+pub use subscription::Subscription;
 
 /// Pages of ListShards (1,000 shards each) after which the listing is assumed to be endless.
 const MAX_PAGES: usize = 1_000;
@@ -50,12 +50,13 @@ impl Kinesis {
     ///
     /// # Errors
     /// `Invalid` without a region or with a malformed endpoint, `Denied` without credentials.
-    pub async fn new(settings: &ClientSettings) -> Result<Self, ServiceError> {
-        let (config, destination) = settings.resolve().await?;
+    pub async fn new(access: &Access, settings: &ClientSettings) -> Result<Self, ServiceError> {
+        let connection = Connection { access, settings };
+        let (config, destination) = connection.resolve().await?;
         let mut config = aws_sdk_kinesis::config::Builder::from(&config)
             .protocol(KinesisProtocol::new())
-            .interceptor(settings.headers.clone());
-        config.set_retry_partition(settings.retry_partition());
+            .interceptor(connection.headers());
+        config.set_retry_partition(connection.retry_partition());
         Ok(Self { client: Client::from_conf(config.build()), wire: settings.wire, destination })
     }
 
@@ -124,7 +125,7 @@ impl Kinesis {
     ///
     /// # Errors
     /// `ExpiredIterator` also for an iterator that the service no longer understands.
-    pub async fn get_records(&self, iterator: &str, limit: u32) -> Result<Records, ServiceError> {
+    pub async fn get_records(&self, iterator: &str, limit: u32) -> Result<Fetched, ServiceError> {
         const OPERATION: &str = "GetRecords";
         let Some(wire_limit) = i32::try_from(limit).ok().filter(|_| (1..=MAX_RECORDS).contains(&limit)) else {
             let message = format!("a limit of {limit}, expected 1 to {MAX_RECORDS}");
@@ -141,7 +142,7 @@ impl Kinesis {
         let body = body.map_err(|e| unreadable(OPERATION, e.to_string()))?.into_bytes();
         match looks_like_cbor(&body) {
             true => decode_response(&body).map_err(|e| unreadable(OPERATION, chain(&e))),
-            false => Records::from_sdk(answer).map_err(|message| unreadable(OPERATION, message)),
+            false => records::from_sdk(answer).map_err(|message| unreadable(OPERATION, message)),
         }
     }
 }

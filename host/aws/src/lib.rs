@@ -1,15 +1,11 @@
-//! Kinesis and DynamoDB for the state machines of `shardmill-core`: thin adapters that turn a request into one service
-//! call and the response into core's types. Owns wire formats, time-outs and the classification of errors; decides
-//! nothing, and retries nothing beyond the SDK's own retries inside a call.
+//! Kinesis and DynamoDB as the state machines of `shardmill-core` want them: thin adapters that turn a request into one
+//! service call and the answer into core's types, configured by core's types. Owns wire formats, time-outs and the naming of errors; decides
+//! nothing and retries nothing beyond what the SDK does inside a call.
 
-pub mod client;
+mod client;
 pub mod dynamodb;
 mod error;
 pub mod kinesis;
 
-pub use client::{
-    ClientSettings, Connections, Credentials, Headers, Proxy, ProxyLogin, RetryBudget, RetryMode, Role,
-    StaticCredentials, Wire,
-};
-pub use dynamodb::{Billing, Ensured, LeaseTable, NewTable};
-pub use kinesis::{ConsumerId, Kinesis, PutFailure, Records, Subscription, SubscriptionEvent};
+pub use dynamodb::{Ensured, LeaseTable};
+pub use kinesis::{Kinesis, PutFailure, Subscription};

@@ -9,10 +9,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use shardmill_core::envelope::{Batch, BatchBuilder, Envelope};
 use shardmill_core::kinesis::aggregate::deaggregate;
 use shardmill_core::kinesis::shard::HashRange;
-
-#[path = "../../../tests/src/kpl.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use more of it")]
-mod kpl;
+use shardmill_testkit::kpl;
 
 const USER_RECORDS: usize = 1_000;
 const BYTES: usize = 100;

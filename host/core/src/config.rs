@@ -8,8 +8,10 @@
 
 mod authority;
 mod check;
+mod client;
 mod garbled;
 mod host;
+mod input;
 mod job;
 mod keys;
 mod parse;
@@ -23,12 +25,16 @@ mod value;
 
 use std::collections::BTreeMap;
 
-pub use host::{Allow, AllowedDirectory, Host};
-pub use job::{
-    Access, BatchLimits, BillingMode, ClientSettings, Consumer, Credentials, Directory, Grants, Input, Job,
-    LeaseCleanup, Limits, NewTable, Output, Proxy, ProxyLogin, Retrieval, Retry, RetryBudget, RetryMode, Role, Rollout,
+pub use client::{
+    Access, ClientSettings, Connections, Credentials, Headers, Proxy, ProxyLogin, RetryBudget, RetryMode, Role,
     StaticCredentials, Wire,
 };
+pub use host::{Allow, AllowedDirectory, Host};
+pub use input::{
+    BillingMode, Consumer, Input, KinesisInput, LeaseCleanup, LeaseTable, Leases, NewTable, Polling, Retrieval,
+    RetrievalMode,
+};
+pub use job::{BatchLimits, Directory, Grants, Job, Limits, Output, Retry, Rollout};
 pub use problem::{Code, Errors, Notice, Origin, Problem};
 pub use reference::reference_markdown;
 pub use resolve::Resolved;

@@ -26,6 +26,7 @@ mod placement;
 
 use std::collections::HashMap;
 
+use crate::grouper::Partition;
 use crate::kinesis::shard::{ChildShard, HashRange, ShardId};
 use crate::leases::{self, Epoch};
 use crate::position::{Checkpoint, Latest};
@@ -33,7 +34,8 @@ use crate::rollout::{self, Deployment, Rollout};
 use crate::run_loop::{self, Generation, InstanceId, SourceId};
 use crate::time::Millis;
 
-pub use message::{Action, Event, Failure, InputId, Notice, Settings, TaskId};
+pub use crate::grouper::TaskId;
+pub use message::{Action, Event, Failure, InputId, Notice, Settings};
 use phase::Phase;
 pub use phase::RELEASE_TIMEOUT;
 use placement::Placement;
@@ -231,7 +233,8 @@ impl Coordinator {
         let next = SourceId::try_from(self.sources.len()).expect("a job has far fewer shards");
         let source = *self.by_shard.entry((input, shard.clone())).or_insert(next);
         if source == next {
-            let task = (self.settings.task_of)(&shard);
+            let (system, stream) = &self.settings.inputs[input];
+            let task = (self.settings.task_of)(Partition { system, stream, shard: &shard });
             self.actions.push(Action::AddSource { task, source, input, shard: shard.clone() });
             self.sources.push(Source {
                 input,

@@ -39,9 +39,6 @@ pub use message::{Action, Cause, End, Event, Known, OnDelete, Recalled};
 /// it. Enough for most compilations, short beside an outage.
 pub const START_PATIENCE: Millis = 10_000;
 
-/// SHA-256 of a module's bytes.
-pub type Hash = [u8; 32];
-
 /// The machine; see the module documentation.
 #[derive(Debug)]
 pub struct Jobs {

@@ -7,5 +7,6 @@ mod deaggregator;
 pub mod fan_out;
 pub mod polling;
 pub mod shard;
+mod shard_progress;
 mod start_position;
 pub mod stream;

@@ -2,6 +2,8 @@
 //! what happens next. No I/O, no clock, no randomness of its own: time and results come in as arguments, intentions
 //! go out as values. It must not know tokio, AWS, Wasmtime or the environment.
 
+#![warn(clippy::iter_over_hash_type, reason = "the order differs from run to run, and so would what a machine decides")]
+
 pub mod appending;
 pub mod backoff;
 pub mod compile_queue;
@@ -9,6 +11,8 @@ pub mod config;
 pub mod control;
 pub mod coordinator;
 pub mod envelope;
+pub mod grouper;
+pub mod hex;
 pub mod http_address;
 pub mod http_origin;
 pub mod jobs;
@@ -28,20 +32,4 @@ pub mod text;
 pub mod time;
 
 #[cfg(test)]
-#[path = "../../sim/src/dice.rs"]
-#[allow(unreachable_pub, dead_code, reason = "shared with the simulation")]
-mod dice;
-
-/// What is shared with the simulation names this crate as it does.
-#[cfg(test)]
-extern crate self as shardmill_core;
-
-#[cfg(test)]
-#[path = "../../sim/src/rows.rs"]
-#[allow(unreachable_pub, reason = "shared with the simulation")]
-mod rows;
-
-#[cfg(test)]
-#[path = "../../../tests/src/kpl.rs"]
-#[allow(unreachable_pub, reason = "shared with other crates' tests")]
-mod kpl;
+use shardmill_testkit::{dice, kpl};

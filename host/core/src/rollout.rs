@@ -44,12 +44,12 @@ mod verdict;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::module::digits;
+use crate::module::ModuleId;
 use crate::run_loop::{InstanceId, SourceId};
 use crate::time::Millis;
 
 pub use begin::{Begin, Found, Offer, Then, begin, found};
-pub use deployment::{Candidate, Deployment, ModuleId, Previous, Quarantined};
+pub use deployment::{Candidate, Deployment, Previous, Quarantined};
 pub use health::Health;
 use health::Restarts;
 pub use message::{Action, Event, Manner, Outcome, Refusal, RequestId, Settings, Wave, WriteError};
@@ -168,7 +168,7 @@ impl Rollout {
     /// be a [`Event::Tick`].
     #[must_use]
     pub fn new(now: Millis, settings: Settings, deployment: Deployment) -> Self {
-        let module = deployment.current.clone();
+        let module = deployment.current;
         let wave_since = deployment.candidate.as_ref().map_or(0, |candidate| candidate.since.min(now));
         let warm_until = deployment.previous.as_ref().map_or(0, |it| it.warm_until.min(now + settings.keep_warm));
         let mut this = Self {
@@ -235,17 +235,17 @@ impl Rollout {
 
     /// The version that an instance is of.
     #[must_use]
-    pub fn module(&self, instance: InstanceId) -> Option<&ModuleId> {
-        self.instances.get(&instance).map(|instance| &instance.module)
+    pub fn module(&self, instance: InstanceId) -> Option<ModuleId> {
+        self.instances.get(&instance).map(|instance| instance.module)
     }
 
     /// Whether a version may be asked for again without being deployed: its module must stay at hand.
     #[must_use]
-    pub fn needs(&self, module: &str) -> bool {
+    pub fn needs(&self, module: ModuleId) -> bool {
         let deployments = std::iter::once(&self.deployment).chain(self.writing.iter().map(|writing| &writing.next));
-        let instances = self.instances.values().map(|instance| &instance.module);
+        let instances = self.instances.values().map(|instance| instance.module);
         let mut needed = deployments.flat_map(Deployment::modules).chain(instances);
-        needed.any(|needed| needed == module) || self.coming().iter().any(|coming| coming == module)
+        needed.any(|needed| needed == module) || self.coming().contains(&module)
     }
 
     /// Whether there is a version to go back to, so that the new one is watched.
@@ -256,8 +256,8 @@ impl Rollout {
 
     /// The version being built for a rollout.
     #[must_use]
-    pub fn starting(&self) -> Option<&ModuleId> {
-        self.starting.as_ref().map(|starting| &starting.module)
+    pub fn starting(&self) -> Option<ModuleId> {
+        self.starting.as_ref().map(|starting| starting.module)
     }
 
     fn answer(&mut self, request: RequestId, result: Result<(), Refusal>) {
@@ -277,7 +277,7 @@ impl Rollout {
             state.stage = Stage::Ready;
             return self.start_when_ready(now);
         };
-        let module = state.module.clone();
+        let module = state.module;
         self.instances.remove(&instance);
         if let Some(starting) = self.starting.take_if(|starting| starting.instance == instance) {
             self.answer(starting.request, Err(Refusal::Unfit(reason)));
@@ -285,7 +285,7 @@ impl Rollout {
             self.roll_back_candidate(now, reason, None);
         } else if self.deployment.current == module {
             // What another host began does not run here.
-            self.fail(now, format!("version {} cannot run here: {reason}", digits(&module)));
+            self.fail(now, format!("version {} cannot run here: {reason}", module.digits()));
         } else {
             self.is_cold = true;
             self.actions.push(Action::Tell(Outcome::NotWarm { module, reason }));

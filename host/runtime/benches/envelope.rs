@@ -8,12 +8,10 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
+use shardmill_core::config::{Grants, Limits};
 use shardmill_core::envelope::{Batch, BatchBuilder, Envelope};
-use shardmill_runtime::{Engine, Grants, Instance, Limits, OutputStreams, Outputs, Source, TaskSpec, TracingLog};
-
-#[path = "../../../tests/src/guests.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use more of it")]
-mod guests;
+use shardmill_runtime::{Engine, FileUsage, Instance, OutputStreams, Outputs, Source, TaskSpec, TracingLog};
+use shardmill_testkit::guests;
 
 const MESSAGE_BYTES: [usize; 2] = [100, 1024];
 const BATCHES: [usize; 3] = [1, 100, 1000];
@@ -94,6 +92,8 @@ fn spec() -> TaskSpec {
         config: BTreeMap::new(),
         limits: Limits::default(),
         grants: Grants::default(),
+        file_usage: FileUsage::default(),
+        http_client: None,
         log: Arc::new(TracingLog),
         hits: Arc::default(),
     }

@@ -6,6 +6,7 @@
 //! with limits. Its artifact carries a [`Description`], so that [`admit`], in the host, inspects no foreign type.
 
 use serde::{Deserialize, Serialize};
+use shardmill_core::module::VersionName;
 use shardmill_core::text;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker};
@@ -16,7 +17,7 @@ use crate::description::Description;
 use crate::footprint::Footprint;
 use crate::host_memory::HostMemory;
 use crate::interrupt::Ticker;
-use crate::module::{Inner, Module, ModuleId, Processor};
+use crate::module::{Inner, Module, Processor, module_id};
 use crate::signature;
 use crate::state::State;
 
@@ -139,7 +140,7 @@ pub(crate) fn load(
     wasm: &[u8],
 ) -> Result<Module, Error> {
     let (component, description) = examine(engine, linker, name, wasm)?;
-    admit(linker, ticker, memory, ModuleId::of(name, wasm), &component, description)
+    admit(linker, ticker, memory, module_id(wasm).of_job(name), &component, description)
 }
 
 fn examine(
@@ -169,11 +170,11 @@ pub(crate) fn admit(
     linker: &Linker<State>,
     ticker: &Ticker,
     memory: &HostMemory,
-    id: ModuleId,
+    version: VersionName,
     component: &Component,
     description: Description,
 ) -> Result<Module, Error> {
-    let contract = |error: wasmtime::Error| Error::contract(id.name(), [format!("{error:#}")]);
+    let contract = |error: wasmtime::Error| Error::contract(version.name(), [format!("{error:#}")]);
     let instance = linker.instantiate_pre(component).map_err(contract)?;
     Ok(Module::new(Inner {
         processor: processor(&instance).map_err(contract)?,
@@ -183,7 +184,7 @@ pub(crate) fn admit(
         ticker: ticker.clone(),
         memory: memory.clone(),
         instance,
-        id,
+        version,
     }))
 }
 

@@ -17,14 +17,15 @@ use std::time::{Duration, SystemTime};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use shardmill_core::module::hex;
+use shardmill_core::hex;
+use shardmill_core::module::VersionName;
 use tracing::{debug, warn};
 use wasmtime::component::Component;
 
 use crate::admission;
 use crate::description::Description;
 use crate::engine::Engine;
-use crate::module::{Module, ModuleId};
+use crate::module::Module;
 
 /// How many compiled modules are kept: three versions of about twenty jobs.
 const MAX_FILES: usize = 64;
@@ -147,13 +148,13 @@ impl ArtifactStore {
     ///
     /// # Errors
     /// When the host does not offer what the component imports.
-    pub fn get(&self, engine: &Engine, id: &ModuleId) -> Result<Option<Module>, admission::Error> {
-        let prefix = prefix(engine, id);
+    pub fn get(&self, engine: &Engine, version: &VersionName) -> Result<Option<Module>, admission::Error> {
+        let prefix = prefix(engine, version);
         let Some(path) = self.files(&prefix).into_iter().next().map(|file| file.path) else { return Ok(None) };
         match self.load(engine, &path, &prefix) {
             Ok((component, description)) => {
                 touch(&path);
-                engine.admit(id.clone(), &component, description).map(Some)
+                engine.admit(version.clone(), &component, description).map(Some)
             }
             Err(reason) => {
                 warn!(path = %path.display(), reason, "a compiled module cannot be used and will be recompiled");
@@ -184,8 +185,8 @@ impl ArtifactStore {
     ///
     /// # Errors
     /// When it cannot be read or renamed.
-    pub fn keep(&self, engine: &Engine, id: &ModuleId, mut partial: Partial) -> Result<(), Error> {
-        let prefix = prefix(engine, id);
+    pub fn keep(&self, engine: &Engine, version: &VersionName, mut partial: Partial) -> Result<(), Error> {
+        let prefix = prefix(engine, version);
         let fail = |source| Error::Io { verb: "keep", path: partial.path.clone(), source };
         let sealed = partial.file.rewind().and_then(|()| self.seal(&prefix, &mut partial.file));
         let path = self.directory.join(format!("{prefix}{}{SUFFIX}", sealed.map_err(fail)?));
@@ -201,11 +202,11 @@ impl ArtifactStore {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn put(&self, engine: &Engine, id: &ModuleId, artifact: &[u8]) -> Result<(), Error> {
+    pub fn put(&self, engine: &Engine, version: &VersionName, artifact: &[u8]) -> Result<(), Error> {
         let mut partial = self.begin()?;
         let written = partial.file.write_all(artifact);
         written.map_err(|source| Error::Io { verb: "write", path: partial.path.clone(), source })?;
-        self.keep(engine, id, partial)
+        self.keep(engine, version, partial)
     }
 
     /// The seal at the end of a file's name. Without the key no process can make it for another content or name.
@@ -215,7 +216,7 @@ impl ArtifactStore {
         let mut buffer = vec![0; 64 << 10];
         loop {
             match artifact.read(&mut buffer)? {
-                0 => return Ok(hex(&mac.finalize().into_bytes())),
+                0 => return Ok(hex::encode(&mac.finalize().into_bytes())),
                 read => mac.update(&buffer[..read]),
             }
         }
@@ -280,12 +281,12 @@ struct Kept {
 }
 
 /// The prefix of the names of a component's files, for an engine like this one.
-fn prefix(engine: &Engine, id: &ModuleId) -> String {
+fn prefix(engine: &Engine, version: &VersionName) -> String {
     // The hash may differ between versions of Rust; then the component is recompiled.
     let mut hasher = DefaultHasher::new();
     engine.wasmtime().precompile_compatibility_hash().hash(&mut hasher);
     env!("CARGO_PKG_VERSION").hash(&mut hasher);
-    format!("{}.{:016x}.", id.hex(), hasher.finish())
+    format!("{}.{:016x}.", version.module(), hasher.finish())
 }
 
 /// Reads the key from its file, which is created if it does not exist.

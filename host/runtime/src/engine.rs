@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use shardmill_core::module::VersionName;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, EngineWeak, OptLevel};
 
@@ -12,7 +13,7 @@ use crate::capabilities;
 use crate::description::Description;
 use crate::host_memory::HostMemory;
 use crate::interrupt::Ticker;
-use crate::module::{Module, ModuleId};
+use crate::module::Module;
 use crate::state::State;
 
 /// How often time-outs are checked. Calls have time-outs of a second and more, so a delay of a few milliseconds does not
@@ -95,11 +96,11 @@ impl Engine {
     /// Makes a module of a compiled component that was found to keep the contract.
     pub(crate) fn admit(
         &self,
-        id: ModuleId,
+        version: VersionName,
         component: &Component,
         description: Description,
     ) -> Result<Module, admission::Error> {
-        admission::admit(&self.linker, &self.ticker, &self.memory, id, component, description)
+        admission::admit(&self.linker, &self.ticker, &self.memory, version, component, description)
     }
 }
 

@@ -33,9 +33,9 @@ pub enum TaskError {
 /// What ended an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TrapReason {
-    /// The call took longer than [`Limits::call_timeout`](crate::Limits::call_timeout) or `init_timeout`.
+    /// The call took longer than [`Limits::call_timeout`](shardmill_core::config::Limits::call_timeout) or `init_timeout`.
     Timeout,
-    /// More memory than [`Limits::memory_max_bytes`](crate::Limits::memory_max_bytes).
+    /// More memory than [`Limits::memory_max_bytes`](shardmill_core::config::Limits::memory_max_bytes).
     Memory,
     /// More table elements than any reasonable task has.
     Tables,
@@ -43,7 +43,7 @@ pub enum TrapReason {
     Stack,
     /// `unreachable`: the end of panics, aborts and uncaught exceptions.
     Unreachable,
-    /// More data in one host call than twice [`Limits::output_max_bytes`](crate::Limits::output_max_bytes).
+    /// More data in one host call than twice [`Limits::output_max_bytes`](shardmill_core::config::Limits::output_max_bytes).
     HostcallLimit,
     /// An [`Interrupter`](crate::Interrupter) ended it. Caused by the host, not the task.
     Interrupted,
@@ -65,7 +65,7 @@ pub enum CallError {
         /// Cause, the end of what the task wrote to standard error, and the backtrace, on several lines.
         message: String,
     },
-    /// Before it runs, an instance needs more than [`Limits::memory_max_bytes`](crate::Limits::memory_max_bytes).
+    /// An instance costs more before it runs than [`Limits::memory_max_bytes`](shardmill_core::config::Limits::memory_max_bytes).
     #[error(
         "an instance needs {} before it runs: {footprint}; it may have {} (task.memory.max.mb)",
         footprint::shown(footprint.total()), footprint::shown(*max_bytes as u64)
@@ -116,9 +116,10 @@ impl CallError {
     /// The trap of a call that was interrupted before its own time-out.
     pub(crate) fn interrupted(self) -> Self {
         match self {
-            Self::Trap { reason: TrapReason::Timeout, .. } => {
-                Self::Trap { reason: TrapReason::Interrupted, message: "interrupted to complete a rollout".to_owned() }
-            }
+            Self::Trap { reason: TrapReason::Timeout, .. } => Self::Trap {
+                reason: TrapReason::Interrupted,
+                message: "interrupted to complete a rollout".to_owned(),
+            },
             other => other,
         }
     }

@@ -1,7 +1,6 @@
 //! HTTP requests of a task: which it may send, how many, and for how long. Owns the decision and the limits; must not
 //! know how a request is sent, which is the job of the [`HttpClient`].
 
-use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,6 +17,7 @@ use wasmtime_wasi_http::WasiHttpHooks;
 use crate::interrupt::CallTime;
 use crate::journal::Journal;
 use crate::limits::{Hits, Limit};
+use crate::state::TaskSpec;
 
 pub use wasmtime_wasi_http::{Error as HttpError, RequestOptions as HttpTimes, WasiBody as HttpBody};
 
@@ -39,22 +39,10 @@ pub trait HttpClient: Send + Sync {
 /// A request in progress; the body of its response may still be arriving.
 pub type HttpSending = Pin<Box<dyn Future<Output = Result<Response<HttpBody>, HttpError>> + Send>>;
 
-/// Where a task may send requests, and the client that sends them.
-#[derive(Clone)]
-pub struct HttpGrant {
-    pub origins: Vec<HttpOrigin>,
-    pub client: Arc<dyn HttpClient>,
-}
-
-impl fmt::Debug for HttpGrant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.origins.iter().map(ToString::to_string)).finish()
-    }
-}
-
 /// The requests of an instance.
 pub(crate) struct Requests {
-    grant: Option<HttpGrant>,
+    origins: Vec<HttpOrigin>,
+    client: Option<Arc<dyn HttpClient>>,
     journal: Journal,
     hits: Hits,
     /// The number of requests that a call may send.
@@ -67,9 +55,17 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    pub(crate) fn new(grant: Option<HttpGrant>, max: usize, journal: Journal, hits: Hits) -> Self {
-        let slots = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
-        Self { grant, journal, hits, max, sent: 0, slots, time: CallTime::default() }
+    pub(crate) fn new(spec: &TaskSpec, journal: Journal) -> Self {
+        Self {
+            origins: spec.grants.http.clone(),
+            client: spec.http_client.clone(),
+            journal,
+            hits: Arc::clone(&spec.hits),
+            max: spec.limits.http_max_requests,
+            sent: 0,
+            slots: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+            time: CallTime::default(),
+        }
     }
 
     /// A call begins.
@@ -84,17 +80,16 @@ impl Requests {
 
     /// The client for this request and a slot among the concurrent ones, or the reason why it must not be sent.
     fn admit<B>(&mut self, request: &Request<B>) -> Result<(Arc<dyn HttpClient>, OwnedSemaphorePermit), HttpError> {
-        let (uri, grant) = (request.uri(), self.grant.as_ref());
+        let uri = request.uri();
         let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
         let is_plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
         let covers = |origin: &HttpOrigin| origin.covers(scheme, host, uri.port_u16());
-        let granted = grant.filter(|grant| is_plain && grant.origins.iter().any(covers));
+        let client = self.client.as_ref().filter(|_| is_plain && self.origins.iter().any(covers));
         // A tunnel would lead to any place that the other end chooses.
-        let Some(grant) = granted.filter(|_| request.method() != Method::CONNECT) else {
+        let Some(client) = client.filter(|_| request.method() != Method::CONNECT) else {
             let shown = &host[..host.floor_char_boundary(MAX_SHOWN_HOST)];
             let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
-            let asked =
-                format!("a request to {scheme}://{shown}{port} was denied: task.grant.http does not include it");
+            let asked = format!("a request to {scheme}://{shown}{port} was denied: task.grant.http does not include it");
             self.journal.note(&asked);
             return Err(HttpError::HttpRequestDenied);
         };
@@ -108,7 +103,7 @@ impl Requests {
             return Err(HttpError::ConnectionLimitReached);
         };
         self.sent += 1;
-        Ok((Arc::clone(&grant.client), slot))
+        Ok((Arc::clone(client), slot))
     }
 }
 

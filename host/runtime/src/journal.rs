@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use shardmill_core::text::shown_lines;
 use tracing::Level;
 
-use crate::limits::{Hits, Limit, Limits};
+use crate::limits::{Hits, Limit};
 use crate::state::{Source, TaskSpec};
 
 /// Bytes of one line of standard output or error; a longer one continues on the next line.
@@ -110,7 +110,7 @@ struct Position {
 
 impl Journal {
     pub(crate) fn new(spec: &TaskSpec, module: &str) -> Self {
-        let Limits { log_max_bytes: max_bytes, log_max_lines: max_lines, .. } = spec.limits;
+        let (max_bytes, max_lines) = (spec.limits.log_max_bytes, spec.limits.log_max_lines);
         Self(Arc::new(Mutex::new(Inner {
             sink: Arc::clone(&spec.log),
             task: spec.task_name.clone(),

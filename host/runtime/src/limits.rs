@@ -1,10 +1,10 @@
-//! The bounds of what a task may use. Owns their values and the enforcement of memory; the other bounds are enforced
+//! The bounds of what a task may use: how often each was hit, and the enforcement of memory; the other bounds are enforced
 //! where the thing happens.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
+use shardmill_core::config::Limits;
 use shardmill_core::memory_budget::Short;
 use wasmtime::ResourceLimiter;
 
@@ -18,34 +18,6 @@ const MAX_MEMORIES: usize = 100;
 const MAX_TABLES: usize = 1_000;
 /// Entries of all tables together; a Python interpreter has 10,000 functions.
 const MAX_TABLE_ELEMENTS: usize = 1_000_000;
-
-/// What one task instance may use. Whoever goes over a limit of time or memory is trapped; going over the others is
-/// told to the task (outputs, files, requests) or noted in its log (log bytes).
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Wall-clock time of one call, whatever the number of envelopes in it.
-    pub call_timeout: Duration,
-    /// Wall-clock time of instantiation, and of `init` again.
-    pub init_timeout: Duration,
-    /// Everything that the instance costs: linear memories, tables, and the contexts of its core instances.
-    pub memory_max_bytes: usize,
-    /// Key and message bytes that one call may send.
-    pub output_max_bytes: usize,
-    /// Messages that one call may send.
-    pub output_max_count: usize,
-    /// Bytes that one call may write to the log, standard output and standard error together.
-    pub log_max_bytes: usize,
-    /// Lines of the same.
-    pub log_max_lines: usize,
-    /// Bytes that one call may write to files.
-    pub files_max_bytes: usize,
-    /// Bytes that all files of the directories granted for writing may have together, by their lengths.
-    pub files_total_max_bytes: u64,
-    /// Files, directories and links that there may be in them.
-    pub files_max_count: u64,
-    /// HTTP requests that one call may send.
-    pub http_max_requests: usize,
-}
 
 /// What a task can run into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -131,32 +103,10 @@ impl LimitHits {
 /// A task's [`LimitHits`].
 pub(crate) type Hits = Arc<LimitHits>;
 
-impl Default for Limits {
-    /// Room for an interpreter (Python's starts at 12 MiB, JavaScript's engines reach 75 MiB) and for a Kinesis record of
-    /// 10 MiB that is passed on.
-    fn default() -> Self {
-        Self {
-            call_timeout: Duration::from_secs(10),
-            init_timeout: Duration::from_secs(30),
-            memory_max_bytes: 256 << 20,
-            output_max_bytes: 32 << 20,
-            output_max_count: 100_000,
-            log_max_bytes: 64 << 10,
-            log_max_lines: 1000,
-            files_max_bytes: 256 << 20,
-            files_total_max_bytes: 1 << 30,
-            files_max_count: 10_000,
-            http_max_requests: 100,
-        }
-    }
-}
-
-impl Limits {
-    /// What a guest may hand to the host in one host call: twice a call's output, so that a message that is somewhat too
-    /// large gets an answer and only a hopeless one a trap.
-    pub(crate) fn hostcall_bytes(&self) -> usize {
-        self.output_max_bytes.saturating_mul(2).max(1 << 20)
-    }
+/// What a guest may hand to the host in one host call: twice a call's output, so that a message that is somewhat too large
+/// gets an answer and only a hopeless one a trap.
+pub(crate) fn hostcall_bytes(limits: &Limits) -> usize {
+    limits.output_max_bytes.saturating_mul(2).max(1 << 20)
 }
 
 /// Growing a memory or a table was refused. Ends the call as a trap, where the backtrace shows who asked.

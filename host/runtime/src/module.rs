@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use shardmill_core::module::{hex, shown};
+use shardmill_core::module::{ModuleId, VersionName};
 use wasmtime::component::InstancePre;
 
 use crate::bindings::exports::shardmill::task::{batch_processor, lifecycle, processor, windowing};
@@ -19,7 +19,7 @@ use crate::state::State;
 pub struct Module(Arc<Inner>);
 
 pub(crate) struct Inner {
-    pub(crate) id: ModuleId,
+    pub(crate) version: VersionName,
     pub(crate) instance: InstancePre<State>,
     pub(crate) processor: Processor,
     pub(crate) lifecycle: Option<lifecycle::GuestIndices>,
@@ -46,13 +46,6 @@ pub enum Shape {
     BatchTask,
 }
 
-/// Identifies a component by its bytes. Shown as `word-count@1a2b3c4d5e6f`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ModuleId {
-    name: String,
-    sha256: [u8; 32],
-}
-
 impl Module {
     pub(crate) fn new(inner: Inner) -> Self {
         Self(Arc::new(inner))
@@ -63,8 +56,14 @@ impl Module {
     }
 
     #[must_use]
-    pub fn id(&self) -> &ModuleId {
-        &self.0.id
+    pub fn id(&self) -> ModuleId {
+        self.0.version.module()
+    }
+
+    /// The same with its name, for people.
+    #[must_use]
+    pub fn version(&self) -> &VersionName {
+        &self.0.version
     }
 
     #[must_use]
@@ -114,45 +113,20 @@ impl Module {
 
 impl fmt::Debug for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Module({})", self.0.id)
+        write!(f, "Module({})", self.0.version)
     }
 }
 
-impl ModuleId {
-    /// The identity of the component with these bytes; `name` is for people.
-    #[must_use]
-    pub fn of(name: &str, wasm: &[u8]) -> Self {
-        Self { name: name.to_owned(), sha256: sha256(wasm) }
-    }
-
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The full SHA-256 of the component's bytes.
-    #[must_use]
-    pub fn sha256(&self) -> &[u8; 32] {
-        &self.sha256
-    }
-
-    /// The same in 64 hexadecimal digits.
-    #[must_use]
-    pub fn hex(&self) -> String {
-        hex(&self.sha256)
-    }
+/// Identifies the component with these bytes.
+#[must_use]
+pub fn module_id(wasm: &[u8]) -> ModuleId {
+    ModuleId::of_sha256(sha256(wasm))
 }
 
-/// The hash that identifies a component or any other file.
+/// SHA-256 of any bytes.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
-}
-
-impl fmt::Display for ModuleId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&shown(&self.name, &self.hex()))
-    }
 }
 
 #[cfg(test)]
@@ -161,9 +135,9 @@ mod tests {
 
     #[test]
     fn the_id_is_the_content() {
-        let id = ModuleId::of("empty", b"");
-        assert_eq!(id.to_string(), "empty@e3b0c44298fc");
-        assert_eq!(id, ModuleId::of("empty", b""));
-        assert_ne!(id, ModuleId::of("empty", b"x"));
+        let id = module_id(b"");
+        assert_eq!(id.of_job("empty").to_string(), "empty@e3b0c44298fc");
+        assert_eq!(id, module_id(b""));
+        assert_ne!(id, module_id(b"x"));
     }
 }

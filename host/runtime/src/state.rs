@@ -4,17 +4,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use shardmill_core::config::{Grants, Limits};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView};
 
-use crate::capabilities::{self, FileBudget, MAX_HEADER_BYTES};
+use crate::capabilities::{self, FileBudget, FileUsage, MAX_HEADER_BYTES};
 use crate::error::CallError;
-use crate::grants::Grants;
-use crate::http::Requests;
+use crate::http::{HttpClient, Requests};
 use crate::interrupt::{CallTime, Ticker};
 use crate::journal::{Journal, LogSink};
-use crate::limits::{LimitHits, Limits, MemoryLimiter};
+use crate::limits::{LimitHits, MemoryLimiter};
 use crate::outputs::{Mark, OutputStreams, Outputs};
 use crate::own_files::Claim;
 
@@ -38,6 +38,11 @@ pub struct TaskSpec {
     pub config: BTreeMap<String, String>,
     pub limits: Limits,
     pub grants: Grants,
+    /// What is in the directories that may be written to; clones share it, as the instances of a job share the
+    /// directories.
+    pub file_usage: FileUsage,
+    /// Sends the requests to the granted origins; none is sent without it.
+    pub http_client: Option<Arc<dyn HttpClient>>,
     pub log: Arc<dyn LogSink>,
     /// Counters for the operator of the job.
     pub hits: Arc<LimitHits>,
@@ -98,19 +103,13 @@ impl State {
         table.set_max_capacity(MAX_RESOURCES);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_HEADER_BYTES);
-        let Limits { http_max_requests, .. } = spec.limits;
         let (wasi, claims) = capabilities::wasi(&journal, &spec.grants).map_err(CallError::Grant)?;
-        let (granted, hits) = (spec.grants.http.clone(), Arc::clone(&spec.hits));
         Ok(Self {
-            requests: Requests::new(granted, http_max_requests, journal.clone(), hits),
+            requests: Requests::new(spec, journal.clone()),
             http,
             module_id,
             sources: spec.sources.iter().cloned().map(Arc::new).collect(),
-            call: Call {
-                time: CallTime::new(ticker),
-                files: FileBudget::new(&spec.limits, &spec.grants, &spec.hits),
-                ..Call::default()
-            },
+            call: Call { time: CallTime::new(ticker), files: FileBudget::new(spec), ..Call::default() },
             memory,
             wasi,
             _granted: claims,

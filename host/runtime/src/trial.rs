@@ -10,10 +10,10 @@ mod shadow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use shardmill_core::config::Grants;
 use shardmill_core::text;
 
 use crate::error::CallError;
-use crate::grants::Grants;
 use crate::instance::Instance;
 use crate::journal::{LogLine, LogSink};
 use crate::module::Module;

@@ -13,7 +13,6 @@ use shardmill_core::kinesis::shard::{HashRange, Shard, ShardId};
 use shardmill_core::leases::{Action, Cleanup, Event, Lease, Outcome, Scan, Settings, Worker, Write};
 use shardmill_core::position::InitialPosition;
 use shardmill_core::time::Millis;
-use shardmill_sim::rows::written;
 
 const START: Millis = 1_700_000_000_000;
 const FAILOVER: Millis = 10_000;
@@ -245,7 +244,7 @@ impl Fleet {
             _ => "other writes",
         });
         let before = self.rows.get(write.key());
-        let Some(after) = written(before, write) else {
+        let Some(after) = write.applied_to(before) else {
             self.costs.refused += 1;
             return Outcome::ConditionFailed(before.cloned());
         };

@@ -7,7 +7,6 @@
 mod audit;
 mod chaos;
 mod clock;
-pub mod dice;
 mod foreign;
 mod kinesis;
 mod network;
@@ -15,7 +14,6 @@ mod node;
 mod outside;
 mod queue;
 mod quiet;
-pub mod rows;
 mod service;
 mod table;
 mod tasks;
@@ -23,11 +21,9 @@ mod trace;
 mod versions;
 mod world;
 
-#[path = "../../../tests/src/kpl.rs"]
-#[allow(unreachable_pub, dead_code, reason = "shared with other crates' tests")]
-mod kpl;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use shardmill_testkit::{dice, kpl};
 
 use trace::Trace;
 use world::World;

@@ -81,7 +81,7 @@ impl Node {
             life: Life::Alive,
             paused_until: 0,
             leases: LeaseWorker::new(settings.leases.clone()),
-            tasks: tasks.clone().map(|_| TaskThread::new(local, settings.run_loop, &deployment.current)).collect(),
+            tasks: tasks.clone().map(|_| TaskThread::new(local, settings.run_loop, deployment.current)).collect(),
             coordinator: CoordinatorShell::new(local, settings.coordinator.clone(), deployment),
             readers: BTreeMap::new(),
             reading: BTreeMap::new(),

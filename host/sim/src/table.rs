@@ -9,7 +9,6 @@ use shardmill_core::position::Checkpoint;
 use shardmill_core::time::Millis;
 
 use crate::dice::Dice;
-use crate::rows::written;
 
 /// How long a row's earlier versions are kept for scans.
 const STALE_MAX: Millis = 1_500;
@@ -35,7 +34,7 @@ impl LeaseTable {
     pub(crate) fn apply(&mut self, now: Millis, write: &Write) -> Outcome {
         let key = write.key();
         let before = self.rows.get(key).cloned();
-        let after = match written(before.as_ref(), write) {
+        let after = match write.applied_to(before.as_ref()) {
             Some(after) => after,
             None => return Outcome::ConditionFailed(before),
         };

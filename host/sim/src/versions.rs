@@ -1,6 +1,7 @@
 //! The versions of the simulated job: what the hosts share of their deployment, and what is wrong with a version.
 
-use shardmill_core::rollout::{Deployment, ModuleId, Outcome, WriteError};
+use shardmill_core::module::ModuleId;
+use shardmill_core::rollout::{Deployment, Outcome, WriteError};
 use shardmill_core::run_loop::FailureClass;
 
 use crate::dice::Dice;
@@ -27,11 +28,13 @@ pub(crate) struct Versions {
 }
 
 fn module(number: u64) -> ModuleId {
-    format!("{number:064x}")
+    let mut sha256 = [0; 32];
+    sha256[..8].copy_from_slice(&number.to_be_bytes());
+    ModuleId::of_sha256(sha256)
 }
 
-fn fault(module: &ModuleId) -> Fault {
-    let number = u64::from_str_radix(module, 16).expect("a version is a number");
+fn fault(module: ModuleId) -> Fault {
+    let number = module.sha256()[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
     match number % 6 {
         2 => Fault::DoesNotStart,
         4 => Fault::Traps,
@@ -56,12 +59,12 @@ impl Versions {
         module(self.newest)
     }
 
-    pub(crate) fn start(&self, dice: &mut Dice, module: &ModuleId) -> Result<(), String> {
+    pub(crate) fn start(&self, dice: &mut Dice, module: ModuleId) -> Result<(), String> {
         let fails = !self.is_calm && fault(module) == Fault::DoesNotStart && dice.chance(70);
         if fails { Err("simulated".to_owned()) } else { Ok(()) }
     }
 
-    pub(crate) fn fails(&self, dice: &mut Dice, module: &ModuleId) -> Option<FailureClass> {
+    pub(crate) fn fails(&self, dice: &mut Dice, module: ModuleId) -> Option<FailureClass> {
         (!self.is_calm && fault(module) == Fault::Traps && dice.chance(30)).then_some(FailureClass::Trap)
     }
 

@@ -1,8 +1,8 @@
 //! One history: the services, the nodes, and everything that happens to them in the order of time.
 
 use shardmill_core::coordinator::{self, TaskId};
+use shardmill_core::grouper::Partition;
 use shardmill_core::kinesis::polling;
-use shardmill_core::kinesis::shard::ShardId;
 use shardmill_core::leases::{self, Cleanup};
 use shardmill_core::position::{InitialPosition, Latest};
 use shardmill_core::rollout::{self, Wave};
@@ -60,8 +60,8 @@ pub enum Flaw {
 }
 
 /// Three tasks: the shards are dealt out by their numbers.
-fn by_last_digit(shard: &ShardId) -> TaskId {
-    TaskId(shard.bytes().last().map_or(0, |digit| u32::from(digit) % 3))
+fn by_last_digit(partition: Partition<'_>) -> TaskId {
+    TaskId(partition.shard.bytes().last().map_or(0, |digit| u32::from(digit) % 3))
 }
 
 /// What a history was made of.

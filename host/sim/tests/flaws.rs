@@ -64,3 +64,8 @@ fn a_fleet_that_may_not_hold_enough_is_noticed() {
 fn a_worker_that_calls_too_often_is_noticed() {
     assert_caught(Flaw::ScansTooOften, "scan calls a minute");
 }
+
+#[test]
+fn a_deployment_that_overwrites_another_is_noticed() {
+    assert_caught(Flaw::OverwritesDeployments, "is written");
+}

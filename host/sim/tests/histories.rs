@@ -1,7 +1,7 @@
 //! Histories of the whole consumer. `SEEDS=17` or `SEEDS=0..5000` plays chosen ones.
 
-use shardmill_sim::dice::histories;
 use shardmill_sim::play;
+use shardmill_testkit::dice::histories;
 
 #[test]
 fn no_history_loses_reorders_or_overtakes_anything() {

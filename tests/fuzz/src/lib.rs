@@ -2,5 +2,3 @@
 
 #[path = "../../src/fuzz.rs"]
 pub mod fuzz;
-#[path = "../../src/kpl.rs"]
-pub mod kpl;

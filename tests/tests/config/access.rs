@@ -1,17 +1,13 @@
 //! Who calls AWS and where: credentials, roles, regions, for a stream, its system and DynamoDB.
 
 use insta::assert_snapshot;
-use shardmill_core::config::{Access, Credentials, Input, Role, render_check};
+use shardmill_core::config::{Access, Credentials, Role, render_check};
 
-use super::{job_with, told};
+use super::{input, job_with, told};
 
 const STREAM: &str = "systems.kinesis.streams.input0.aws";
 const SYSTEM: &str = "systems.kinesis.aws";
 const ROLE: &str = "arn:aws:iam::123456789012:role/reader";
-
-fn input(lines: &str) -> Input {
-    job_with(lines).job.inputs.remove(0)
-}
 
 /// A pair of keys at a place, in the lines of a file.
 fn pair(place: &str, key: &str) -> String {
@@ -102,7 +98,7 @@ fn a_stream_of_another_account_is_named_by_its_arn() {
     let input = input(&format!("{STREAM}.kcl.StreamArn={arn}\n"));
     assert_eq!((input.stream.as_str(), input.stream_id()), ("input0", arn));
     assert_eq!(input.kinesis.region.as_deref(), Some("eu-west-1"), "the ARN's, when no other is set");
-    assert_eq!(input.table_name, "orders-1-input0");
+    assert_eq!(input.table.name, "orders-1-input0");
 }
 
 #[test]

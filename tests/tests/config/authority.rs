@@ -7,7 +7,7 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
-use shardmill_core::config::{self, Code, Errors, Host, Loaded, Output, Source, render_problems};
+use shardmill_core::config::{self, Code, Errors, Host, Input, Loaded, Output, Source, render_problems};
 
 use super::{environment, file};
 
@@ -172,7 +172,7 @@ fn an_author_may_set_what_is_the_jobs_business() {
     let loaded = loaded("host.allow.keys=systems.*.StreamIdentifier\n", author);
     assert_eq!((loaded.job.limits.memory_max_bytes, loaded.job.inputs.len()), (64 << 20, 2));
     assert!(loaded.job.grants.env.is_empty() && loaded.job.grants.directories.is_empty());
-    assert_eq!(loaded.job.inputs[0].max_cache_bytes, 999);
+    assert_eq!(super::kinesis(loaded.job).retrieval.max_cache_bytes, 999);
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn what_an_id_of_the_operators_stands_for_is_the_operators() {
     let host = "systems.kinesis.streams.audit.aws.roleArn=arn:aws:iam::123456789012:role/reader\n";
     let author = "task.inputs=audit\njob.default.system=kinesis\nstreams.audit.samza.physical.name=payments\n";
     assert_eq!(refused(host, author).problems()[0].code, Code::NotAllowed);
-    assert_eq!(loaded("", author).job.inputs[0].stream, "payments");
+    assert_eq!(loaded("", author).job.inputs[0].stream(), "payments");
 }
 
 #[test]
@@ -430,8 +430,8 @@ proptest! {
             prop_assert!(job.limits.memory_max_bytes <= 128 << 20 && job.limits.call_timeout.as_millis() <= 10_000);
             prop_assert!(job.outputs.values().all(|output| *output == Output::Console));
             prop_assert_eq!(host, Host::default());
-            for input in job.inputs {
-                prop_assert!(input.system == "kinesis" && input.table_name == "of-the-operator" && input.max_cache_bytes <= 1000);
+            for Input::Kinesis(input) in job.inputs {
+                prop_assert!(input.system == "kinesis" && input.table.name == "of-the-operator" && input.retrieval.max_cache_bytes <= 1000);
                 prop_assert!(input.kinesis.endpoint.is_none() && input.kinesis.region.is_none() && input.kinesis.role.is_none());
                 prop_assert!(input.client.proxy.is_none());
             }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use insta::assert_snapshot;
-use shardmill_core::config::{ClientSettings, Retrieval, RetryBudget, RetryMode, render_check, render_show};
+use shardmill_core::config::{
+    ClientSettings, Connections, Input, KinesisInput, RetryBudget, RetryMode, render_check, render_show,
+};
 
-use super::{job_with, told};
+use super::{input, job_with, told};
 
 const CLIENT: &str = "systems.kinesis.aws.clientConfig";
 
@@ -15,32 +17,54 @@ fn lines(settings: &[(&str, &str)]) -> String {
 }
 
 fn client(settings: &[(&str, &str)]) -> ClientSettings {
-    job_with(&lines(settings)).job.inputs.remove(0).client
+    input(&lines(settings)).client
 }
 
 #[test]
 fn connections_and_their_defaults() {
     let least = client(&[]);
-    assert_eq!((least.max_connections, least.connection_ttl, least.tcp_keep_alive), (None, None, false));
-    assert_eq!(least.connection_max_idle, Some(Duration::from_secs(60)));
+    let by_default = Connections { max_idle: Some(Duration::from_secs(60)), ..Connections::default() };
+    assert_eq!(least.connections, by_default);
     let given = client(&[
         ("MaxConnections", "20"),
         ("ConnectionTTL", "300000"),
         ("ConnectionMaxIdleMillis", "5000"),
         ("UseTcpKeepAlive", "true"),
     ]);
-    assert_eq!((given.max_connections, given.tcp_keep_alive), (Some(20), true));
-    assert_eq!(
-        (given.connection_ttl, given.connection_max_idle),
-        (Some(Duration::from_secs(300)), Some(Duration::from_secs(5)))
-    );
-    assert_eq!(client(&[("ConnectionTTL", "-1")]).connection_ttl, None);
+    let (max_idle, max_age) = (Some(Duration::from_secs(5)), Some(Duration::from_secs(300)));
+    assert_eq!(given.connections, Connections { max: Some(20), max_idle, max_age, keep_alive: true });
+    assert_eq!(client(&[("ConnectionTTL", "-1")]).connections.max_age, None);
+}
+
+/// The table of keys says what holds when nothing is set, and the clients have defaults of their own: they are the same.
+#[test]
+fn the_defaults_that_are_shown_are_the_clients() {
+    let shown = client(&[]);
+    let connections = Connections::default();
+    assert_eq!(ClientSettings { connections, ..shown }, ClientSettings::default());
+}
+
+#[test]
+fn time_outs_and_retries_arrive_each_at_its_own_place() {
+    let given = client(&[
+        ("ConnectionTimeout", "41"),
+        ("SocketTimeout", "42"),
+        ("RequestTimeout", "43"),
+        ("ClientExecutionTimeout", "44"),
+        ("MaxErrorRetry", "45"),
+    ]);
+    let ms = Duration::from_millis;
+    assert_eq!((given.connect_timeout, given.read_timeout), (ms(41), ms(42)));
+    assert_eq!((given.attempt_timeout, given.call_timeout), (ms(43), Some(ms(44))));
+    assert_eq!(given.max_attempts, 46, "the first one is no retry");
+    let zero = client(&[("RequestTimeout", "0"), ("ClientExecutionTimeout", "0")]);
+    assert_eq!((zero.attempt_timeout, zero.call_timeout), (ClientSettings::default().attempt_timeout, None));
 }
 
 #[test]
 fn retries_are_those_of_the_java_sdk() {
     let least = client(&[]);
-    assert_eq!((least.retry_mode, least.retry_budget), (RetryMode::Standard, RetryBudget::Default));
+    assert_eq!((least.retry_mode, least.retry_budget), (RetryMode::Standard, RetryBudget::Shared));
     let given = client(&[("RetryMode", "adaptive"), ("MaxConsecutiveRetriesBeforeThrottling", "100")]);
     assert_eq!((given.retry_mode, given.retry_budget), (RetryMode::Adaptive, RetryBudget::Retries(100)));
     assert_eq!(client(&[("UseThrottleRetries", "false")]).retry_budget, RetryBudget::Unlimited);
@@ -48,9 +72,8 @@ fn retries_are_those_of_the_java_sdk() {
 
 #[test]
 fn the_user_agent_has_its_names_of_old_and_of_the_kcl() {
-    let prefix = |settings: &[(&str, &str)], more: &str| {
-        job_with(&(lines(settings) + more)).job.inputs.remove(0).client.user_agent_prefix
-    };
+    let prefix =
+        |settings: &[(&str, &str)], more: &str| input(&(lines(settings) + more)).client.headers.user_agent_prefix;
     assert_eq!(prefix(&[], ""), None);
     assert_eq!(prefix(&[("UserAgent", "old")], "").as_deref(), Some("old"));
     assert_eq!(prefix(&[("UserAgent", "old"), ("UserAgentPrefix", "new")], "").as_deref(), Some("new"));
@@ -63,10 +86,10 @@ fn headers_are_read_and_never_shown() {
     let settings = lines(&[("Headers.X-Team", "orders"), ("UserAgentSuffix", "(orders)")]);
     let settings = settings + &format!("sensitive.{CLIENT}.Headers.X-Api-Key=SECRET\n");
     let loaded = job_with(&settings);
-    let client = &loaded.job.inputs[0].client;
-    let headers: Vec<_> = client.headers.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+    let Input::Kinesis(KinesisInput { client, .. }) = &loaded.job.inputs[0];
+    let headers: Vec<_> = client.headers.more.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
     assert_eq!(headers, [("x-api-key", "SECRET"), ("x-team", "orders")]);
-    assert_eq!(client.user_agent_suffix.as_deref(), Some("(orders)"));
+    assert_eq!(client.headers.user_agent_suffix.as_deref(), Some("(orders)"));
     let shown = format!("{loaded:?}{}", render_show(&loaded));
     assert!(!shown.contains("SECRET"), "{shown}");
     assert!(render_show(&loaded).contains(&format!("{CLIENT}.Headers.X-Team=********")));
@@ -303,9 +326,8 @@ fn what_has_no_meaning_here_is_told_once_each() {
 #[test]
 fn the_lease_table_is_created_and_read_as_it_is_set() {
     let of_table = |lines: &str| {
-        let input = job_with(lines).job.inputs.remove(0);
-        assert_eq!(input.retrieval, Retrieval::Polling);
-        (input.new_table.deletion_protection, input.new_table.point_in_time_recovery, input.consistent_reads)
+        let table = input(lines).table;
+        (table.new.deletion_protection, table.new.point_in_time_recovery, table.consistent_reads)
     };
     assert_eq!(of_table(""), (false, false, false));
     let lines = "systems.kinesis.aws.kcl.LeaseTableDeletionProtectionEnabled=true\n\

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use insta::assert_snapshot;
 use shardmill_core::config::{
-    self, Access, BillingMode, Consumer, Credentials, Input, LeaseCleanup, Output, Proxy, ProxyLogin, Retrieval,
-    Secret, Source, Wire, render_check, render_show,
+    self, Access, BillingMode, Consumer, Credentials, Input, LeaseCleanup, Limits, Output, Polling, Proxy, ProxyLogin,
+    RetrievalMode, Secret, Source, Wire, render_check, render_show,
 };
 use shardmill_core::position::InitialPosition;
 
-use super::{JOB, environment, file, job_with, load};
+use super::{JOB, environment, file, input, job_with, kinesis, load};
 
 /// The first block of Samza's page on its Kinesis connector, as printed, prose and all.
 const PAGE: &str = "\
@@ -35,10 +35,6 @@ fn page() -> config::Loaded {
     let named = ["job.name=orders", "task.class=word-count"].map(|argument| Source::Override(argument.to_owned()));
     let [name, class] = named;
     load(&[file("page.properties", PAGE), name, class]).expect("the page works as printed")
-}
-
-fn input(lines: &str) -> Input {
-    job_with(lines).job.inputs.remove(0)
 }
 
 #[test]
@@ -74,6 +70,7 @@ fn what_holds_is_shown_with_its_origin() {
     default                                  systems.kinesis-system.aws.clientConfig.ConnectionMaxIdleMillis=60000
     default                                  systems.kinesis-system.aws.clientConfig.ConnectionTTL=-1
     default                                  systems.kinesis-system.aws.clientConfig.UseTcpKeepAlive=false
+    default                                  systems.kinesis-system.aws.wire.protocol=cbor
     made of job.name, job.id and the stream  systems.kinesis-system.streams.input0.aws.kcl.TableName=orders-1-input0
     default                                  systems.kinesis-system.streams.input0.aws.kcl.InitialLeaseTableReadCapacity=10
     default                                  systems.kinesis-system.streams.input0.aws.kcl.InitialLeaseTableWriteCapacity=10
@@ -82,7 +79,6 @@ fn what_holds_is_shown_with_its_origin() {
     default                                  systems.kinesis-system.streams.input0.aws.kcl.LeaseTablePitrEnabled=false
     default                                  systems.kinesis-system.streams.input0.aws.kcl.ConsistentReads=false
     default                                  systems.kinesis-system.streams.input0.aws.kcl.InitialPositionInStream=LATEST
-    default                                  systems.kinesis-system.aws.wire.protocol=cbor
     default                                  systems.kinesis-system.streams.input0.aws.kcl.RetrievalMode=POLLING
     default                                  systems.kinesis-system.streams.input0.aws.kcl.FailoverTimeMillis=10000
     default                                  systems.kinesis-system.streams.input0.aws.kcl.MaxRecords=10000
@@ -129,7 +125,7 @@ fn what_holds_is_shown_with_its_origin() {
 
 #[test]
 fn the_page_gives_region_and_credentials() {
-    let input = page().job.inputs.remove(0);
+    let input = kinesis(page().job);
     assert_eq!(input.kinesis.region.as_deref(), Some("YOUR-STREAM-REGION"));
     assert_eq!(input.dynamodb, input.kinesis);
     let Credentials::Static(credentials) = input.kinesis.credentials else { panic!("no pair of keys") };
@@ -144,30 +140,37 @@ fn the_least_job_has_samzas_and_the_kcls_defaults() {
     assert_eq!((job.commit, job.window), (Some(Duration::from_secs(60)), None));
     assert_eq!(job.shutdown_timeout, Duration::from_secs(30));
     assert_eq!(job.limits.memory_max_bytes, 256 * 1024 * 1024);
-    let input = &job.inputs[0];
+    let input = kinesis(job);
     assert_eq!((input.system.as_str(), input.stream.as_str()), ("kinesis", "input0"));
-    assert_eq!((input.application_name.as_str(), input.table_name.as_str()), ("orders-1-input0", "orders-1-input0"));
-    assert_eq!(input.initial_position, InitialPosition::Latest);
-    assert_eq!((input.failover, input.max_records), (Duration::from_secs(10), 10_000));
-    assert_eq!((input.wire, input.new_table.billing_mode), (Wire::Cbor, BillingMode::PayPerRequest));
+    assert_eq!(
+        (input.leases.application_name.as_str(), input.table.name.as_str()),
+        ("orders-1-input0", "orders-1-input0")
+    );
+    assert_eq!(input.retrieval.initial_position, InitialPosition::Latest);
+    let polling = Polling { max_records: 10_000, idle_between_reads: Duration::from_secs(1) };
+    assert_eq!(
+        (input.leases.failover, &input.retrieval.mode),
+        (Duration::from_secs(10), &RetrievalMode::Polling(polling))
+    );
+    assert_eq!((input.client.wire, input.table.new.billing_mode), (Wire::Cbor, BillingMode::PayPerRequest));
     let access = Access { region: None, endpoint: None, credentials: Credentials::Chain, role: None };
-    assert_eq!((&input.kinesis, &input.dynamodb, &input.worker_id), (&access, &access, &None));
+    assert_eq!((&input.kinesis, &input.dynamodb, &input.leases.worker_id), (&access, &access, &None));
 }
 
 #[test]
 fn the_lease_table_is_looked_after_as_the_kcl_does_it() {
     let secs = Duration::from_secs;
-    let least = input("");
-    assert_eq!((least.max_leases_for_worker, least.max_leases_to_steal), (i32::MAX as usize, 1));
+    let least = input("").leases;
+    assert_eq!((least.max_for_worker, least.max_to_steal), (i32::MAX as usize, 1));
     assert_eq!((least.audit_interval, least.audit_confidence, least.shard_sync_interval), (secs(120), 3, None));
-    assert_eq!(least.lease_cleanup, Some(LeaseCleanup { completed: secs(300), garbage: secs(1800) }));
+    assert_eq!(least.cleanup, Some(LeaseCleanup { completed: secs(300), garbage: secs(1800) }));
     assert!(!least.ignore_unexpected_child_shards);
     let kept = input("systems.kinesis.aws.kcl.CleanupLeasesUponShardCompletion=false\n");
-    assert_eq!(kept.lease_cleanup, None);
+    assert_eq!(kept.leases.cleanup, None);
     let periodic = "systems.kinesis.aws.kcl.ShardSyncStrategyType=periodic\n";
-    assert_eq!(input(periodic).shard_sync_interval, Some(secs(60)));
+    assert_eq!(input(periodic).leases.shard_sync_interval, Some(secs(60)));
     let interval = "systems.kinesis.aws.kcl.ShardSyncIntervalMillis=5000\n";
-    assert_eq!(input(&format!("{periodic}{interval}")).shard_sync_interval, Some(secs(5)));
+    assert_eq!(input(&format!("{periodic}{interval}")).leases.shard_sync_interval, Some(secs(5)));
     assert!(render_check(&job_with(interval)).contains("with ShardSyncStrategyType=PERIODIC only"));
 }
 
@@ -196,9 +199,15 @@ fn a_streams_setting_wins_over_its_systems() {
          systems.kinesis.aws.kcl.MaxRecords=500\n\
          systems.kinesis.streams.input0.aws.kcl.MaxRecords=700\n",
     );
-    let seen: Vec<_> =
-        loaded.job.inputs.iter().map(|it| (&*it.stream, it.kinesis.region.as_deref(), it.max_records)).collect();
-    assert_eq!(seen, [("input0", Some("eu-central-1"), 700), ("b.c", Some("us-east-1"), 500)]);
+    let seen: Vec<_> = loaded
+        .job
+        .inputs
+        .iter()
+        .map(|Input::Kinesis(it)| (&*it.stream, it.kinesis.region.as_deref(), &it.retrieval.mode))
+        .collect();
+    let polled =
+        |max_records| RetrievalMode::Polling(Polling { max_records, idle_between_reads: Duration::from_secs(1) });
+    assert_eq!(seen, [("input0", Some("eu-central-1"), &polled(700)), ("b.c", Some("us-east-1"), &polled(500))]);
 }
 
 #[test]
@@ -210,8 +219,8 @@ fn inputs_may_be_ids_of_streams() {
          systems.kinesis.streams.clicks.aws.region=eu-central-1\n\
          systems.kinesis.streams.clicks-v2.aws.kcl.TableName=clicks\n",
     );
-    assert_eq!((input.stream.as_str(), input.application_name.as_str()), ("clicks-v2", "orders-1-clicks-v2"));
-    assert_eq!((input.kinesis.region.as_deref(), input.table_name.as_str()), (Some("eu-central-1"), "clicks"));
+    assert_eq!((input.stream.as_str(), input.leases.application_name.as_str()), ("clicks-v2", "orders-1-clicks-v2"));
+    assert_eq!((input.kinesis.region.as_deref(), input.table.name.as_str()), (Some("eu-central-1"), "clicks"));
 }
 
 #[test]
@@ -224,7 +233,7 @@ fn ids_without_a_system_are_of_the_default_system() {
 fn the_application_keys_of_samza_win_over_the_job_keys() {
     let job = job_with("app.name=shop\napp.id=7\n").job;
     assert_eq!((job.name.as_str(), job.id.as_str()), ("shop", "7"));
-    assert_eq!(job.inputs[0].table_name, "shop-7-input0");
+    assert_eq!(job.inputs[0].progress_table(), "shop-7-input0");
 }
 
 #[test]
@@ -242,7 +251,7 @@ fn the_initial_position_is_read_as_the_kcl_means_it() {
         (format!("{SYSTEM}.{position}=LATEST\n{STREAM}.{moment}"), at),
         (format!("{SYSTEM}.{moment}\n{STREAM}.{position}=TRIM_HORIZON"), InitialPosition::TrimHorizon),
     ] {
-        assert_eq!(input(&lines).initial_position, meant, "{lines}");
+        assert_eq!(input(&lines).retrieval.initial_position, meant, "{lines}");
     }
 }
 
@@ -254,12 +263,12 @@ fn endpoints_come_from_the_key_then_the_services_variable_then_the_common_one() 
         ("AWS_ENDPOINT_URL_S3", "no address"),
     ]);
     let loaded = config::load(&[file("job.properties", JOB)], &env, false).expect("good");
-    let input = &loaded.job.inputs[0];
+    let input = kinesis(loaded.job);
     assert_eq!(input.kinesis.endpoint.as_deref(), Some("http://all:1"));
     assert_eq!(input.dynamodb.endpoint.as_deref(), Some("http://dynamodb:2"));
     let over = "systems.kinesis.aws.kcl.KinesisEndpoint=http://own:3";
     let loaded = config::load(&[file("job.properties", JOB), file("more", over)], &env, false).expect("good");
-    assert_eq!(loaded.job.inputs[0].kinesis.endpoint.as_deref(), Some("http://own:3"));
+    assert_eq!(kinesis(loaded.job).kinesis.endpoint.as_deref(), Some("http://own:3"));
 }
 
 #[test]
@@ -285,6 +294,12 @@ fn the_task_sees_its_own_settings_as_they_stand() {
     assert_eq!(seen, [("a.b", ""), ("greeting", "good day \u{2600} ")]);
 }
 
+/// The table of keys says what a task may use when nothing is set, and so does the type.
+#[test]
+fn the_limits_that_are_shown_are_the_default_ones() {
+    assert_eq!(job_with("").job.limits, Limits::default());
+}
+
 #[test]
 fn settings_of_the_aws_clients_are_those_of_the_java_sdk() {
     let input = input(
@@ -297,12 +312,12 @@ fn settings_of_the_aws_clients_are_those_of_the_java_sdk() {
          systems.kinesis.aws.kcl.BillingMode=PROVISIONED\n\
          systems.kinesis.aws.kcl.InitialLeaseTableReadCapacity=4\n",
     );
-    assert_eq!(input.client.connection_timeout, Some(Duration::from_millis(1500)));
-    assert_eq!(input.client.socket_timeout, Some(Duration::from_millis(2500)));
-    assert_eq!((input.client.request_timeout, input.client.max_error_retry), (None, Some(5)));
-    assert_eq!((input.client.execution_timeout, input.client.proxy), (Some(Duration::from_secs(9)), None));
+    assert_eq!(input.client.connect_timeout, Duration::from_millis(1500));
+    assert_eq!(input.client.read_timeout, Duration::from_millis(2500));
+    assert_eq!((input.client.attempt_timeout, input.client.max_attempts), (Duration::from_secs(30), 6));
+    assert_eq!((input.client.call_timeout, input.client.proxy), (Some(Duration::from_secs(9)), None));
     assert_eq!(
-        (input.wire, input.new_table.billing_mode),
+        (input.client.wire, input.table.new.billing_mode),
         (Wire::Json, BillingMode::Provisioned { read: 4, write: 10 })
     );
 }
@@ -412,15 +427,16 @@ fn lenient_ignores_unknown_keys_with_a_notice() {
 
 #[test]
 fn the_consumer_of_fan_out_is_named_as_in_the_kcl() {
-    let read = |lines: &str| input(&format!("systems.kinesis.aws.kcl.RetrievalMode=FANOUT\n{lines}")).retrieval;
-    let name = |name: &str| Retrieval::FanOut(Consumer::Name(name.to_owned()));
+    let read = |lines: &str| input(&format!("systems.kinesis.aws.kcl.RetrievalMode=FANOUT\n{lines}")).retrieval.mode;
+    let name = |name: &str| RetrievalMode::FanOut(Consumer::Name(name.to_owned()));
     assert_eq!(read(""), name("orders-1-input0"));
     assert_eq!(read("systems.kinesis.aws.kcl.ConsumerName=audit"), name("audit"));
     let arn = "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/input0/consumer/audit:17";
     let of_stream = format!("systems.kinesis.streams.input0.aws.kcl.ConsumerArn={arn}");
-    assert_eq!(read(&of_stream), Retrieval::FanOut(Consumer::Arn(arn.to_owned())));
-    assert_eq!(input("systems.kinesis.aws.kcl.RetrievalMode=polling").retrieval, Retrieval::Polling);
-    assert_eq!(input("").retrieval, Retrieval::Polling);
+    assert_eq!(read(&of_stream), RetrievalMode::FanOut(Consumer::Arn(arn.to_owned())));
+    for polled in ["systems.kinesis.aws.kcl.RetrievalMode=polling", ""] {
+        assert!(matches!(input(polled).retrieval.mode, RetrievalMode::Polling(_)), "{polled}");
+    }
 }
 
 #[test]

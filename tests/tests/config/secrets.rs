@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use shardmill_core::config::{self, Credentials, Source};
+use shardmill_core::config::{self, Credentials, Input, Source};
 
 use super::{JOB, file};
 
@@ -147,12 +147,12 @@ fn secrets_arrive() {
                  systems.kinesis.aws.clientConfig.ProxyPassword=three\n\
                  sensitive.systems.kinesis.aws.clientConfig.Headers.X-Api-Key=five\n";
     let loaded = super::job_with(&format!("{lines}{PROXY}"));
-    let input = &loaded.job.inputs[0];
+    let Input::Kinesis(input) = &loaded.job.inputs[0];
     let Credentials::Static(credentials) = &input.kinesis.credentials else { panic!("no pair of keys") };
     let token = credentials.session_token.as_ref().expect("a token");
     assert_eq!((credentials.secret_key.expose(), token.expose()), ("one", "two"));
     let Credentials::Static(dynamodb) = &input.dynamodb.credentials else { panic!("no pair of keys") };
-    assert_eq!((dynamodb.secret_key.expose(), input.client.headers["x-api-key"].expose()), ("four", "five"));
+    assert_eq!((dynamodb.secret_key.expose(), input.client.headers.more["x-api-key"].expose()), ("four", "five"));
     let login = input.client.proxy.as_ref().and_then(|proxy| proxy.login.as_ref()).expect("a login");
     assert_eq!((login.username.as_str(), login.password.expose()), ("me", "three"));
     assert_eq!(format!("{} {:?} {}", credentials.secret_key, token, login.password), "******** ******** ********");

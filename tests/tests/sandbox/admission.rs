@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use shardmill_core::config::Limits;
 use shardmill_runtime::{
-    CallError, Engine, HostMemory, Instance, Limit, Limits, Module, Outputs, Shape, TaskSpec, TrapReason, trial,
+    CallError, Engine, HostMemory, Instance, Limit, Module, Outputs, Shape, TaskSpec, TrapReason, trial,
 };
 use shardmill_tests::instances::{load, process, spec};
 
@@ -134,7 +135,7 @@ fn exports_that_the_contract_does_not_know_are_ignored() {
     assert!(module.has_lifecycle() && module.has_windowing());
     assert!(module.imports().iter().any(|import| import == "shardmill:task/collector@0.1.0"), "{:?}", module.imports());
     assert!(module.imports().iter().any(|import| import.starts_with("wasi:sockets/tcp@0.2.")), "linked, and closed");
-    assert_eq!(module.id().to_string().len(), "hostile@".len() + 12);
+    assert_eq!(module.version().to_string().len(), "hostile@".len() + 12);
 }
 
 /// Longer than any reason may be, with what is around it.

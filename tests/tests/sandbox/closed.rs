@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use shardmill_core::config::{Directory, Grants, Secret};
 use shardmill_core::envelope::{BatchBuilder, Envelope};
-use shardmill_runtime::{Directory, Engine, Grants, Instance, Module, OutputStreams, Outputs, Source, TaskSpec};
+use shardmill_runtime::{Engine, Instance, Module, OutputStreams, Outputs, Source, TaskSpec};
 use shardmill_tests::instances::{Lines, load, process, spec, texts};
 
 fn module() -> Module {
@@ -36,7 +37,7 @@ fn granted(grants: Grants, orders: &[String]) -> Vec<String> {
 
 #[test]
 fn variables_are_given_by_name() {
-    let env = [("GREETING".to_owned(), "hello".to_owned())].into();
+    let env = [("GREETING".to_owned(), Secret::new("hello"))].into();
     let orders = ["variable GREETING", "variable PATH", "environment"].map(str::to_owned);
     assert_eq!(granted(Grants { env, ..Grants::default() }, &orders), [r#"Some("hello")"#, "None", "1 0"]);
 }
@@ -83,7 +84,7 @@ fn a_directory_that_is_not_there_keeps_the_task_from_starting() {
 
 #[test]
 fn values_of_variables_are_not_shown() {
-    let grants = Grants { env: [("TOKEN".to_owned(), "hunter2".to_owned())].into(), ..Grants::default() };
+    let grants = Grants { env: [("TOKEN".to_owned(), Secret::new("hunter2"))].into(), ..Grants::default() };
     let shown = format!("{grants:?}");
     assert!(shown.contains("TOKEN") && !shown.contains("hunter2"), "{shown}");
 }
@@ -131,7 +132,7 @@ fn a_task_knows_its_envelope_its_source_and_itself() {
         [
             format!("Some(\"kinesis.lines.shardId-000000000001\") {sequence} 3 None 1700000000123"),
             "job-1 Task-0 attempt 2 None".to_owned(),
-            format!("{} true", module.id()),
+            format!("{} true", module.version()),
         ]
     );
 }

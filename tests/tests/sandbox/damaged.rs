@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use shardmill_runtime::{Engine, Instance, Limits, Outputs, TaskSpec};
+use shardmill_core::config::Limits;
+use shardmill_runtime::{Engine, Instance, Outputs, TaskSpec};
 use shardmill_tests::guests;
 use shardmill_tests::instances::{process, spec};
 

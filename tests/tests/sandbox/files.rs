@@ -5,9 +5,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use shardmill_core::config::{Directory, Grants};
 use shardmill_core::own_files::Relation;
 use shardmill_runtime::own_files::{Role, keep};
-use shardmill_runtime::{CallError, Directory, Engine, Grants, Instance, Limit, Module, Outputs, TaskSpec};
+use shardmill_runtime::{CallError, Engine, Instance, Limit, Module, Outputs, TaskSpec};
 use shardmill_tests::instances::{load, process, spec, texts};
 
 fn module() -> Module {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shardmill_runtime::{Engine, Instance, Limits, TaskSpec};
+use shardmill_core::config::Limits;
+use shardmill_runtime::{Engine, Instance, TaskSpec};
 use shardmill_tests::hostile_components::component;
 use shardmill_tests::instances::spec;
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use shardmill_runtime::{CallError, Engine, Instance, Limits, Module, Outputs, TaskSpec, TrapReason};
+use shardmill_core::config::Limits;
+use shardmill_runtime::{CallError, Engine, Instance, Module, Outputs, TaskSpec, TrapReason};
 use shardmill_tests::instances::{load, process, spec, texts};
 use shardmill_tests::wait::LIMIT;
 use shardmill_tests::wat;

@@ -12,11 +12,12 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
+use shardmill_core::config::Grants;
 use shardmill_core::http_origin::HttpOrigin;
 use shardmill_runtime::trial::{self, Recent};
 use shardmill_runtime::{
-    CallError, Engine, Grants, HttpBody, HttpClient, HttpError, HttpGrant, HttpSending, HttpTimes, Instance,
-    Interrupter, Limit, Outputs, TaskSpec, TrapReason,
+    CallError, Engine, HttpBody, HttpClient, HttpError, HttpSending, HttpTimes, Instance, Interrupter, Limit, Outputs,
+    TaskSpec, TrapReason,
 };
 use shardmill_tests::instances::{Lines, batch, load, process, spec, texts};
 
@@ -92,8 +93,8 @@ fn whole(body: Bytes) -> HttpBody {
 fn granted(log: &Arc<Lines>, origins: &[&str]) -> (TaskSpec, Arc<Web>) {
     let web = Arc::new(Web::default());
     let origins = origins.iter().map(|origin| HttpOrigin::parse(origin).unwrap()).collect();
-    let http = HttpGrant { origins, client: Arc::<Web>::clone(&web) };
-    (TaskSpec { grants: Grants { http: Some(http), ..Grants::default() }, ..spec(log, &[]) }, web)
+    let grants = Grants { http: origins, ..Grants::default() };
+    (TaskSpec { grants, http_client: Some(Arc::<Web>::clone(&web)), ..spec(log, &[]) }, web)
 }
 
 fn instance(spec: &TaskSpec) -> Instance {

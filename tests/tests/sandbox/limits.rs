@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shardmill_runtime::{CallError, Engine, Instance, Limit, Limits, Module, Outputs, TaskError, TaskSpec, TrapReason};
+use shardmill_core::config::Limits;
+use shardmill_runtime::{CallError, Engine, Instance, Limit, Module, Outputs, TaskError, TaskSpec, TrapReason};
 use shardmill_tests::instances::{Lines, load, process, spec, texts};
 use shardmill_tests::wait::LIMIT;
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use shardmill_core::config::Limits;
 use shardmill_runtime::trial::{self, Difference, Recent, ShadowReport};
-use shardmill_runtime::{CallError, Engine, Limits, Module, OutputStreams, TaskSpec, TrapReason};
+use shardmill_runtime::{CallError, Engine, Module, OutputStreams, TaskSpec, TrapReason};
 use shardmill_tests::instances::{Lines, batch, load, spec};
 use shardmill_tests::wait::LIMIT;
 use shardmill_tests::wat;

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use shardmill_runtime::{
-    CallError, Directory, Engine, Grants, Instance, Interrupter, Limit, Outputs, TaskSpec, TrapReason,
-};
+use shardmill_core::config::{Directory, Grants};
+use shardmill_runtime::{CallError, Engine, Instance, Interrupter, Limit, Outputs, TaskSpec, TrapReason};
 use shardmill_tests::instances::{load, process, spec, texts};
 
 /// Longer than any test takes.

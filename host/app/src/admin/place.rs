@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use shardmill_core::module::hex;
+use shardmill_core::hex;
 use shardmill_core::text;
 use shardmill_runtime::sha256;
 
@@ -140,7 +140,7 @@ impl TaskDirectory {
 
     /// The prefix of the names of its sockets. The previous release finds them by it, too.
     pub(super) fn prefix(&self) -> String {
-        hex(&sha256(self.canonical.as_os_str().as_encoded_bytes())[..HASH_BYTES])
+        hex::encode(&sha256(self.canonical.as_os_str().as_encoded_bytes())[..HASH_BYTES])
     }
 
     /// Whether the host that wrote `self` into its lock file runs this directory. The host uses the path that it was

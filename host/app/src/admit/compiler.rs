@@ -13,7 +13,6 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Parser;
 use shardmill_core::text;
 use shardmill_runtime::{AdmissionError, Engine};
 use tokio::process::Command;
@@ -63,18 +62,14 @@ impl Default for Caps {
 }
 
 /// The arguments of the process.
-#[derive(Debug, Parser)]
+#[derive(Debug)]
 pub struct CompileModule {
-    /// The process that waits for it
-    #[arg(long)]
-    parent: u32,
-    /// The module's name in messages
-    #[arg(long)]
-    name: String,
-    #[arg(long)]
-    memory_bytes: u64,
-    #[arg(long)]
-    cpu_seconds: u64,
+    /// The process that waits for it.
+    pub parent: u32,
+    /// The module's name in messages.
+    pub name: String,
+    pub memory_bytes: u64,
+    pub cpu_seconds: u64,
 }
 
 /// The command that compiles its standard input into `output`.
@@ -93,12 +88,6 @@ pub(super) fn command(program: &Path, name: &str, output: File, caps: Caps) -> C
         .stdout(output)
         .stderr(Stdio::piped());
     command
-}
-
-/// The arguments of this process, if this program started it. Exits if they are invalid.
-#[must_use]
-pub fn arguments() -> CompileModule {
-    CompileModule::parse_from(std::env::args_os().skip(1))
 }
 
 /// Compiles standard input to standard output. Returns whether the module was compiled; if not, the reason is on

@@ -4,6 +4,7 @@
 mod hostile_modules;
 mod neighbours;
 mod swap;
+mod threads;
 
 use std::io::{BufRead, BufReader, IsTerminal};
 use std::path::Path;
@@ -14,11 +15,12 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::json;
 use shardmill_aws::Kinesis;
+use shardmill_core::config::ClientSettings;
 
-use super::loader::{Put, put_all};
+use super::loader::{Put, local_access, put_all, scratch_directory};
 use super::run::Summary;
-use super::{BadInput, local_client, print, print_json, runtime, say, scratch_directory};
-use crate::cli::Drain;
+use super::{BadInput, print, print_json, runtime, say};
+use crate::cli::local::Drain;
 
 pub(crate) use neighbours::neighbours;
 pub(crate) use swap::swap;
@@ -87,7 +89,7 @@ fn this_program() -> Result<Command> {
 }
 
 async fn load(records: u64, size: usize, endpoint: &str) -> Result<()> {
-    let kinesis = Kinesis::new(&local_client(endpoint.to_owned())).await?;
+    let kinesis = Kinesis::new(&local_access(endpoint.to_owned()), &ClientSettings::default()).await?;
     kinesis.wait_active(STREAM, CREATE_TIMEOUT).await?;
     let records = (0..records).map(|number| Put { key: number.to_string(), data: record(number, size) });
     let on_terminal = std::io::stderr().is_terminal();

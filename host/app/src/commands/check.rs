@@ -7,10 +7,10 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use shardmill::admit::{Admission, Rejected, task_spec};
 use shardmill::own_files::check_grants;
-use shardmill_core::config::{Job, Loaded, Source};
+use shardmill_core::config::{Directory, Grants, Job, Loaded, Source};
 use shardmill_core::text;
 use shardmill_runtime::trial::TrialReport;
-use shardmill_runtime::{Grants, Module, ModuleId, Shape};
+use shardmill_runtime::{Module, Shape, module_id};
 
 use super::modules::{admission, name_of, read};
 use super::{BadInput, JobLoader, log_notices, print, print_json, read_job, runtime};
@@ -100,12 +100,12 @@ struct Trial {
 pub(crate) async fn examine(admission: &Admission, path: &Path, job: Option<&Job>) -> Result<Findings> {
     let wasm = read(path)?;
     let name = name_of(path);
-    let id = ModuleId::of(&name, &wasm);
+    let id = module_id(&wasm);
     let mut findings = Findings {
         path: path.to_owned(),
         ok: true,
-        id: id.to_string(),
-        sha256: id.hex(),
+        id: id.of_job(&name).to_string(),
+        sha256: id.to_string(),
         size_bytes: wasm.len(),
         ..Findings::default()
     };
@@ -223,11 +223,11 @@ impl Findings {
 
 /// What a module can request by its imports, and what of it the job grants.
 fn grants(module: &Module, given: &Grants) -> Vec<Grant> {
-    let directory = |it: &shardmill_runtime::Directory| {
+    let directory = |it: &Directory| {
         let access = if it.writable { "read and write" } else { "read-only" };
         format!("{} at {} ({access})", it.host.display(), it.guest)
     };
-    let origins = given.http.iter().flat_map(|http| &http.origins).map(ToString::to_string).collect();
+    let origins = given.http.iter().map(ToString::to_string).collect();
     let all = [
         ("wasi:cli/environment@", "environment variables", Some("task.grant.env"), given.env.keys().cloned().collect()),
         ("wasi:filesystem/", "files", Some("task.grant.dir"), given.directories.iter().map(directory).collect()),

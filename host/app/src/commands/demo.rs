@@ -8,17 +8,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::json;
+use shardmill::admit::{Admission, Admitted};
 use shardmill::clock::Clock;
 use shardmill::job::RunningJob;
 use shardmill_aws::{Kinesis, LeaseTable};
-use shardmill_core::config::{Job, Source};
+use shardmill_core::config::{ClientSettings, Job, Source};
 use shardmill_core::leases::Lease;
 use shardmill_local::{LocalBackend, Options};
 
-use super::loader::{Put, put_all};
-use super::modules::{admission, load_module};
-use super::{BadInput, build, load, local_client, print, print_json, runtime, say, scratch_directory};
-use crate::cli::{Demo, ModuleArgs};
+use super::loader::{Put, local_access, put_all, scratch_directory};
+use super::modules::{admission, name_of, read};
+use super::{BadInput, build, load, print, print_json, runtime, say};
+use crate::cli::ModuleArgs;
+use crate::cli::local::Demo;
 
 const STREAM: &str = "lines";
 const SHARDS: u32 = 4;
@@ -57,6 +59,15 @@ pub(crate) fn demo(args: &Demo) -> Result<()> {
     Ok(())
 }
 
+/// Reads a module from a file and has it admitted.
+async fn load_module(admission: &Admission, path: &Path) -> Result<Admitted> {
+    match admission.admit(&name_of(path), read(path)?).await {
+        Ok(admitted) => Ok(admitted),
+        Err(rejected) if rejected.is_final() => Err(BadInput(format!("{}: {rejected}", path.display())).into()),
+        Err(failed) => Err(failed.into()),
+    }
+}
+
 /// The result of the run, besides the output file.
 struct Outcome {
     lines: u64,
@@ -66,12 +77,12 @@ struct Outcome {
 
 async fn run(job: &Job, module: shardmill_runtime::Module, backend: &LocalBackend, lines: Vec<Put>) -> Result<Outcome> {
     say(&format!("3/4 putting {} lines into the stream `{STREAM}` of {SHARDS} shards", lines.len()));
-    let kinesis = Kinesis::new(&local_client(backend.kinesis_endpoint())).await?;
+    let kinesis = Kinesis::new(&local_access(backend.kinesis_endpoint()), &ClientSettings::default()).await?;
     kinesis.create_stream(STREAM, SHARDS).await?;
     kinesis.wait_active(STREAM, PATIENCE).await?;
     let lines = put_all(&kinesis, STREAM, lines, |_| {}).await?;
 
-    say(&format!("4/4 running the job: {}", module.id()));
+    say(&format!("4/4 running the job: {}", module.version()));
     let started = Instant::now();
     let mut running = RunningJob::start(job, module, Clock::start()).await?;
     while running.status().snapshot().processed < lines && started.elapsed() < PATIENCE {
@@ -84,7 +95,12 @@ async fn run(job: &Job, module: shardmill_runtime::Module, backend: &LocalBacken
     running.stop();
     running.wait().await?;
     let took = started.elapsed();
-    let table = LeaseTable::new(&local_client(backend.dynamodb_endpoint()), &job.inputs[0].table_name).await?;
+    let table = LeaseTable::new(
+        &local_access(backend.dynamodb_endpoint()),
+        &ClientSettings::default(),
+        job.inputs[0].progress_table(),
+    )
+    .await?;
     let mut leases = table.scan().await?.leases;
     leases.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(Outcome { lines, took, leases })
@@ -138,9 +154,7 @@ fn read_lines(input: Option<&Path>) -> Result<Vec<Put>> {
             return Err(BadInput(format!("line {number} of the input is longer than a Kinesis record (1 MiB)")).into());
         }
         if std::str::from_utf8(line).is_err() {
-            return Err(
-                BadInput(format!("line {number} of the input is not UTF-8, and word-count requires text")).into()
-            );
+            return Err(BadInput(format!("line {number} of the input is not UTF-8, and word-count requires text")).into());
         }
         if !line.is_empty() {
             lines.push(Put { key: number.to_string(), data: line.to_vec() });

@@ -10,11 +10,11 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use shardmill::bounded_file::{self, MODULE_MAX_BYTES};
-use shardmill::host::{CandidateReport, JobReport};
+use shardmill::host::{CandidateReport, JobReport, JobState};
 use shardmill::task_files;
-use shardmill_core::module::{hex, shown};
+use shardmill_core::module::ModuleId;
 use shardmill_core::rollout::Manner;
-use shardmill_runtime::{Engine, sha256};
+use shardmill_runtime::{Engine, module_id};
 
 use super::{BadInput, jobs, modules, print, print_json, runtime, say};
 use crate::cli::Deploy;
@@ -31,8 +31,8 @@ pub(crate) fn deploy(args: &Deploy) -> Result<()> {
         return Err(BadInput(format!("there is no task directory {}", args.tasks.display())).into());
     }
     check(args, &name, &bytes)?;
-    let sha256 = hex(&sha256(&bytes));
-    let (module, file) = (shown(&name, &sha256), args.tasks.join(format!("{name}.wasm")));
+    let id = module_id(&bytes);
+    let (module, file) = (id.of_job(&name).to_string(), args.tasks.join(format!("{name}.wasm")));
     let tasks = args.tasks.display();
     let how = match (args.canary, args.all) {
         (true, _) => Manner::Canary,
@@ -44,12 +44,12 @@ pub(crate) fn deploy(args: &Deploy) -> Result<()> {
     if args.wait {
         say(&format!("{module} is in {tasks}; waiting until it has taken over"));
         let stamp = stamp(&file);
-        Deployed { name: name.clone(), module: module.clone(), sha256: sha256.clone(), file, stamp }.wait(args)?;
+        Deployed { name: name.clone(), module: module.clone(), id, file, stamp }.wait(args)?;
     }
     let has_host = args.wait || jobs::has_host(&args.tasks);
     if args.json {
         let result = json!({
-            "job": name, "module": module, "sha256": sha256, "runs": args.wait, "has_host": has_host
+            "job": name, "module": module, "sha256": id, "runs": args.wait, "has_host": has_host
         });
         print_json(&result.to_string());
     } else {
@@ -95,8 +95,7 @@ fn name(args: &Deploy) -> Result<String> {
     let name = name.ok_or_else(|| BadInput(format!("{} yields no job name; give --name", args.file.display())))?;
     let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     if name.is_empty() || name.starts_with('.') || !name.bytes().all(is_good) {
-        let text =
-            format!("invalid job name `{name}`: only letters, digits, `.`, `-` and `_` are allowed; give --name");
+        let text = format!("invalid job name `{name}`: only letters, digits, `.`, `-` and `_` are allowed; give --name");
         return Err(BadInput(text).into());
     }
     Ok(name)
@@ -107,7 +106,7 @@ struct Deployed {
     name: String,
     /// The module as reports show it.
     module: String,
-    sha256: String,
+    id: ModuleId,
     file: PathBuf,
     stamp: Option<(u64, SystemTime)>,
 }
@@ -185,13 +184,13 @@ impl Deployed {
             return Progress::Waits(format!("validation deferred, will retry: {deferred}"));
         }
         let is_admitted = is_it(&job.admitted);
-        match job.state.as_str() {
+        match job.state {
             // For whatever reason the job is paused, this module will process next.
-            "running" | "paused" if is_it(&job.module) && candidate.is_none() => Progress::Runs,
-            "failed" if is_admitted && job.restart_at.is_some() => {
+            JobState::Running | JobState::Paused if is_it(&job.module) && candidate.is_none() => Progress::Runs,
+            JobState::Failed if is_admitted && job.restart_at.is_some() => {
                 Progress::Waits(format!("the job is restarting: {}", job.problems.join("; ")))
             }
-            "drained" | "failed" if is_admitted => {
+            JobState::Drained | JobState::Failed if is_admitted => {
                 let why =
                     if job.problems.is_empty() { String::new() } else { format!(": {}", job.problems.join("; ")) };
                 let Self { name, module, .. } = self;
@@ -200,7 +199,7 @@ impl Deployed {
                     job.state
                 ))
             }
-            "waiting" if is_admitted && !job.problems.is_empty() => {
+            JobState::Waiting if is_admitted && !job.problems.is_empty() => {
                 Progress::Ended(format!("{} does not run: {}", self.module, job.problems.join("; ")))
             }
             _ if is_it(&job.checking) => Progress::Waits("compiling and validating".to_owned()),
@@ -216,8 +215,8 @@ impl Deployed {
             return None;
         }
         let found = bounded_file::read(&self.file, MODULE_MAX_BYTES).ok()?;
-        let found = hex(&sha256(&found.bytes));
-        (found != self.sha256).then(|| shown(&self.name, &found))
+        let found = module_id(&found.bytes);
+        (found != self.id).then(|| found.of_job(&self.name).to_string())
     }
 }
 

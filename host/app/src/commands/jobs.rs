@@ -208,7 +208,7 @@ fn table(hosts: &[HostReport]) -> String {
             rows.push([
                 host.pid.to_string(),
                 job.title(),
-                job.state.clone(),
+                job.state.to_string(),
                 versions(job),
                 job.shards.len().to_string(),
                 behind(job),

@@ -1,7 +1,13 @@
-//! Fills a stream, for the demo and the benchmark, before a consumer starts.
+//! Shared by the demo and the benchmarks: fills a stream of a local backend before a consumer starts, and provides a
+//! directory for temporary files.
+
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use shardmill_aws::Kinesis;
+use shardmill_core::config::Access;
+
+use super::local_credentials;
 
 /// Records and bytes per PutRecords call (the service's limits are 500 and 5 MiB, keys included).
 const RECORDS_PER_CALL: usize = 500;
@@ -47,4 +53,17 @@ async fn put(kinesis: &Kinesis, stream: &str, records: &[Put]) -> Result<u64> {
         bail!("failed to fill the stream: {} records were rejected: {}", failures.len(), failure.message);
     }
     Ok(records.len() as u64)
+}
+
+/// The settings of a client of the local backend, independent of any job's configuration.
+pub(crate) fn local_access(endpoint: String) -> Access {
+    let credentials = local_credentials();
+    Access { region: Some("us-east-1".to_owned()), endpoint: Some(endpoint), credentials, role: None }
+}
+
+/// A new directory for a command's temporary files; the command removes it.
+pub(crate) fn scratch_directory(command: &str) -> Result<PathBuf> {
+    let directory = std::env::temp_dir().join(format!("shardmill-{command}-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&directory).with_context(|| format!("failed to create {}", directory.display()))?;
+    Ok(directory)
 }

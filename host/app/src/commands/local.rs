@@ -5,7 +5,7 @@ use serde_json::json;
 use shardmill_local::{LocalBackend, Options, StreamSpec};
 
 use super::{BadInput, Signals, print, print_json, runtime, say};
-use crate::cli::Local;
+use crate::cli::local::Local;
 
 pub(crate) fn local(args: &Local) -> Result<()> {
     let spec =

@@ -21,8 +21,9 @@ pub(crate) fn init(verbose: u8, color: Color) {
     };
     // The SDK and HTTP are verbose below `warn`. The local DynamoDB warns of every failed condition, and the search for
     // region and credentials of every place without any: the host logs what was found.
-    let dynamodb = shardmill_local::DYNAMODB_LOG_DIRECTIVE;
-    let default = format!("warn,shardmill={level},task={level},aws_config=error,{dynamodb}");
+    let default = format!("warn,shardmill={level},task={level},aws_config=error");
+    #[cfg(feature = "local")]
+    let default = format!("{default},{}", shardmill_local::DYNAMODB_LOG_DIRECTIVE);
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use shardmill::admit::{Admission, Admitted};
+use shardmill::admit::Admission;
 use shardmill::bounded_file::{self, MODULE_MAX_BYTES};
 use shardmill::machine_memory::default_limit;
 use shardmill_runtime::{ArtifactStore, Engine, HostMemory};
@@ -22,15 +22,6 @@ pub(crate) fn admission(args: &ModuleArgs, memory_max: Option<u64>) -> Result<Ad
     let program = std::env::current_exe().context("failed to find this program's file")?;
     let memory = HostMemory::new(memory_max.unwrap_or_else(default_limit));
     Ok(Admission::new(Engine::new()?.with_memory(memory), store(args)?, program))
-}
-
-/// Reads a module from a file and admits it.
-pub(crate) async fn load_module(admission: &Admission, path: &Path) -> Result<Admitted> {
-    match admission.admit(&name_of(path), read(path)?).await {
-        Ok(admitted) => Ok(admitted),
-        Err(rejected) if rejected.is_final() => Err(BadInput(format!("{}: {rejected}", path.display())).into()),
-        Err(failed) => Err(failed.into()),
-    }
 }
 
 /// Reads the bytes of a module.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use shardmill::clock::millis;
 use shardmill::deployments::{Deployments, Identity, Version};
-use shardmill_core::module::shown;
+use shardmill_core::module::ModuleId;
 use shardmill_core::rollout::Deployment;
 
 use super::{BadInput, jobs, print, print_json, state_directory};
@@ -48,7 +48,7 @@ pub(crate) fn versions(args: &Versions) -> Result<()> {
         let mut lines = vec![["VERSION", "ROLE", "BYTES", "AGE"].map(str::to_owned)];
         lines.extend(versions.iter().map(|version| {
             let role = role(deployment.as_ref(), version).to_owned();
-            [shown(job, &version.module), role, version.bytes.to_string(), age(version.since)]
+            [version.module.of_job(job).to_string(), role, version.bytes.to_string(), age(version.since)]
         }));
         print(&jobs::columns(&lines));
     }
@@ -57,14 +57,14 @@ pub(crate) fn versions(args: &Versions) -> Result<()> {
 
 fn role(deployment: Option<&Deployment>, version: &Version) -> &'static str {
     let Some(deployment) = deployment else { return "kept" };
-    let is = |module: Option<&String>| module == Some(&version.module);
+    let is = |module: Option<ModuleId>| module == Some(version.module);
     if deployment.current == version.module {
         "current"
-    } else if is(deployment.candidate.as_ref().map(|candidate| &candidate.module)) {
+    } else if is(deployment.candidate.as_ref().map(|candidate| candidate.module)) {
         "candidate"
-    } else if is(deployment.previous.as_ref().map(|previous| &previous.module)) {
+    } else if is(deployment.previous.as_ref().map(|previous| previous.module)) {
         "previous"
-    } else if deployment.quarantine(&version.module).is_some() {
+    } else if deployment.quarantine(version.module).is_some() {
         "rolled back"
     } else {
         "kept"

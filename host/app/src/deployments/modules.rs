@@ -5,9 +5,9 @@ use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use shardmill_core::module::hex;
-use shardmill_core::rollout::{Deployment, ModuleId};
-use shardmill_runtime::sha256;
+use shardmill_core::module::ModuleId;
+use shardmill_core::rollout::Deployment;
+use shardmill_runtime::module_id;
 
 use super::Deployments;
 use crate::bounded_file::{self, MODULE_MAX_BYTES};
@@ -31,15 +31,15 @@ impl Deployments {
     /// # Errors
     /// When they cannot be written.
     pub fn keep(&self, wasm: &[u8]) -> io::Result<ModuleId> {
-        let module = hex(&sha256(wasm));
-        let path = self.module_file(&module);
+        let module = module_id(wasm);
+        let path = self.module_file(module);
         // A file that is cut short is replaced.
         let is_there = fs::metadata(&path).is_ok_and(|metadata| metadata.len() == wasm.len() as u64);
         if !is_there {
             self.make()?;
             replace(&self.modules(), &path, wasm)?;
         }
-        self.hold(&module);
+        self.hold(module);
         Ok(module)
     }
 
@@ -47,10 +47,10 @@ impl Deployments {
     ///
     /// # Errors
     /// When they cannot be read, or are not what their name says.
-    pub fn module(&self, module: &str) -> io::Result<Option<Vec<u8>>> {
+    pub fn module(&self, module: ModuleId) -> io::Result<Option<Vec<u8>>> {
         let path = self.module_file(module);
         match bounded_file::read(&path, MODULE_MAX_BYTES) {
-            Ok(content) if hex(&sha256(&content.bytes)) == module => {
+            Ok(content) if module_id(&content.bytes) == module => {
                 self.hold(module);
                 Ok(Some(content.bytes))
             }
@@ -69,21 +69,23 @@ impl Deployments {
         for entry in fs::read_dir(self.modules())? {
             let entry = entry?;
             let name = entry.file_name();
-            let Some(module) = name.to_str().and_then(|name| name.strip_suffix(".wasm")) else { continue };
+            let module =
+                name.to_str().and_then(|name| name.strip_suffix(".wasm")).and_then(|digits| digits.parse().ok());
+            let Some(module) = module else { continue };
             // Another host may remove one at any time.
             let Ok(metadata) = entry.metadata() else { continue };
             let since = metadata.modified()?;
-            versions.push(Version { module: module.to_owned(), bytes: metadata.len(), since });
+            versions.push(Version { module, bytes: metadata.len(), since });
         }
         versions.sort_by(|a, b| b.since.cmp(&a.since).then_with(|| a.module.cmp(&b.module)));
         Ok(versions)
     }
 
     pub(super) fn prune(&self, deployment: &Deployment) -> io::Result<()> {
-        let named = |version: &Version| deployment.modules().any(|module| *module == version.module);
+        let named = |version: &Version| deployment.modules().any(|module| module == version.module);
         let unnamed = self.versions()?.into_iter().filter(|version| !named(version));
         for old in unnamed.skip(VERSIONS_KEPT) {
-            match fs::remove_file(self.module_file(&old.module)) {
+            match fs::remove_file(self.module_file(old.module)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
@@ -108,28 +110,28 @@ impl Deployments {
     /// Lets go of versions that the deployment does not name.
     pub(super) fn hold_only(&self, deployment: &Deployment) {
         if let Ok(mut held) = self.held.lock() {
-            held.retain(|module, _| deployment.modules().any(|named| named == module));
+            held.retain(|module, _| deployment.modules().any(|named| named == *module));
         }
     }
 
     /// Holds the file of a version open: its bytes stay at hand when it is removed, and cost no memory.
-    fn hold(&self, module: &str) {
+    fn hold(&self, module: ModuleId) {
         if let (Ok((file, _)), Ok(mut held)) = (bounded_file::open(&self.module_file(module)), self.held.lock()) {
-            held.insert(module.to_owned(), file);
+            held.insert(module, file);
         }
     }
 
-    fn held(&self, module: &str) -> Option<Vec<u8>> {
+    fn held(&self, module: ModuleId) -> Option<Vec<u8>> {
         let mut held = self.held.lock().ok()?;
-        let wasm = read_again(held.get_mut(module)?).ok()?;
-        (hex(&sha256(&wasm)) == module).then_some(wasm)
+        let wasm = read_again(held.get_mut(&module)?).ok()?;
+        (module_id(&wasm) == module).then_some(wasm)
     }
 
     pub(super) fn modules(&self) -> PathBuf {
         self.directory.join("modules")
     }
 
-    fn module_file(&self, module: &str) -> PathBuf {
+    fn module_file(&self, module: ModuleId) -> PathBuf {
         self.modules().join(format!("{module}.wasm"))
     }
 }

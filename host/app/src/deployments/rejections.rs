@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use shardmill_core::rollout::ModuleId;
+use shardmill_core::module::ModuleId;
 use tracing::warn;
 
 use super::Deployments;
@@ -76,7 +76,7 @@ impl Deployments {
     ///
     /// # Errors
     /// When it cannot be read or written.
-    pub fn forgive(&self, module: &str) -> io::Result<()> {
+    pub fn forgive(&self, module: ModuleId) -> io::Result<()> {
         // Nothing to write in most cases.
         if !self.rejected()?.iter().any(|it| it.module == module) {
             return Ok(());

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use shardmill_core::config::Job;
-use shardmill_core::jobs::{End, Hash};
-use shardmill_core::module::shown;
+use shardmill_core::jobs::End;
+use shardmill_core::module::ModuleId;
 use shardmill_runtime::Module;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
@@ -55,7 +55,7 @@ pub(super) enum Command {
 /// A module of the task directory that may run.
 #[derive(Debug, Clone)]
 pub(super) struct Proposal {
-    pub(super) id: Hash,
+    pub(super) id: ModuleId,
     pub(super) module: Module,
     pub(super) file: Arc<Contents>,
 }
@@ -63,7 +63,7 @@ pub(super) struct Proposal {
 /// What a job made of a module that it was given.
 pub(super) struct Outcome {
     pub(super) job: String,
-    pub(super) id: Hash,
+    pub(super) id: ModuleId,
     /// It took it, or left it on purpose; or why it could not.
     pub(super) result: Result<(), NotDeployed>,
 }
@@ -93,6 +93,10 @@ pub(super) struct Mailbox {
 
 impl JobActor {
     pub(super) fn new(outcomes: mpsc::UnboundedSender<Outcome>) -> (Self, Mailbox) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "bounded by protocol: the control socket has few connections, each of which waits for its answer"
+        )]
         let (commands, received) = mpsc::unbounded_channel();
         let (sender, started) = watch::channel(None);
         (Self { commands, started }, Mailbox { commands: received, early: VecDeque::new(), started: sender, outcomes })
@@ -122,8 +126,8 @@ async fn run_to_end(
     };
     let outcomes = Outcomes { job: versions.name().to_owned(), outcomes: mailbox.outcomes.clone() };
     // Not always the one in the task directory: that may have been rolled back.
-    let module = shown(versions.name(), &begun.deployed.deployment.current);
-    info!(job.name, job.id, module, "starting");
+    let module = begun.deployed.deployment.current.of_job(versions.name());
+    info!(job.name, job.id, %module, "starting");
     let mut running = RunningJob::start_with(&job, begun.deployed, clock).await?;
     let started = Started { status: Arc::clone(running.status()), inputs: job.inputs.len() };
     mailbox.started.send_replace(Some(started));
@@ -182,7 +186,7 @@ struct Outcomes {
 }
 
 impl Outcomes {
-    fn tell(&self, id: Hash, result: Result<(), NotDeployed>) {
+    fn tell(&self, id: ModuleId, result: Result<(), NotDeployed>) {
         // The host is gone when the process is.
         drop(self.outcomes.send(Outcome { job: self.job.clone(), id, result }));
     }
@@ -200,7 +204,7 @@ struct Work {
 
 /// A module that is tried out, until the job has it.
 struct Deploying {
-    id: Hash,
+    id: ModuleId,
     task: AbortHandle,
     is_handed_over: Arc<AtomicBool>,
 }
@@ -227,7 +231,7 @@ impl Work {
     }
 
     /// Ends the trial of a module, if one is under way; returns which.
-    fn take_back(&mut self) -> Option<Hash> {
+    fn take_back(&mut self) -> Option<ModuleId> {
         let Deploying { id, task, is_handed_over } = self.deploying.take()?;
         if task.is_finished() || is_handed_over.load(Ordering::SeqCst) {
             return None;

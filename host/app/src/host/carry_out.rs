@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::anyhow;
-use shardmill_core::jobs::{self, Action, Cause, End, Hash, Known, Recalled};
-use shardmill_core::module::{from_hex, hex, shown};
+use shardmill_core::jobs::{self, Action, Cause, End, Known, Recalled};
+use shardmill_core::module::ModuleId;
 use tokio::sync::oneshot;
 use tracing::{Instrument, error, error_span, info, warn};
 
@@ -24,7 +24,7 @@ const RELEASE: &str = env!("CARGO_PKG_VERSION");
 pub(super) enum Recollection {
     Found {
         kept: Deployments,
-        current: Option<String>,
+        current: Option<ModuleId>,
         rejected: Vec<RejectedModule>,
     },
     /// Nothing can be kept there.
@@ -122,7 +122,7 @@ impl Host {
                 let fingerprint = entry.fingerprint();
                 (entry.kept, entry.unkept) = (Some(kept), None);
                 let known = rejected.into_iter().filter_map(|rejected| known(rejected, fingerprint.as_deref()));
-                Recalled { config, current: current.as_deref().and_then(from_hex), rejected: known.collect() }
+                Recalled { config, current, rejected: known.collect() }
             }
             Recollection::Unusable(error) => {
                 let unkept = format!(
@@ -144,14 +144,14 @@ impl Host {
         self.tell(jobs::Event::Recalled { name, recalled });
     }
 
-    pub(super) fn admit(&mut self, name: String, id: Hash) {
+    pub(super) fn admit(&mut self, name: String, id: ModuleId) {
         let module = self.entry(&name).module.as_ref().filter(|module| module.id == id);
         let Some(contents) = module.and_then(|module| module.contents.clone()) else {
             // It was rejected before, and is to be checked again.
             self.entry(&name).is_read_again = true;
             return self.begin_reading(format!("{name}.wasm"));
         };
-        info!(job = name, module = shown(&name, &hex(&id)), bytes = contents.bytes.len(), "checking the module");
+        info!(job = name, module = %id.of_job(&name), bytes = contents.bytes.len(), "checking the module");
         let (admission, admissions) = (self.settings.admission.clone(), Arc::clone(&self.admissions));
         self.work.spawn(Work::Admit { name: name.clone(), id }, async move {
             // Never closed.
@@ -162,7 +162,7 @@ impl Host {
         });
     }
 
-    pub(super) fn admitted(&mut self, name: String, id: Hash, result: Result<Proposal, NotAdmitted>) {
+    pub(super) fn admitted(&mut self, name: String, id: ModuleId, result: Result<Proposal, NotAdmitted>) {
         if self.jobs.get(&name).is_none() {
             return;
         }
@@ -177,15 +177,15 @@ impl Host {
             }
             Err(NotAdmitted::Bad(reason)) => self.rejected(name, id, reason, Cause::Bytes),
             Err(NotAdmitted::NotNow(failed)) => {
-                warn!(job = name, module = shown(&name, &hex(&id)), "not checked, tried again: {failed}");
+                warn!(job = name, module = %id.of_job(&name), "not checked, tried again: {failed}");
                 self.tell(jobs::Event::NotAdmitted { name, id, reason: failed.to_string() });
             }
         }
     }
 
     /// A module does not run, for a reason that holds.
-    pub(super) fn rejected(&mut self, name: String, id: Hash, reason: String, cause: Cause) {
-        warn!(job = name, module = shown(&name, &hex(&id)), "rejected, {}: {reason}", self.then(&name));
+    pub(super) fn rejected(&mut self, name: String, id: ModuleId, reason: String, cause: Cause) {
+        warn!(job = name, module = %id.of_job(&name), "rejected, {}: {reason}", self.then(&name));
         let entry = self.entry(&name);
         entry.counts.rejected += 1;
         entry.drop_contents(id);
@@ -196,13 +196,13 @@ impl Host {
     }
 
     /// So that a restart says the same.
-    fn remember(&mut self, name: &str, id: Hash, reason: &str, cause: Cause) {
+    fn remember(&mut self, name: &str, id: ModuleId, reason: &str, cause: Cause) {
         let entry = self.entry(name);
         let Some(kept) = entry.kept.clone() else { return };
         let configuration = if cause == Cause::Configuration { entry.fingerprint() } else { None };
         let (reason, release) = (reason.to_owned(), RELEASE.to_owned());
         let is_withdrawn = cause == Cause::Withdrawn;
-        let rejected = RejectedModule { module: hex(&id), reason, release, configuration, is_withdrawn };
+        let rejected = RejectedModule { module: id, reason, release, configuration, is_withdrawn };
         let name = name.to_owned();
         self.work.spawn_blocking(Work::Note(name.clone()), move || {
             if let Err(error) = kept.reject(rejected) {
@@ -212,7 +212,7 @@ impl Host {
         });
     }
 
-    fn start(&mut self, name: String, offer: Option<Hash>) {
+    fn start(&mut self, name: String, offer: Option<ModuleId>) {
         let Settings { clock, admission, .. } = &self.settings;
         let entry = self.entries.entry(name.clone()).or_default();
         // The machine starts what has a configuration, and offers what was admitted.
@@ -245,7 +245,7 @@ impl Host {
             NotDeployed::Unfit(reason) => self.rejected(name, id, reason, Cause::Configuration),
             NotDeployed::Refused(reason) => self.rejected(name, id, reason, Cause::Withdrawn),
             NotDeployed::NotNow(reason) => {
-                warn!(job = name, module = shown(&name, &hex(&id)), "not rolled out, tried again: {reason}");
+                warn!(job = name, module = %id.of_job(&name), "not rolled out, tried again: {reason}");
                 self.tell(jobs::Event::NotDeployed { name, id, reason });
             }
             // The next start takes it up.
@@ -253,7 +253,7 @@ impl Host {
         }
     }
 
-    fn taken(&mut self, name: String, id: Hash) {
+    fn taken(&mut self, name: String, id: ModuleId) {
         let entry = self.entry(&name);
         if let Some(proposal) = entry.proposal(id) {
             entry.taken = Some(proposal);
@@ -261,7 +261,7 @@ impl Host {
         if let Some(kept) = entry.kept.clone() {
             let job = name.clone();
             self.work.spawn_blocking(Work::Note(job.clone()), move || {
-                if let Err(error) = kept.forgive(&hex(&id)) {
+                if let Err(error) = kept.forgive(id) {
                     warn!(job, "that it runs is not noted: {error}");
                 }
                 Done::Noted
@@ -311,14 +311,14 @@ fn known(rejected: RejectedModule, fingerprint: Option<&str>) -> Option<Known> {
         (None, true) => Cause::Withdrawn,
         (None, false) => Cause::Bytes,
     };
-    Some(Known { id: from_hex(&module)?, reason, cause }).filter(|_| holds)
+    holds.then_some(Known { id: module, reason, cause })
 }
 
 /// Checks a module's file.
 async fn look_at(
     admission: &Admission,
     name: &str,
-    id: Hash,
+    id: ModuleId,
     contents: Arc<Contents>,
 ) -> Result<Proposal, NotAdmitted> {
     match admission.admit(name, contents.bytes.clone()).await {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shardmill_core::config::{Job, Source};
-use shardmill_core::jobs::{Hash, OnDelete};
-use shardmill_core::module::hex;
+use shardmill_core::hex;
+use shardmill_core::jobs::OnDelete;
+use shardmill_core::module::ModuleId;
 use shardmill_core::rollout::Deployment;
 use shardmill_core::text;
 use shardmill_runtime::sha256;
@@ -27,7 +28,7 @@ pub(super) struct Counts {
 
 /// `NAME.wasm` as it was read last.
 pub(super) struct ModuleFile {
-    pub(super) id: Hash,
+    pub(super) id: ModuleId,
     /// Until it is admitted or rejected.
     pub(super) contents: Option<Arc<Contents>>,
     /// What stands beside it and is not used, and why.
@@ -115,7 +116,7 @@ impl Entry {
 
     /// Tells its configuration from others. Secrets are no part of it.
     pub(super) fn fingerprint(&self) -> Option<String> {
-        self.job.as_ref().map(|job| hex(&sha256(format!("{job:?}").as_bytes())))
+        self.job.as_ref().map(|job| hex::encode(&sha256(format!("{job:?}").as_bytes())))
     }
 
     pub(super) fn on_delete(&self) -> OnDelete {
@@ -125,18 +126,18 @@ impl Entry {
     /// A lease table that this job and another would have in common.
     pub(super) fn shared_table(&self, other: &Job) -> Option<&str> {
         let inputs = &self.job.as_ref()?.inputs;
-        let shared = inputs.iter().find(|mine| other.inputs.iter().any(|input| input.shares_leases_with(mine)))?;
-        Some(&shared.table_name)
+        let shared = inputs.iter().find(|mine| other.inputs.iter().any(|input| input.shares_progress_with(mine)))?;
+        Some(shared.progress_table())
     }
 
     /// A module that was admitted, if it is still at hand.
-    pub(super) fn proposal(&self, id: Hash) -> Option<Proposal> {
+    pub(super) fn proposal(&self, id: ModuleId) -> Option<Proposal> {
         let known = self.admitted.iter().chain(&self.taken);
         known.into_iter().find(|proposal| proposal.id == id).cloned()
     }
 
     /// The bytes of the module that is in the directory are not needed any more.
-    pub(super) fn drop_contents(&mut self, id: Hash) {
+    pub(super) fn drop_contents(&mut self, id: ModuleId) {
         if let Some(module) = self.module.as_mut().filter(|module| module.id == id) {
             module.contents = None;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shardmill_core::jobs;
-use shardmill_core::module::shown;
+use shardmill_core::module::ModuleId;
 use shardmill_core::task_dir::{self, Reading};
 use tracing::{info, warn};
 
@@ -31,7 +31,7 @@ pub(super) struct Seen {
     /// Its device and inode, if it was ever listed.
     pub(super) directory: Option<(u64, u64)>,
     /// Modules that were deployed from it by an earlier host, with their current versions.
-    pub(super) deployed: Vec<(String, String)>,
+    pub(super) deployed: Vec<(String, ModuleId)>,
 }
 
 impl Host {
@@ -91,7 +91,7 @@ impl Host {
     pub(super) fn passed_over(&self) -> Vec<String> {
         let missing = self.seen.deployed.iter().filter(|(name, _)| self.jobs.get(name).is_none());
         let missing = missing.map(|(name, current)| {
-            let (module, state) = (shown(name, current), self.settings.state.join(name));
+            let (module, state) = (current.of_job(name), self.settings.state.join(name));
             format!(
                 "{name}: {module} was deployed here, and {name}.wasm is not in the task directory: it does not run; put \
                  the file back, or remove {} to forget it",

@@ -1,12 +1,13 @@
 //! What a host says of its jobs, to people and programs. Programs read it as JSON: `STATUS.md` says what every field
 //! means, so that they never change what they mean, and new ones have defaults.
 
+mod state;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shardmill_core::jobs::{Directory, Job, State};
-use shardmill_core::module::{digits, hex, shown};
 use shardmill_core::rollout::Deployment;
 use shardmill_core::time::Millis;
 use shardmill_runtime::Limit;
@@ -18,6 +19,8 @@ use crate::clock::millis;
 use crate::failures::Subject;
 use crate::status::{self, Outage, Snapshot};
 use crate::task_files::UNREAD;
+
+pub use state::JobState;
 
 /// A host and its jobs at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,8 +53,7 @@ pub struct JobReport {
     /// `job.name`, which may be another; absent while its configuration cannot be used.
     #[serde(default)]
     pub job_name: Option<String>,
-    /// `waiting`, `starting`, `running`, `paused`, `stopping`, `drained` or `failed`.
-    pub state: String,
+    pub state: JobState,
     /// Why it is not running, or cannot use what is in the directory.
     pub problems: Vec<String>,
     /// Shards that nobody reads, of no host.
@@ -209,7 +211,7 @@ impl JobReport {
     /// Whether it runs, or does not on purpose.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        matches!(self.state.as_str(), "running" | "paused" | "drained")
+        self.state.is_ready()
     }
 }
 
@@ -281,17 +283,17 @@ fn of_job(name: &str, job: &Job, entry: &Entry, now: Millis) -> JobReport {
     let rollout = snapshot.rollout.deployment.as_ref().map(|deployment| of_rollout(name, deployment, waves, &snapshot));
     let rejected = rejection(name, job, snapshot.rollout.deployment.as_ref());
     let (state, failure, restart_at) = match job.state() {
-        State::Waiting => ("waiting", None, None),
-        State::Running if started.is_none() => ("starting", None, None),
-        State::Running if snapshot.rollout.paused => ("paused", None, None),
-        State::Running => ("running", None, None),
-        State::Stopping => ("stopping", None, None),
-        State::Drained => ("drained", None, None),
-        State::Failed { reason, restart_at } => ("failed", Some(reason), restart_at),
+        State::Waiting => (JobState::Waiting, None, None),
+        State::Running if started.is_none() => (JobState::Starting, None, None),
+        State::Running if snapshot.rollout.paused => (JobState::Paused, None, None),
+        State::Running => (JobState::Running, None, None),
+        State::Stopping => (JobState::Stopping, None, None),
+        State::Drained => (JobState::Drained, None, None),
+        State::Failed { reason, restart_at } => (JobState::Failed, Some(reason), restart_at),
     };
     let limits = Limit::ALL.into_iter().map(|limit| (limit.name().to_owned(), snapshot.limits.of(limit))).collect();
     let deployment = snapshot.rollout.deployment.as_ref().filter(|_| is_up);
-    let current = deployment.map(|deployment| shown(name, &deployment.current));
+    let current = deployment.map(|deployment| deployment.current.of_job(name).to_string());
     let mut problems = problems(job, entry, failure, rejected.as_ref(), &snapshot);
     let mut unread = Vec::new();
     if is_up {
@@ -311,14 +313,14 @@ fn of_job(name: &str, job: &Job, entry: &Entry, now: Millis) -> JobReport {
     JobReport {
         name: name.to_owned(),
         job_name: entry.job.as_ref().map(|job| job.name.clone()),
-        state: state.to_owned(),
+        state,
         problems,
         unread,
         outages: outages.into_iter().map(of_outage).collect(),
         rejected,
-        admitted: job.admitted().map(|id| shown(name, &hex(id))),
-        in_directory: job.wanted().filter(|id| **id != UNREAD).map(|id| shown(name, &hex(id))),
-        checking: job.admitting().map(|id| shown(name, &hex(id))),
+        admitted: job.admitted().map(|id| id.of_job(name).to_string()),
+        in_directory: job.wanted().filter(|id| **id != UNREAD).map(|id| id.of_job(name).to_string()),
+        checking: job.admitting().map(|id| id.of_job(name).to_string()),
         deferred: job.put_off().map(str::to_owned),
         module: current,
         restart_at,
@@ -338,14 +340,14 @@ fn of_job(name: &str, job: &Job, entry: &Entry, now: Millis) -> JobReport {
 
 /// Why the module of the task directory does not run.
 fn rejection(name: &str, job: &Job, deployment: Option<&Deployment>) -> Option<Rejection> {
-    let wanted = hex(job.wanted()?);
-    let is_read = *job.wanted()? != UNREAD;
-    let module = if is_read { shown(name, &wanted) } else { format!("{name}.wasm") };
+    let wanted = *job.wanted()?;
+    let is_read = wanted != UNREAD;
+    let module = if is_read { wanted.of_job(name).to_string() } else { format!("{name}.wasm") };
     let (reason, rolled_back) = match job.directory(deployment) {
         Directory::RolledBack(reason) => (reason.to_owned(), true),
         Directory::Rejected(reason) => (reason.to_owned(), false),
         Directory::Superseded => {
-            let digits = digits(&wanted);
+            let digits = wanted.digits();
             let text = format!(
                 "it had its chance, and another version was chosen since; `shardmill rollback {name} --to {digits}` goes \
                  back to it if it is kept"
@@ -423,7 +425,7 @@ fn of_outage((subject, Outage { since, error }): (Subject, Outage)) -> OutageRep
 
 fn of_rollout(name: &str, deployment: &Deployment, waves: usize, snapshot: &Snapshot) -> RolloutReport {
     let candidate = deployment.candidate.as_ref().map(|candidate| CandidateReport {
-        module: shown(name, &candidate.module),
+        module: candidate.module.of_job(name).to_string(),
         wave: candidate.wave + 1,
         waves,
         since: candidate.since,
@@ -431,17 +433,17 @@ fn of_rollout(name: &str, deployment: &Deployment, waves: usize, snapshot: &Snap
         of_shards: candidate.shards.len() + candidate.others.len(),
     });
     let quarantined = deployment.quarantined.iter().map(|quarantined| {
-        let module = shown(name, &quarantined.module);
+        let module = quarantined.module.of_job(name).to_string();
         Rejection { module, reason: quarantined.reason.clone(), rolled_back: true }
     });
     let micros = |pause: &Duration| u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
     RolloutReport {
         revision: deployment.revision,
         candidate,
-        previous: deployment.previous.as_ref().map(|previous| shown(name, &previous.module)),
+        previous: deployment.previous.as_ref().map(|previous| previous.module.of_job(name).to_string()),
         previous_warm_until: deployment.previous.as_ref().map(|previous| previous.warm_until),
         quarantined: quarantined.collect(),
-        starting: snapshot.rollout.starting.as_ref().map(|module| shown(name, module)),
+        starting: snapshot.rollout.starting.as_ref().map(|module| module.of_job(name).to_string()),
         last: snapshot.rollout.last.clone(),
         swaps: snapshot.swaps.count,
         last_pause_us: snapshot.swaps.pauses.back().map(micros),
@@ -453,7 +455,7 @@ fn of_shard(name: &str, shard: status::Shard) -> ShardReport {
     ShardReport {
         stream: shard.stream,
         shard: shard.shard,
-        module: shard.module.map(|module| shown(name, &module)),
+        module: shard.module.map(|module| module.of_job(name).to_string()),
         waiting: shard.waiting,
         behind_ms: shard.behind,
         is_finished: shard.finished,

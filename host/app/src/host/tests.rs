@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use shardmill_core::config;
-use shardmill_runtime::{ArtifactStore, Engine, ModuleId, sha256};
+use shardmill_runtime::{ArtifactStore, Engine, module_id};
 use shardmill_tests::account::Account;
 use shardmill_tests::wat;
 use tempfile::TempDir;
@@ -36,7 +36,7 @@ impl Place {
         let wasm = wat::task("(i32.const 0)", "");
         for name in modules {
             std::fs::write(tasks.join(format!("{name}.wasm")), &wasm).unwrap();
-            store.put(&engine, &ModuleId::of(name, &wasm), &engine.precompile(name, &wasm).unwrap()).unwrap();
+            store.put(&engine, &module_id(&wasm).of_job(name), &engine.precompile(name, &wasm).unwrap()).unwrap();
         }
         let admission = Admission::new(engine, store, "/no/such/compiler".into());
         Self { directory, account, admission }
@@ -73,7 +73,7 @@ impl Place {
 #[tokio::test]
 async fn a_panic_of_anything_ends_a_host_of_one_job_with_its_reason() {
     let wasm = wat::task("(i32.const 0)", "");
-    let check = format!("the check of {}", shown("echo", &hex(&sha256(&wasm))));
+    let check = format!("the check of {}", module_id(&wasm).of_job("echo"));
     let parts = [
         "the listing of the task directory",
         "the reading of echo.wasm",
@@ -119,9 +119,9 @@ fn job<'r>(report: &'r HostReport, name: &str) -> Option<&'r JobReport> {
 #[tokio::test]
 async fn a_panic_makes_one_job_fail_and_the_others_run() {
     let wasm = wat::task("(i32.const 0)", "");
-    let check = format!("the check of {}", shown("bad", &hex(&sha256(&wasm))));
+    let check = format!("the check of {}", module_id(&wasm).of_job("bad"));
     // A module that cannot be checked now may be good: it is checked again, and nothing runs until then.
-    for (part, state) in [(check.as_str(), "waiting"), ("job bad", "failed")] {
+    for (part, state) in [(check.as_str(), JobState::Waiting), ("job bad", JobState::Failed)] {
         let place = Place::with(&["bad", "good"]);
         injected::want(Some(part));
         let mut host = place.host(None);
@@ -129,12 +129,13 @@ async fn a_panic_makes_one_job_fail_and_the_others_run() {
             let bad = job(report, "bad").is_some_and(|bad| {
                 bad.state == state && bad.problems.iter().any(|it| it.contains(&format!("{part} panicked")))
             });
-            bad && job(report, "good").is_some_and(|good| good.state == "running")
+            bad && job(report, "good").is_some_and(|good| good.state == JobState::Running)
         };
         until_reported(&mut host, part, failed).await;
         injected::want(None);
         // A failure that is no fault of the task's is tried again.
-        until_reported(&mut host, part, |report| job(report, "bad").is_some_and(|bad| bad.state == "running")).await;
+        until_reported(&mut host, part, |report| job(report, "bad").is_some_and(|bad| bad.state == JobState::Running))
+            .await;
     }
 }
 

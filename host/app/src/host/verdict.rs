@@ -4,7 +4,6 @@
 use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
 use shardmill_core::jobs::{self, Directory, State};
-use shardmill_core::module::{hex, shown};
 use tracing::info;
 
 use super::Host;
@@ -106,8 +105,8 @@ fn outcome(name: &str, job: &jobs::Job, entry: &Entry) -> JobOutcome {
     };
     JobOutcome {
         job: name.to_owned(),
-        module: deployment.as_ref().map(|deployment| shown(name, &deployment.current)),
-        in_directory: job.wanted().filter(|id| **id != UNREAD).map(|id| shown(name, &hex(id))),
+        module: deployment.as_ref().map(|deployment| deployment.current.of_job(name).to_string()),
+        in_directory: job.wanted().filter(|id| **id != UNREAD).map(|id| id.of_job(name).to_string()),
         became: became.to_owned(),
         reason: reason.map(str::to_owned),
     }

@@ -7,10 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use shardmill_core::config::Job;
-use shardmill_core::module::shown;
-use shardmill_core::rollout::{
-    self, AtRest, Begin, Deployment, Manner, ModuleId, Offer, Settings, WriteError, at_rest,
-};
+use shardmill_core::module::ModuleId;
+use shardmill_core::rollout::{self, AtRest, Begin, Deployment, Manner, Offer, Settings, WriteError, at_rest};
 use shardmill_core::time::Millis;
 use shardmill_runtime::{Module, TaskSpec};
 use tracing::warn;
@@ -81,7 +79,7 @@ impl DeploymentStore for Versions {
         self.kept.as_ref().map_or(Ok(()), |kept| kept.write(deployment))
     }
 
-    fn module(&self, id: &ModuleId) -> Result<Module, String> {
+    fn module(&self, id: ModuleId) -> Result<Module, String> {
         // Asked for on threads that may wait.
         let runtime = tokio::runtime::Handle::current();
         let mut looks = 1;
@@ -130,18 +128,21 @@ impl Versions {
     /// `None`: another host of the job wrote first, and what it wrote holds.
     async fn try_to_begin(&self, offer: Option<&Proposal>) -> Result<Option<Begun>> {
         let holds = self.blocking(|kept| kept.read()).await?;
-        let id = offer.map(|offer| offer.module.id().hex()).unwrap_or_default();
         if let Some(offer) = offer
-            && holds.as_ref().is_some_and(|holds| holds.modules().any(|module| *module == id))
+            && holds.as_ref().is_some_and(|holds| holds.modules().any(|module| module == offer.module.id()))
         {
             // Somebody may have removed them.
             self.keep(offer).await.unwrap_or_else(|error| warn!("{error:#}"));
             self.propose(offer).await;
         }
-        let (asked, has_waves) = (id.clone(), offer.is_some_and(|offer| self.has_waves(offer.file.how)));
-        let had_its_chance =
-            offer.is_some() && self.blocking(move |kept| kept.is_proposed(&asked)).await.unwrap_or(false);
-        let offered = offer.map(|_| Offer { module: &id, has_waves, had_its_chance });
+        let offered = match offer {
+            Some(offer) => {
+                let (module, has_waves) = (offer.module.id(), self.has_waves(offer.file.how));
+                let had_its_chance = self.blocking(move |kept| kept.is_proposed(module)).await.unwrap_or(false);
+                Some(Offer { module, has_waves, had_its_chance })
+            }
+            None => None,
+        };
         let then = match (rollout::begin(holds.as_ref(), offered), offer) {
             (Begin::First, Some(first)) => return self.begin_first(first).await,
             (Begin::Resume(rollout::Then::Nothing), _) => Then::Nothing,
@@ -160,7 +161,7 @@ impl Versions {
 
     async fn begin_first(&self, first: &Proposal) -> Result<Option<Begun>> {
         self.keep(first).await?;
-        let deployment = Deployment::first(first.module.id().hex());
+        let deployment = Deployment::first(first.module.id());
         if !self.write(deployment.clone()).await? {
             return Ok(None);
         }
@@ -173,7 +174,7 @@ impl Versions {
         let (then, deployment) = match self.may_take_over(offer).await {
             Ok(()) => {
                 let warm_until: Millis = self.clock.now() + self.rollout.keep_warm;
-                let next = at_rest(&holds, &AtRest::SwitchTo(offer.module.id().hex()), warm_until);
+                let next = at_rest(&holds, &AtRest::SwitchTo(offer.module.id()), warm_until);
                 let next = next.map_err(anyhow::Error::msg)?.unwrap_or(holds);
                 if !self.write(next.clone()).await? {
                     return Ok(None);
@@ -208,11 +209,11 @@ impl Versions {
 
     /// The module of the current version.
     async fn current(&self, deployment: &Deployment, offer: Option<&Proposal>) -> Result<Vec<Module>> {
-        if let Some(offer) = offer.filter(|offer| deployment.current == offer.module.id().hex()) {
+        if let Some(offer) = offer.filter(|offer| deployment.current == offer.module.id()) {
             return Ok(vec![offer.module.clone()]);
         }
-        let current = shown(&self.name, &deployment.current);
-        let found = self.kept_module(&deployment.current).await;
+        let current = deployment.current.of_job(&self.name);
+        let found = self.kept_module(deployment.current).await;
         Ok(vec![
             found.with_context(|| format!("module {current}, which the deployment calls current, cannot run here"))?,
         ])
@@ -230,7 +231,7 @@ impl Versions {
             }
             Ok(None) => return Err(NotDeployed::Stopping),
             Err(_) => {
-                warn!(job = %self.name, "the running version is in a call: {} is not compared with it", module.id())
+                warn!(job = %self.name, "the running version is in a call: {} is not compared with it", module.version())
             }
         }
         Ok(self.admission.try_out(module, &spec, running).await.map(drop))
@@ -268,7 +269,7 @@ impl Versions {
     async fn named(&self, to: &str) -> Result<Module> {
         let (name, to) = (Arc::clone(&self.name), to.to_owned());
         let module = self.blocking(move |kept| Ok(kept_version(kept, &name, &to))).await??;
-        self.kept_module(&module).await
+        self.kept_module(module).await
     }
 
     /// What another host has written since; what is lost is written again.
@@ -285,11 +286,10 @@ impl Versions {
         .await
     }
 
-    async fn kept_module(&self, id: &ModuleId) -> Result<Module> {
-        let wanted = id.clone();
-        let wasm = self.blocking(move |kept| kept.module(&wanted)).await?;
+    async fn kept_module(&self, id: ModuleId) -> Result<Module> {
+        let wasm = self.blocking(move |kept| kept.module(id)).await?;
         let wasm = wasm.with_context(|| {
-            let version = shown(&self.name, id);
+            let version = id.of_job(&self.name);
             format!(
                 "the bytes of {version} are not kept here; put them into the task directory, or deploy another version"
             )
@@ -313,7 +313,7 @@ impl Versions {
         }
         let file = Arc::clone(&proposal.file);
         let kept = self.blocking(move |kept| kept.keep(&file.bytes)).await;
-        kept.map(drop).with_context(|| format!("{} cannot be kept for a way back", proposal.module.id()))
+        kept.map(drop).with_context(|| format!("{} cannot be kept for a way back", proposal.module.version()))
     }
 
     /// Notes that it had its chance. Without the note it is tried once more, which does no harm.
@@ -321,9 +321,9 @@ impl Versions {
         if self.kept.is_none() {
             return;
         }
-        let id = proposal.module.id().hex();
-        if let Err(error) = self.blocking(move |kept| kept.propose(&id)).await {
-            warn!(module = %proposal.module.id(), "{error:#}");
+        let id = proposal.module.id();
+        if let Err(error) = self.blocking(move |kept| kept.propose(id)).await {
+            warn!(module = %proposal.module.version(), "{error:#}");
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use shardmill_aws::Kinesis;
-use shardmill_core::config::Input;
+use shardmill_core::config::{KinesisInput, Polling};
 use shardmill_core::coordinator::{Action, Coordinator, Event, InputId, Notice, TaskId};
 use shardmill_core::leases;
 use shardmill_core::run_loop;
@@ -34,11 +34,16 @@ const TASK: TaskId = TaskId(0);
 
 /// One input stream and its lease worker.
 pub(super) struct InputState {
-    pub(super) config: Input,
+    pub(super) config: KinesisInput,
     pub(super) kinesis: Kinesis,
-    /// Absent when the shards are polled.
-    pub(super) fan_out: Option<Arc<FanOut>>,
+    pub(super) read_by: ReadBy,
     pub(super) commands: mpsc::UnboundedSender<leases::Event>,
+}
+
+/// How an input's shards are read.
+pub(super) enum ReadBy {
+    Polling(Polling),
+    FanOut(Arc<FanOut>),
 }
 
 /// What the shell carries messages between.
@@ -117,7 +122,7 @@ impl CoordinatorShell {
             Command::Pause(true) => Some(Event::Pause),
             Command::Pause(false) => Some(Event::Resume),
             Command::Lately { answer } => {
-                let current = &self.coordinator.rollout().deployment().current;
+                let current = self.coordinator.rollout().deployment().current;
                 if let Some(module) = self.rollout.module(current) {
                     self.send_task(Control::Lately(module, answer));
                 }
@@ -145,7 +150,7 @@ impl CoordinatorShell {
             Action::Lease { input, event } => drop(self.inputs[input].commands.send(event)),
             Action::Task { event, .. } => self.send_task(Control::Loop(event)),
             Action::AddSource { input, shard, .. } => {
-                let Input { system, stream, .. } = &self.inputs[input].config;
+                let KinesisInput { system, stream, .. } = &self.inputs[input].config;
                 let source = Source { system: system.clone(), stream: stream.clone(), partition: shard };
                 self.send_task(Control::AddSource(source));
             }
@@ -183,7 +188,7 @@ impl CoordinatorShell {
     }
 
     fn show_standing(&self, input: InputId, standing: Standing) {
-        let Input { system, stream, .. } = &self.inputs[input].config;
+        let KinesisInput { system, stream, .. } = &self.inputs[input].config;
         let standing = status::Input { name: format!("{system}.{stream}"), standing };
         self.status.update(|status| drop(status.inputs.insert(input, standing)));
     }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use shardmill_core::coordinator::{Coordinator, Event, TaskId};
-use shardmill_core::module::shown;
-use shardmill_core::rollout::{self, Deployment, FIRST_INSTANCE, ModuleId, Outcome, Refusal, RequestId, WriteError};
+use shardmill_core::module::ModuleId;
+use shardmill_core::rollout::{self, Deployment, FIRST_INSTANCE, Outcome, Refusal, RequestId, WriteError};
 use shardmill_core::run_loop::InstanceId;
 use shardmill_runtime::{CallError, Instance, Interrupter, Module, TaskSpec};
 use tokio::sync::oneshot;
@@ -36,7 +36,7 @@ fn build(
     loop {
         match instantiate(module, spec) {
             Err(error) if error.is_hosts() && is_wanted() => {
-                warn!(module = %module.id(), %error, "an instance is not built yet, and tried again");
+                warn!(module = %module.version(), %error, "an instance is not built yet, and tried again");
                 waits(Some(error.to_string()));
                 std::thread::sleep(wait);
                 wait = (wait * 2).min(BUILD_AGAIN_MAX);
@@ -59,7 +59,7 @@ pub trait DeploymentStore: Send + Sync {
     ///
     /// # Errors
     /// When it is not on this host and cannot be had.
-    fn module(&self, id: &ModuleId) -> Result<Module, String>;
+    fn module(&self, id: ModuleId) -> Result<Module, String>;
 
     /// Where it is kept which output files the job has written; `None`: it is not kept.
     fn output_records(&self) -> Option<PathBuf> {
@@ -75,7 +75,7 @@ impl DeploymentStore for NoStore {
         Ok(())
     }
 
-    fn module(&self, _: &ModuleId) -> Result<Module, String> {
+    fn module(&self, _: ModuleId) -> Result<Module, String> {
         Err("its module is not on this host".to_owned())
     }
 }
@@ -93,14 +93,14 @@ impl Deployed {
     /// A module that runs alone, and of which nothing is kept.
     #[must_use]
     pub fn once(module: Module) -> Self {
-        let deployment = Deployment::first(module.id().hex());
+        let deployment = Deployment::first(module.id());
         Self { deployment, modules: vec![module], store: Arc::new(NoStore) }
     }
 
     /// The module of the current version.
     pub(super) fn current(&self) -> Result<Module> {
-        let current = &self.deployment.current;
-        let found = self.modules.iter().find(|module| module.id().hex() == *current);
+        let current = self.deployment.current;
+        let found = self.modules.iter().find(|module| module.id() == current);
         found.cloned().with_context(|| format!("the module {current}, which the job is to run, is not on this host"))
     }
 }
@@ -159,10 +159,10 @@ impl RolloutShell {
         status: Arc<Status>,
         first: BTreeMap<TaskId, Interrupter>,
     ) -> Self {
-        let job = modules.first().map(|module| module.id().name().to_owned()).unwrap_or_default();
+        let job = modules.first().map(|module| module.version().name().to_owned()).unwrap_or_default();
         Self {
             job,
-            modules: modules.into_iter().map(|module| (module.id().hex(), module)).collect(),
+            modules: modules.into_iter().map(|module| (module.id(), module)).collect(),
             spec,
             store,
             spares: BTreeMap::new(),
@@ -174,16 +174,16 @@ impl RolloutShell {
         }
     }
 
-    pub(super) fn module(&self, id: &ModuleId) -> Option<Module> {
-        self.modules.get(id).cloned()
+    pub(super) fn module(&self, id: ModuleId) -> Option<Module> {
+        self.modules.get(&id).cloned()
     }
 
     /// What a request is to the rollout.
     pub(super) fn event(&mut self, command: Command) -> Option<rollout::Event> {
         Some(match command {
             Command::Deploy { module, how, answer } => {
-                let id = module.id().hex();
-                self.modules.insert(id.clone(), module);
+                let id = module.id();
+                self.modules.insert(id, module);
                 rollout::Event::Deploy { request: self.request(answer), module: id, how }
             }
             Command::Promote { answer } => rollout::Event::Promote { request: self.request(answer) },
@@ -206,7 +206,7 @@ impl RolloutShell {
         match done {
             Done::Built { task, instance, built } => {
                 let result = built.map(|ready| {
-                    self.modules.insert(ready.module.id().hex(), ready.module.clone());
+                    self.modules.insert(ready.module.id(), ready.module.clone());
                     self.interrupters.insert((task, instance), ready.interrupter.clone());
                     self.spares.insert((task, instance), ready);
                 });
@@ -235,14 +235,14 @@ impl RolloutShell {
     ) {
         let (module, spec) = (self.modules.get(&id).cloned(), self.spec.clone());
         let (store, status, span) = (Arc::clone(&self.store), Arc::clone(&self.status), Span::current());
-        self.work.spawn_blocking(Work::Build(self.name(&id)), move || {
+        self.work.spawn_blocking(Work::Build(self.name(id)), move || {
             let ready = |module: Module| {
                 let built = span.in_scope(|| build(&module, &spec, is_wanted, |reason| status.waits(instance, reason)));
                 status.waits(instance, None);
                 let instance = built.map_err(|error| error.to_string())?;
                 Ok(Box::new(Ready { module, instance, interrupter: Interrupter::default() }))
             };
-            let built = module.map_or_else(|| store.module(&id), Ok).and_then(ready);
+            let built = module.map_or_else(|| store.module(id), Ok).and_then(ready);
             Done::Built { task, instance, built }
         });
     }
@@ -271,11 +271,11 @@ impl RolloutShell {
 
     fn tell(&self, outcome: &Outcome) {
         let text = match outcome {
-            Outcome::Wave { module, wave } => format!("{} is in wave {wave}", self.name(module)),
-            Outcome::TookOver { module } => format!("{} took over", self.name(module)),
-            Outcome::RolledBack { module, reason } => format!("{} was rolled back: {reason}", self.name(module)),
+            Outcome::Wave { module, wave } => format!("{} is in wave {wave}", self.name(*module)),
+            Outcome::TookOver { module } => format!("{} took over", self.name(*module)),
+            Outcome::RolledBack { module, reason } => format!("{} was rolled back: {reason}", self.name(*module)),
             Outcome::NotWarm { module, reason } => {
-                format!("there is no way back to {}, it cannot be started: {reason}", self.name(module))
+                format!("there is no way back to {}, it cannot be started: {reason}", self.name(*module))
             }
             Outcome::Unwritten { reason } => {
                 format!("a roll-back holds on this host only, until it can be written down: {reason}")
@@ -291,26 +291,26 @@ impl RolloutShell {
         });
     }
 
-    fn name(&self, module: &ModuleId) -> String {
-        let known = self.modules.get(module);
-        known.map_or_else(|| shown(&self.job, module), |module| module.id().to_string())
+    fn name(&self, module: ModuleId) -> String {
+        let known = self.modules.get(&module);
+        known.map_or_else(|| module.of_job(&self.job).to_string(), |module| module.version().to_string())
     }
 
     /// Shows where the rollout stands, and lets go of what it does not need any more.
     pub(super) fn show(&mut self, coordinator: &Coordinator) {
         let rollout = coordinator.rollout();
-        self.modules.retain(|module, _| rollout.needs(module));
+        self.modules.retain(|module, _| rollout.needs(*module));
         self.interrupters.retain(|&(task, instance), _| coordinator.is_needed(task, instance));
         self.status.update(|status| {
             status.health.retain(|&instance, _| rollout.module(instance).is_some());
             if status.rollout.deployment.as_ref() != Some(rollout.deployment()) {
                 status.rollout.deployment = Some(rollout.deployment().clone());
             }
-            status.rollout.starting = rollout.starting().cloned();
+            status.rollout.starting = rollout.starting();
             for (&source, shard) in &mut status.shards {
                 let module = coordinator.instance_of(source).and_then(|instance| rollout.module(instance));
-                if module.is_some() && shard.module.as_ref() != module {
-                    shard.module = module.cloned();
+                if module.is_some() && shard.module != module {
+                    shard.module = module;
                 }
             }
         });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use shardmill_aws::{Kinesis, LeaseTable};
-use shardmill_core::config::{Input, Job};
+use shardmill_core::config::{Input, Job, KinesisInput, RetrievalMode};
 use shardmill_core::rollout::FIRST_INSTANCE;
 use shardmill_core::run_loop::{Action, Event, RunLoop};
 use shardmill_runtime::{CallError, Instance, Interrupter, Module, TaskSpec};
@@ -13,7 +13,7 @@ use tracing::{Instrument, Span, info};
 use uuid::Uuid;
 
 use super::TaskFailed;
-use super::coordinator::{InputState, Part, Parts};
+use super::coordinator::{InputState, Part, Parts, ReadBy};
 use crate::clock::Clock;
 use crate::kinesis::fan_out::FanOut;
 use crate::kinesis::lease_worker::{LeaseWorker, Told};
@@ -30,17 +30,19 @@ const BATCHES_WAITING_MAX: usize = 64;
 
 /// An input whose clients are there; no call was made yet.
 pub(super) struct Connected {
-    config: Input,
+    config: KinesisInput,
     kinesis: Kinesis,
     table: LeaseTable,
 }
 
 /// Makes an input's clients.
 pub(super) async fn connect(input: &Input) -> Result<Connected> {
-    let name = || format!("failed to connect input {}.{}", input.system, input.stream);
-    let kinesis = Kinesis::new(&settings::kinesis_client(input)).await.with_context(name)?;
-    let table = LeaseTable::new(&settings::dynamodb_client(input), &input.table_name).await.with_context(name)?;
-    let table = table.with_consistent_reads(input.consistent_reads).of_stream(input.stream_identifier.clone());
+    let Input::Kinesis(input) = input;
+    let name = || format!("failed to connect input {}", name(input));
+    let kinesis = Kinesis::new(&input.kinesis, &input.client).await.with_context(name)?;
+    let table = LeaseTable::new(&input.dynamodb, &input.client, &input.table.name).await.with_context(name)?;
+    let table =
+        table.with_consistent_reads(input.table.consistent_reads).of_stream(input.table.stream_identifier.clone());
     Ok(Connected { config: input.clone(), kinesis, table })
 }
 
@@ -56,19 +58,23 @@ impl Connected {
         parts: &mut Parts,
     ) -> InputState {
         let Self { config, kinesis, table } = self;
-        let fan_out = fan_out(&config, clock, status, parts);
+        let read_by = read_by(&config, clock, status, parts);
         let settings = settings::leases(&config, run);
-        info!(stream = config.stream, table = config.table_name, worker = settings.worker, "starting the lease worker");
+        info!(stream = config.stream, table = config.table.name, worker = settings.worker, "starting the lease worker");
         let worker = LeaseWorker {
             settings,
             table,
-            new_table: settings::new_table(&config),
+            new_table: config.table.new,
             kinesis: kinesis.clone(),
             stream: config.stream_id().to_owned(),
             clock,
             status: Arc::clone(status),
             input: index,
         };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "bounded by protocol: a shard has one checkpoint and one end unanswered at a time, an input one stop"
+        )]
         let (commands, received) = mpsc::unbounded_channel();
         let part = Part::LeaseWorker { input: index, name: name(&config) };
         let run = worker.run(received, told.clone());
@@ -77,22 +83,25 @@ impl Connected {
             Ok(())
         };
         parts.spawn(part, run.in_current_span());
-        InputState { config, kinesis, fan_out, commands }
+        InputState { config, kinesis, read_by, commands }
     }
 }
 
 /// An input, for people.
-fn name(Input { system, stream, .. }: &Input) -> String {
-    format!("{system}.{stream}")
+fn name(input: &KinesisInput) -> String {
+    format!("{}.{}", input.system, input.stream)
 }
 
-/// Begins to register the input's consumer, if it has one; its readers wait for that.
-fn fan_out(input: &Input, clock: Clock, status: &Arc<Status>, parts: &mut Parts) -> Option<Arc<FanOut>> {
-    let consumer = settings::consumer(input)?;
+/// How the input's shards are read. Begins to register its consumer, if it has one; its readers wait for that.
+fn read_by(input: &KinesisInput, clock: Clock, status: &Arc<Status>, parts: &mut Parts) -> ReadBy {
+    let consumer = match &input.retrieval.mode {
+        RetrievalMode::Polling(polling) => return ReadBy::Polling(*polling),
+        RetrievalMode::FanOut(consumer) => consumer,
+    };
     let fan_out = Arc::new(FanOut::new(
-        settings::kinesis_client(input),
+        (input.kinesis.clone(), input.client.clone()),
         input.stream_id().to_owned(),
-        consumer,
+        consumer.clone(),
         settings::seed(),
         Arc::clone(status),
         clock,
@@ -104,7 +113,7 @@ fn fan_out(input: &Input, clock: Clock, status: &Arc<Status>, parts: &mut Parts)
         Ok(())
     };
     parts.spawn(Part::Registration(name(input)), register.in_current_span());
-    Some(fan_out)
+    ReadBy::FanOut(fan_out)
 }
 
 /// A task thread as the coordinator sees it.
@@ -130,10 +139,18 @@ pub(super) async fn task(
     let instance = first_instance(module.clone(), spec.clone()).await?;
     let interrupter = Interrupter::default();
     let ready = Box::new(Ready { module, instance, interrupter: interrupter.clone() });
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "bounded by protocol: one answer per event, one credit per batch taken, and one checkpoint or end unanswered per shard"
+    )]
     let (requests, requested) = mpsc::unbounded_channel();
     let run_loop = RunLoop::new(clock.now(), settings::run_loop(job));
     let systems = outputs(job.clone(), records).await?;
     let task = TaskThread::new(run_loop, spec.clone(), systems, clock, Arc::clone(status), requests);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "bounded by protocol: a constant number of messages per shard held, per version and per answer to the task"
+    )]
     let (control, controlled) = mpsc::unbounded_channel();
     // Its receiver is right here.
     drop(control.send(Control::AddInstance(FIRST_INSTANCE, ready)));
@@ -163,10 +180,10 @@ async fn outputs(job: Job, records: Records) -> Result<OutputSystems> {
 /// `init` may take long, and a guest that reads a file blocks its thread, which an async one must not be.
 async fn first_instance(module: Module, spec: TaskSpec) -> Result<Instance> {
     let span = Span::current();
-    let part = format!("the start of an instance of {}", module.id());
+    let part = format!("the start of an instance of {}", module.version());
     let built = blocking(&part, move || {
         let failed = |error: CallError| {
-            let text = format!("task {} did not start: {error}", module.id());
+            let text = format!("task {} did not start: {error}", module.version());
             // What the host cannot do now it may do later: the job is restarted.
             if error.is_hosts() { anyhow!("{text}") } else { TaskFailed(text).into() }
         };

@@ -85,7 +85,7 @@ async fn a_panic_of_a_lease_workers_call_ends_the_job() {
 async fn a_panic_while_the_first_instance_is_built_fails_the_start() {
     let account = account();
     let [module, _] = versions();
-    let part = format!("the start of an instance of {}", module.id());
+    let part = format!("the start of an instance of {}", module.version());
     injected::want(Some(&part));
     let started = RunningJob::start(&job(&account, &[]), module, Clock::start()).await;
     injected::want(None);
@@ -97,7 +97,7 @@ async fn a_panic_while_the_first_instance_is_built_fails_the_start() {
 #[tokio::test]
 async fn a_panic_of_a_deployments_work_ends_the_job() {
     let [first, second] = versions();
-    let start = format!("the start of an instance of {}", second.id());
+    let start = format!("the start of an instance of {}", second.version());
     for part in [start.as_str(), "the writing of the deployment"] {
         let account = account();
         let mut running = RunningJob::start(&job(&account, &[]), first.clone(), Clock::start()).await.unwrap();
@@ -129,7 +129,7 @@ impl DeploymentStore for Hostile {
         panic!("no such disk")
     }
 
-    fn module(&self, _: &shardmill_core::rollout::ModuleId) -> Result<Module, String> {
+    fn module(&self, _: shardmill_core::module::ModuleId) -> Result<Module, String> {
         Err("it is not here".to_owned())
     }
 }
@@ -156,8 +156,10 @@ async fn the_other_inputs_leases_are_released_when_one_lease_worker_panics() {
     let inputs = account.properties(&["lines", "more"]).text();
     let source = Properties::File { name: "test.properties".to_owned(), text: inputs };
     let job = config::load(&[source], &BTreeMap::new(), false).unwrap().job;
-    let tables =
-        [account.lease_table(&job.inputs[0].table_name).await, account.lease_table(&job.inputs[1].table_name).await];
+    let tables = [
+        account.lease_table(job.inputs[0].progress_table()).await,
+        account.lease_table(job.inputs[1].progress_table()).await,
+    ];
     let owners = async || {
         let mut owners = Vec::new();
         for table in &tables {

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use shardmill_aws::{ClientSettings, ConsumerId, Kinesis, Subscription, SubscriptionEvent};
-use shardmill_core::kinesis::fan_out::{Action, Delivery, Event, Reader};
+use shardmill_aws::{Kinesis, Subscription};
+use shardmill_core::config::{Access, ClientSettings, Consumer};
+use shardmill_core::kinesis::fan_out::{Action, Event, Reader};
 use shardmill_core::service::ServiceError;
 use tokio::sync::{Mutex, OnceCell};
 use tracing::{debug, info};
@@ -21,9 +22,10 @@ const SUBSCRIPTIONS_PER_CLIENT: usize = 8;
 
 /// The consumer that an input's shards are read as. Registered once, however many shards wait for it.
 pub(crate) struct FanOut {
+    access: Access,
     settings: ClientSettings,
     stream: String,
-    consumer: ConsumerId,
+    consumer: Consumer,
     seed: u64,
     status: Arc<Status>,
     clock: Clock,
@@ -33,14 +35,24 @@ pub(crate) struct FanOut {
 
 impl FanOut {
     pub(crate) fn new(
-        settings: ClientSettings,
+        (access, settings): (Access, ClientSettings),
         stream: String,
-        consumer: ConsumerId,
+        consumer: Consumer,
         seed: u64,
         status: Arc<Status>,
         clock: Clock,
     ) -> Self {
-        Self { settings, stream, consumer, seed, status, clock, arn: OnceCell::new(), clients: Mutex::default() }
+        Self {
+            access,
+            settings,
+            stream,
+            consumer,
+            seed,
+            status,
+            clock,
+            arn: OnceCell::new(),
+            clients: Mutex::default(),
+        }
     }
 
     fn calls(&self) -> Calls {
@@ -67,7 +79,7 @@ impl FanOut {
         if let Some(client) = clients.iter().find(|client| taken(client) < SUBSCRIPTIONS_PER_CLIENT) {
             return Ok(Arc::clone(client));
         }
-        match Kinesis::new(&self.settings).await {
+        match Kinesis::new(&self.access, &self.settings).await {
             Ok(client) => {
                 let client = Arc::new(client);
                 clients.push(Arc::clone(&client));
@@ -150,7 +162,7 @@ impl FanOutReader {
                 Event::Subscribed(made.map(|made| *subscription = Some(made)))
             }
             Action::TakeEvent => Event::Delivered(match subscription {
-                Some(subscription) => subscription.next_event().await.map(|event| event.map(delivery)),
+                Some(subscription) => subscription.next_event().await,
                 None => Ok(None),
             }),
             Action::FindConsumer => Event::Consumer(kinesis.consumer_exists(consumer).await),
@@ -159,35 +171,27 @@ impl FanOutReader {
     }
 }
 
-fn delivery(event: SubscriptionEvent) -> Delivery {
-    let SubscriptionEvent { batch, continuation, children, millis_behind_latest } = event;
-    Delivery { batch, continuation, children, millis_behind_latest }
-}
-
 #[cfg(test)]
 mod tests {
-    use shardmill_aws::StaticCredentials;
+    use shardmill_core::config::{Secret, StaticCredentials};
 
     use super::*;
 
     #[tokio::test]
     async fn clients_are_shared_by_few_and_used_again() {
-        let credentials = StaticCredentials {
-            access_key_id: "test".to_owned(),
-            secret_access_key: "test".to_owned(),
-            session_token: None,
-        };
-        let settings = ClientSettings {
+        let credentials =
+            StaticCredentials { access_key: "test".to_owned(), secret_key: Secret::new("test"), session_token: None };
+        let access = Access {
             region: Some("us-east-1".to_owned()),
             // Nothing is called.
             endpoint: Some("http://127.0.0.1:1".to_owned()),
             credentials: credentials.into(),
-            ..ClientSettings::default()
+            role: None,
         };
         let fan_out = FanOut::new(
-            settings,
+            (access, ClientSettings::default()),
             "lines".to_owned(),
-            ConsumerId::Name("test".to_owned()),
+            Consumer::Name("test".to_owned()),
             1,
             Arc::default(),
             Clock::start(),

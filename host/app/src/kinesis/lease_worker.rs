@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shardmill_aws::{Kinesis, LeaseTable, NewTable};
+use shardmill_aws::{Kinesis, LeaseTable};
 use shardmill_core::backoff::{Backoff, Waits};
+use shardmill_core::config::NewTable;
 use shardmill_core::kinesis::shard::{ShardFilter, ShardId};
 use shardmill_core::leases::{
     Action, Event, Loss, START_ATTEMPTS_MAX, Scan, Settings, Unread, UnreadReason, Worker, Write,

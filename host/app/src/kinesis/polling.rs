@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use shardmill_aws::Kinesis;
 use shardmill_core::envelope::Batch;
 use shardmill_core::kinesis::aggregate::Report;
-use shardmill_core::kinesis::polling::{Action, Event, Fetched, Reader};
+use shardmill_core::kinesis::polling::{Action, Event, Reader};
 use shardmill_core::kinesis::shard::ChildShard;
 use shardmill_core::run_loop::{self, Generation, SourceId};
 use shardmill_core::service::ServiceError;
@@ -103,15 +103,7 @@ impl ShardReader {
             Action::GetIterator(position) => {
                 Event::Iterator(self.kinesis.shard_iterator(&self.stream, &self.shard, &position).await)
             }
-            Action::GetRecords { iterator, limit } => {
-                let answer = self.kinesis.get_records(&iterator, limit).await;
-                Event::Fetched(answer.map(|records| Fetched {
-                    batch: records.batch,
-                    next_iterator: records.next_iterator,
-                    children: records.children,
-                    millis_behind_latest: records.millis_behind_latest,
-                }))
-            }
+            Action::GetRecords { iterator, limit } => Event::Fetched(self.kinesis.get_records(&iterator, limit).await),
             Action::Deliver(_) | Action::End { .. } | Action::Fail(_) => Event::Tick,
         }
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use shardmill_core::appending::{FileId, Mark};
-use shardmill_core::module::hex;
+use shardmill_core::hex;
 use shardmill_runtime::sha256;
 
 use crate::task_files::replace;
@@ -49,7 +49,7 @@ impl Records {
 
     /// The file of the record of this path.
     pub(super) fn file(&self, path: &Path) -> PathBuf {
-        let hash = hex(&sha256(path.as_os_str().as_encoded_bytes()));
+        let hash = hex::encode(&sha256(path.as_os_str().as_encoded_bytes()));
         self.0.clone().unwrap_or_default().join(format!("{}.json", &hash[..NAME_BYTES * 2]))
     }
 

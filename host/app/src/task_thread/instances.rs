@@ -32,7 +32,7 @@ pub(crate) struct Ready {
 
 impl std::fmt::Debug for Ready {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Ready({})", self.module.id())
+        write!(f, "Ready({})", self.module.version())
     }
 }
 
@@ -106,7 +106,7 @@ impl Instances {
     pub(super) fn rebuild(&mut self, id: InstanceId) -> Result<(), RebuildFailure> {
         let dropped = || RebuildFailure::Task("the instance was dropped".to_owned());
         let place = self.all.get_mut(&id).ok_or_else(dropped)?;
-        info!(task = self.spec.task_name, module = %place.module.id(), "building a new instance");
+        info!(task = self.spec.task_name, module = %place.module.version(), "building a new instance");
         let mut instance = instantiate(&place.module, &self.spec).map_err(|error| {
             let by = if error.is_hosts() { RebuildFailure::Host } else { RebuildFailure::Task };
             by(error.to_string())
@@ -129,7 +129,7 @@ impl Instances {
                 false
             }
             Err(error) => {
-                warn!(task = self.spec.task_name, module = %module.id(), %error, "before-stop failed");
+                warn!(task = self.spec.task_name, module = %module.version(), %error, "before-stop failed");
                 if error.is_trap() {
                     *place = None;
                 }
@@ -234,7 +234,7 @@ fn blamed(failed: &Failed) -> usize {
 
 fn tell_failure(source: Option<&Source>, module: &Module, position: &str, attempt: u32, failed: &Failed) {
     let Some(Source { system, stream, partition }) = source else { return };
-    let (module, error) = (module.id(), &failed.error);
+    let (module, error) = (module.version(), &failed.error);
     warn!(system, stream, shard = partition, %module, position, attempt, %error, "a call failed");
 }
 

@@ -10,6 +10,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Connector, pool};
 use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use shardmill_core::config::Connections;
 use shardmill_core::service::{ErrorKind, ServiceError};
 
 use super::Scheme;
@@ -17,52 +18,42 @@ use super::Scheme;
 /// Idle time after which the system probes the other end of a connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
-/// The settings of the connection pool. The default is the HTTP client's own: as many as concurrent calls need, closed
-/// after 90 idle seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Connections {
-    /// The maximum to one host; a call that finds none free waits, within its own time-outs.
-    pub max: Option<usize>,
-    /// A connection is closed after this idle time.
-    pub max_idle: Option<Duration>,
-    /// An older connection gets no new request.
-    pub max_age: Option<Duration>,
-    /// Whether the system probes the other end of a silent connection.
-    pub keep_alive: bool,
+/// An HTTP client for one scheme, directly or through a proxy. For `http://` it is without TLS, so that a local endpoint
+/// does not wait for the system's certificates.
+pub(super) fn client(
+    connections: Connections,
+    scheme: Scheme,
+    proxy: Option<ProxyConfig>,
+) -> Result<SharedHttpClient, ServiceError> {
+    let Some(max_age) = connections.max_age else { return open(connections, scheme, proxy) };
+    let open = move || open(connections, scheme, proxy.clone());
+    let current = Mutex::new((None, open()?));
+    Ok(SharedHttpClient::new(Renewed { open: Box::new(open), max_age, current }))
 }
 
-impl Connections {
-    /// An HTTP client for one scheme, directly or through a proxy. For `http://` it is without TLS, so that a local
-    /// endpoint does not wait for the system's certificates.
-    pub(super) fn client(self, scheme: Scheme, proxy: Option<ProxyConfig>) -> Result<SharedHttpClient, ServiceError> {
-        let Some(max_age) = self.max_age else { return self.open(scheme, proxy) };
-        let open = move || self.open(scheme, proxy.clone());
-        let current = Mutex::new((None, open()?));
-        Ok(SharedHttpClient::new(Renewed { open: Box::new(open), max_age, current }))
+fn open(
+    connections: Connections,
+    scheme: Scheme,
+    proxy: Option<ProxyConfig>,
+) -> Result<SharedHttpClient, ServiceError> {
+    // Their age is kept by the caller.
+    let Connections { max, max_idle, max_age: _, keep_alive } = connections;
+    if max.is_none() && !keep_alive {
+        return Ok(plain(scheme, proxy, max_idle));
     }
-
-    fn open(self, scheme: Scheme, proxy: Option<ProxyConfig>) -> Result<SharedHttpClient, ServiceError> {
-        match self {
-            Self { max: None, keep_alive: false, max_idle, .. } => Ok(plain(scheme, proxy, max_idle)),
-            _ => self.pooled(scheme, proxy),
-        }
-    }
-
-    /// The SDK's newer pool, for settings that its older one does not support.
-    fn pooled(self, scheme: Scheme, proxy: Option<ProxyConfig>) -> Result<SharedHttpClient, ServiceError> {
-        let mut builder = pool::ConnectionPool::builder();
-        builder
-            .set_max_connections_per_host(self.max)
-            .set_idle_timeout(self.max_idle.map(Some))
-            .set_tcp_keepalive(self.keep_alive.then_some(Some(KEEP_ALIVE)))
-            .set_proxy_config(proxy);
-        let pool = match scheme {
-            Scheme::Http => builder.build_http(),
-            Scheme::Https => builder.tls_provider(tls()).build_https(),
-        };
-        let pool = pool.map_err(|error| unusable(&error))?;
-        Ok(SharedHttpClient::new(pool::Client::new(&pool).map_err(|error| unusable(&error))?))
-    }
+    // The SDK's newer pool, for what its older one cannot do.
+    let mut builder = pool::ConnectionPool::builder();
+    builder
+        .set_max_connections_per_host(max)
+        .set_idle_timeout(max_idle.map(Some))
+        .set_tcp_keepalive(keep_alive.then_some(Some(KEEP_ALIVE)))
+        .set_proxy_config(proxy);
+    let pool = match scheme {
+        Scheme::Http => builder.build_http(),
+        Scheme::Https => builder.tls_provider(tls()).build_https(),
+    };
+    let pool = pool.map_err(|error| unusable(&error))?;
+    Ok(SharedHttpClient::new(pool::Client::new(&pool).map_err(|error| unusable(&error))?))
 }
 
 fn plain(scheme: Scheme, proxy: Option<ProxyConfig>, max_idle: Option<Duration>) -> SharedHttpClient {

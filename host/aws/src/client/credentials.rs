@@ -1,7 +1,6 @@
 //! The identity of the caller: configured credentials, a profile's, or those of the SDK's default chain, and a role that
 //! is assumed with them. Owns the search (bounded, with a readable error) and the call to STS; knows no other service.
 
-use std::fmt;
 use std::time::Duration;
 
 use aws_config::BehaviorVersion;
@@ -13,6 +12,7 @@ use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use shardmill_core::config::{Access, Credentials, Role, StaticCredentials};
 use shardmill_core::service::{ErrorKind, ServiceError};
 
 use crate::error::chain;
@@ -21,120 +21,71 @@ use crate::error::chain;
 /// metadata service.
 pub(super) const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
 
-/// Where credentials come from. The SDK's cache refreshes those that expire.
-#[derive(Clone, Debug, Default)]
-pub enum Credentials {
-    /// The SDK's default chain: environment, profile, web identity, container, instance.
-    #[default]
-    Chain,
-    Static(StaticCredentials),
-    /// A profile of the AWS files, with any of its forms: keys, a role, SSO, a process.
-    Profile(String),
-}
-
-/// Configured credentials, long-lived or of a session.
-#[derive(Clone)]
-pub struct StaticCredentials {
-    pub access_key_id: String,
-    pub secret_access_key: String,
-    pub session_token: Option<String>,
-}
-
-impl fmt::Debug for StaticCredentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StaticCredentials").field("access_key_id", &self.access_key_id).finish_non_exhaustive()
-    }
-}
-
-/// A role that is assumed with the credentials: calls are signed with its temporary ones.
-#[derive(Clone, Debug)]
-pub struct Role {
-    pub arn: String,
-    /// The external id that the role's trust policy requires of a foreign account.
-    pub external_id: Option<String>,
-    /// Shown in the logs of the role's account.
-    pub session_name: String,
-    /// The address of STS; `None`: the region's own.
-    pub endpoint: Option<String>,
-}
-
-impl Credentials {
-    /// The provider of these credentials, or of the role's. It is called once here, so that a worker without credentials
-    /// reports that before it starts anything.
-    pub(super) async fn provider(
-        &self,
-        role: Option<&Role>,
-        region: &Region,
-        http_client: SharedHttpClient,
-    ) -> Result<SharedCredentialsProvider, ServiceError> {
-        let config = ProviderConfig::without_region().with_http_client(http_client.clone());
-        let config = config.with_region(Some(region.clone()));
-        let base = match self {
-            Self::Static(given) => given.provider(),
-            Self::Chain => {
-                let chain = DefaultCredentialsChain::builder().region(region.clone()).configure(config);
-                SharedCredentialsProvider::new(chain.build().await)
-            }
-            Self::Profile(name) => {
-                let profile = ProfileFileCredentialsProvider::builder().profile_name(name).configure(&config);
-                SharedCredentialsProvider::new(profile.build())
-            }
-        };
-        match (self, role) {
-            (Self::Static(_), None) => {}
-            (Self::Chain, None) => probe(&base, LOOKUP_LIMIT).await.map_err(|why| none_found(&why))?,
-            (Self::Profile(name), None) => probe(&base, LOOKUP_LIMIT).await.map_err(|why| no_profile(name, &why))?,
-            (_, Some(role)) => {
-                let assumed = role.provider(base, region, http_client).await;
-                probe(&assumed, LOOKUP_LIMIT).await.map_err(|why| not_assumed(role, &why))?;
-                return Ok(assumed);
-            }
+/// The provider of the credentials, or of the role's; asked once, so that a worker without any says so before it starts
+/// anything. Those that expire are fetched again before they do, by the SDK's own cache.
+pub(super) async fn provider(
+    access: &Access,
+    region: &Region,
+    http_client: SharedHttpClient,
+) -> Result<SharedCredentialsProvider, ServiceError> {
+    let config = ProviderConfig::without_region().with_http_client(http_client.clone());
+    let config = config.with_region(Some(region.clone()));
+    let base = match &access.credentials {
+        Credentials::Static(given) => of_pair(given),
+        Credentials::Chain => {
+            let chain = DefaultCredentialsChain::builder().region(region.clone()).configure(config);
+            SharedCredentialsProvider::new(chain.build().await)
         }
-        Ok(base)
-    }
-}
-
-impl From<StaticCredentials> for Credentials {
-    fn from(given: StaticCredentials) -> Self {
-        Self::Static(given)
-    }
-}
-
-impl StaticCredentials {
-    fn provider(&self) -> SharedCredentialsProvider {
-        let Self { access_key_id, secret_access_key, session_token } = self;
-        SharedCredentialsProvider::new(aws_credential_types::Credentials::new(
-            access_key_id,
-            secret_access_key,
-            session_token.clone(),
-            None,
-            "configuration",
-        ))
-    }
-}
-
-impl Role {
-    async fn provider(
-        &self,
-        base: SharedCredentialsProvider,
-        region: &Region,
-        http_client: SharedHttpClient,
-    ) -> SharedCredentialsProvider {
-        let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .region(region.clone())
-            .credentials_provider(base.clone())
-            .http_client(http_client)
-            .timeout_config(TimeoutConfig::builder().operation_timeout(LOOKUP_LIMIT).build());
-        let config = match &self.endpoint {
-            Some(endpoint) => loader.endpoint_url(endpoint).load().await,
-            None => loader.load().await,
-        };
-        let mut role = AssumeRoleProvider::builder(&self.arn).session_name(&self.session_name).configure(&config);
-        if let Some(id) = &self.external_id {
-            role = role.external_id(id);
+        Credentials::Profile(name) => {
+            let profile = ProfileFileCredentialsProvider::builder().profile_name(name).configure(&config);
+            SharedCredentialsProvider::new(profile.build())
         }
-        SharedCredentialsProvider::new(role.build_from_provider(base).await)
+    };
+    match (&access.credentials, &access.role) {
+        (Credentials::Static(_), None) => {}
+        (Credentials::Chain, None) => probe(&base, LOOKUP_LIMIT).await.map_err(|why| none_found(&why))?,
+        (Credentials::Profile(name), None) => probe(&base, LOOKUP_LIMIT).await.map_err(|why| no_profile(name, &why))?,
+        (_, Some(role)) => {
+            let assumed = of_role(role, base, region, http_client).await;
+            probe(&assumed, LOOKUP_LIMIT).await.map_err(|why| not_assumed(role, &why))?;
+            return Ok(assumed);
+        }
     }
+    Ok(base)
+}
+
+fn of_pair(given: &StaticCredentials) -> SharedCredentialsProvider {
+    let StaticCredentials { access_key, secret_key, session_token } = given;
+    SharedCredentialsProvider::new(aws_credential_types::Credentials::new(
+        access_key,
+        secret_key.expose(),
+        session_token.as_ref().map(|token| token.expose().to_owned()),
+        None,
+        "configuration",
+    ))
+}
+
+async fn of_role(
+    role: &Role,
+    base: SharedCredentialsProvider,
+    region: &Region,
+    http_client: SharedHttpClient,
+) -> SharedCredentialsProvider {
+    let Role { arn, external_id, session_name, sts_endpoint } = role;
+    let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .region(region.clone())
+        .credentials_provider(base.clone())
+        .http_client(http_client)
+        .timeout_config(TimeoutConfig::builder().operation_timeout(LOOKUP_LIMIT).build());
+    let config = match sts_endpoint {
+        Some(endpoint) => loader.endpoint_url(endpoint).load().await,
+        None => loader.load().await,
+    };
+    let mut role = AssumeRoleProvider::builder(arn).session_name(session_name).configure(&config);
+    if let Some(id) = external_id {
+        role = role.external_id(id);
+    }
+    SharedCredentialsProvider::new(role.build_from_provider(base).await)
 }
 
 async fn probe(credentials: &SharedCredentialsProvider, limit: Duration) -> Result<(), String> {

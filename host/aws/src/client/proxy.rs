@@ -1,7 +1,6 @@
 //! An HTTP proxy between the clients and the services: an HTTP client that sends a request through the proxy or directly.
 //! Owns the rule which hosts are called directly; knows no service.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -14,35 +13,10 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::runtime_components::{RuntimeComponents, RuntimeComponentsBuilder};
 use aws_smithy_types::config_bag::ConfigBag;
+use shardmill_core::config::{Connections, Proxy, ProxyLogin};
 use shardmill_core::service::{ErrorKind, ServiceError};
 
-use super::{Connections, Scheme};
-
-/// An HTTP proxy: receives requests for `http://` in absolute form, and a CONNECT for `https://`.
-#[derive(Clone, Debug)]
-pub struct Proxy {
-    /// A name or an IP address, without a port.
-    pub host: String,
-    pub port: u16,
-    /// Sent preemptively. `None`: the proxy requires no login.
-    pub login: Option<ProxyLogin>,
-    /// Hosts that are called directly, in the syntax of Java's `http.nonProxyHosts`: `*` stands for any characters, the
-    /// case of letters does not matter.
-    pub non_proxy_hosts: Vec<String>,
-}
-
-/// Basic authentication at a proxy.
-#[derive(Clone)]
-pub struct ProxyLogin {
-    pub username: String,
-    pub password: String,
-}
-
-impl fmt::Debug for ProxyLogin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProxyLogin").field("username", &self.username).finish_non_exhaustive()
-    }
-}
+use super::{Scheme, connections};
 
 /// The purpose of a client, which decides which hosts bypass the proxy besides the configured ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,50 +26,50 @@ pub(super) enum Purpose {
     Credentials,
 }
 
-impl Proxy {
-    /// An HTTP client for one scheme.
-    pub(super) fn client(
-        &self,
-        scheme: Scheme,
-        purpose: Purpose,
-        connections: Connections,
-    ) -> Result<SharedHttpClient, ServiceError> {
-        let proxied = connections.client(scheme, Some(self.config()?))?;
-        let direct = connections.client(scheme, None)?;
-        let around = Arc::new(Around { patterns: self.patterns(), purpose });
-        Ok(SharedHttpClient::new(Routed { proxied, direct, around }))
-    }
+/// An HTTP client for one scheme.
+pub(super) fn client(
+    proxy: &Proxy,
+    scheme: Scheme,
+    purpose: Purpose,
+    connections: Connections,
+) -> Result<SharedHttpClient, ServiceError> {
+    let proxied = connections::client(connections, scheme, Some(config(proxy)?))?;
+    let direct = connections::client(connections, scheme, None)?;
+    let around = Arc::new(Around { patterns: patterns(proxy), purpose });
+    Ok(SharedHttpClient::new(Routed { proxied, direct, around }))
+}
 
-    /// `HOST:PORT`.
-    pub(super) fn address(&self) -> String {
-        match self.host.parse::<Ipv6Addr>() {
-            Ok(host) => format!("[{host}]:{}", self.port),
-            Err(_) => format!("{}:{}", self.host, self.port),
+/// `HOST:PORT`.
+pub(super) fn address(proxy: &Proxy) -> String {
+    match proxy.host.parse::<Ipv6Addr>() {
+        Ok(host) => format!("[{host}]:{}", proxy.port),
+        Err(_) => format!("{}:{}", proxy.host, proxy.port),
+    }
+}
+
+/// Whether calls to an endpoint go through the proxy.
+pub(super) fn is_for(proxy: &Proxy, endpoint: &str) -> bool {
+    !Around { patterns: patterns(proxy), purpose: Purpose::Service }.contains(endpoint)
+}
+
+fn config(proxy: &Proxy) -> Result<ProxyConfig, ServiceError> {
+    let address = address(proxy);
+    let config = ProxyConfig::all(format!("http://{address}")).map_err(|_| ServiceError {
+        kind: ErrorKind::Invalid,
+        operation: "proxy",
+        message: format!("`{address}` is not a valid proxy address: expected HOST:PORT"),
+    })?;
+    Ok(match &proxy.login {
+        // The HTTP client builds a URL from them.
+        Some(ProxyLogin { username, password }) => {
+            config.with_basic_auth(percent_encoded(username), percent_encoded(password.expose()))
         }
-    }
+        None => config,
+    })
+}
 
-    /// Whether calls to an endpoint go through the proxy.
-    pub(super) fn is_for(&self, endpoint: &str) -> bool {
-        !Around { patterns: self.patterns(), purpose: Purpose::Service }.contains(endpoint)
-    }
-
-    fn config(&self) -> Result<ProxyConfig, ServiceError> {
-        let address = self.address();
-        let config = ProxyConfig::all(format!("http://{address}")).map_err(|_| ServiceError {
-            kind: ErrorKind::Invalid,
-            operation: "proxy",
-            message: format!("`{address}` is not a valid proxy address: expected HOST:PORT"),
-        })?;
-        Ok(match &self.login {
-            // The HTTP client builds a URL from them.
-            Some(login) => config.with_basic_auth(percent_encoded(&login.username), percent_encoded(&login.password)),
-            None => config,
-        })
-    }
-
-    fn patterns(&self) -> Vec<String> {
-        self.non_proxy_hosts.iter().map(|pattern| without_brackets(pattern).to_ascii_lowercase()).collect()
-    }
+fn patterns(proxy: &Proxy) -> Vec<String> {
+    proxy.non_proxy_hosts.iter().map(|pattern| without_brackets(pattern).to_ascii_lowercase()).collect()
 }
 
 fn percent_encoded(text: &str) -> String {
@@ -187,10 +161,12 @@ impl HttpConnector for Routed<SharedHttpConnector> {
 
 #[cfg(test)]
 mod tests {
+    use shardmill_core::config::Secret;
+
     use super::*;
 
     fn proxy(non_proxy_hosts: &[&str]) -> Proxy {
-        let login = ProxyLogin { username: "me".to_owned(), password: "hunter2".to_owned() };
+        let login = ProxyLogin { username: "me".to_owned(), password: Secret::new("hunter2") };
         Proxy {
             host: "proxy.example.com".to_owned(),
             port: 3128,
@@ -222,9 +198,9 @@ mod tests {
             ("host:80", "http://host:80/", false),
         ];
         for (pattern, endpoint, around) in cases {
-            assert_eq!(!proxy(&["other", pattern]).is_for(endpoint), around, "{pattern} and {endpoint}");
+            assert_eq!(!is_for(&proxy(&["other", pattern]), endpoint), around, "{pattern} and {endpoint}");
         }
-        assert!(proxy(&[]).is_for("http://localhost"));
+        assert!(is_for(&proxy(&[]), "http://localhost"));
     }
 
     #[test]
@@ -244,22 +220,21 @@ mod tests {
     #[test]
     fn an_ipv6_address_is_put_in_brackets() {
         let proxy = Proxy { host: "fd00::1".to_owned(), ..proxy(&[]) };
-        assert_eq!(proxy.address(), "[fd00::1]:3128");
-        assert!(proxy.config().is_ok());
+        assert_eq!(address(&proxy), "[fd00::1]:3128");
+        assert!(config(&proxy).is_ok());
     }
 
     #[test]
     fn an_invalid_host_is_rejected() {
-        let error = Proxy { host: "a host".to_owned(), ..proxy(&[]) }
-            .client(Scheme::Http, Purpose::Service, Connections::default())
-            .unwrap_err();
+        let proxy = Proxy { host: "a host".to_owned(), ..proxy(&[]) };
+        let error = client(&proxy, Scheme::Http, Purpose::Service, Connections::default()).unwrap_err();
         assert_eq!(error.to_string(), "proxy: `a host:3128` is not a valid proxy address: expected HOST:PORT");
     }
 
     #[test]
     fn the_password_is_not_in_debug_output() {
         let proxy = proxy(&[]);
-        let client = proxy.client(Scheme::Http, Purpose::Service, Connections::default()).unwrap();
+        let client = client(&proxy, Scheme::Http, Purpose::Service, Connections::default()).unwrap();
         let shown = format!("{proxy:?} {client:?}");
         assert!(shown.contains("\"me\"") && !shown.contains("hunter2"), "{shown}");
     }

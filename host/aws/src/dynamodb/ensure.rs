@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableOutput;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, PointInTimeRecoverySpecification,
+    self as wire, AttributeDefinition, KeySchemaElement, KeyType, PointInTimeRecoverySpecification,
     ProvisionedThroughput, ScalarAttributeType, TableDescription, TableStatus,
 };
+use shardmill_core::config::{BillingMode, NewTable};
 use shardmill_core::service::{ErrorKind, ServiceError};
 
 use super::LeaseTable;
@@ -19,33 +20,6 @@ const CREATE_LIMIT: Duration = Duration::from_secs(600);
 /// Pauses between polls of a new table: short at first, because a local backend's is active at once.
 const FIRST_POLL: Duration = Duration::from_millis(50);
 const LONGEST_POLL: Duration = Duration::from_secs(2);
-
-/// The billing of a new table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Billing {
-    PayPerRequest,
-    /// Capacity units per second.
-    Provisioned {
-        read: u32,
-        write: u32,
-    },
-}
-
-/// The settings of a new table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NewTable {
-    pub billing: Billing,
-    /// Whether the table can be deleted only after this protection is removed.
-    pub deletion_protection: bool,
-    /// Whether the service keeps backups to restore any second of the last days.
-    pub point_in_time_recovery: bool,
-}
-
-impl From<Billing> for NewTable {
-    fn from(billing: Billing) -> Self {
-        Self { billing, deletion_protection: false, point_in_time_recovery: false }
-    }
-}
 
 /// Whether [`LeaseTable::ensure`] created the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +47,7 @@ impl LeaseTable {
     ///
     /// # Errors
     /// `Invalid` when a table of this name has another key, `InUse` when it is not active in time or being deleted.
-    pub async fn ensure(&self, new: impl Into<NewTable>) -> Result<Ensured, ServiceError> {
+    pub async fn ensure(&self, new: NewTable) -> Result<Ensured, ServiceError> {
         let new = new.into();
         if self.find().await? {
             self.keep_backups_if_due().await?;
@@ -100,20 +74,22 @@ impl LeaseTable {
     }
 
     async fn create(&self, new: NewTable) -> Result<Ensured, ServiceError> {
+        // Backups are switched on once the table is active.
+        let NewTable { billing_mode, deletion_protection, point_in_time_recovery: _ } = new;
         let key = KeySchemaElement::builder().attribute_name(attribute::KEY).key_type(KeyType::Hash).build();
         let definition =
             AttributeDefinition::builder().attribute_name(attribute::KEY).attribute_type(ScalarAttributeType::S);
         let request = self.client.create_table().table_name(&self.table);
         let request = request.key_schema(key.expect("name and type are set"));
         let request = request.attribute_definitions(definition.build().expect("name and type are set"));
-        let request = request.set_deletion_protection_enabled(new.deletion_protection.then_some(true));
-        let request = match new.billing {
-            Billing::PayPerRequest => request.billing_mode(BillingMode::PayPerRequest),
-            Billing::Provisioned { read, write } => {
+        let request = request.set_deletion_protection_enabled(deletion_protection.then_some(true));
+        let request = match billing_mode {
+            BillingMode::PayPerRequest => request.billing_mode(wire::BillingMode::PayPerRequest),
+            BillingMode::Provisioned { read, write } => {
                 let units = ProvisionedThroughput::builder();
                 let units = units.read_capacity_units(read.into()).write_capacity_units(write.into()).build();
                 request
-                    .billing_mode(BillingMode::Provisioned)
+                    .billing_mode(wire::BillingMode::Provisioned)
                     .provisioned_throughput(units.expect("both units are set"))
             }
         };

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_kinesis::types::ConsumerStatus;
 use shardmill_core::backoff::{Backoff, Waits};
+use shardmill_core::config::Consumer;
 use shardmill_core::service::{ErrorKind, ServiceError};
 
 use super::{Kinesis, StreamId, stream_id, unreadable};
@@ -16,15 +17,6 @@ const REGISTER_LIMIT: Duration = Duration::from_secs(60);
 const POLLS: Backoff = Backoff { first: 50, longest: 2_000 };
 
 const REGISTER: &str = "RegisterStreamConsumer";
-
-/// How the configuration names a consumer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConsumerId {
-    /// Registered when it does not exist.
-    Name(String),
-    /// Must exist.
-    Arn(String),
-}
 
 struct Found {
     arn: String,
@@ -42,7 +34,7 @@ impl Kinesis {
     pub async fn ensure_consumer(
         &self,
         stream: &str,
-        consumer: &ConsumerId,
+        consumer: &Consumer,
         seed: u64,
         mut on_failure: impl FnMut(&ServiceError),
     ) -> Result<String, ServiceError> {
@@ -75,17 +67,17 @@ impl Kinesis {
 
     /// Whether there is a consumer with this ARN.
     pub async fn consumer_exists(&self, arn: &str) -> Result<bool, ServiceError> {
-        Ok(self.describe_consumer(None, &ConsumerId::Arn(arn.to_owned())).await?.is_some())
+        Ok(self.describe_consumer(None, &Consumer::Arn(arn.to_owned())).await?.is_some())
     }
 
-    async fn try_consumer(&self, stream: &str, consumer: &ConsumerId) -> Result<Found, ServiceError> {
+    async fn try_consumer(&self, stream: &str, consumer: &Consumer) -> Result<Found, ServiceError> {
         match consumer {
-            ConsumerId::Arn(arn) => self.describe_consumer(None, consumer).await?.ok_or_else(|| ServiceError {
+            Consumer::Arn(arn) => self.describe_consumer(None, consumer).await?.ok_or_else(|| ServiceError {
                 kind: ErrorKind::NotFound,
                 operation: "DescribeStreamConsumer",
                 message: format!("there is no consumer `{arn}`"),
             }),
-            ConsumerId::Name(name) => {
+            Consumer::Name(name) => {
                 let stream = self.stream_arn(stream).await?;
                 match self.describe_consumer(Some(&stream), consumer).await? {
                     Some(found) => Ok(found),
@@ -111,13 +103,13 @@ impl Kinesis {
     async fn describe_consumer(
         &self,
         stream: Option<&str>,
-        consumer: &ConsumerId,
+        consumer: &Consumer,
     ) -> Result<Option<Found>, ServiceError> {
         const OPERATION: &str = "DescribeStreamConsumer";
         let request = self.client.describe_stream_consumer();
         let request = match consumer {
-            ConsumerId::Arn(arn) => request.consumer_arn(arn),
-            ConsumerId::Name(name) => request.set_stream_arn(stream.map(str::to_owned)).consumer_name(name),
+            Consumer::Arn(arn) => request.consumer_arn(arn),
+            Consumer::Name(name) => request.set_stream_arn(stream.map(str::to_owned)).consumer_name(name),
         };
         let answer = match request.send().await.map_err(|e| self.destination.failure(OPERATION, &e)) {
             Ok(answer) => answer,

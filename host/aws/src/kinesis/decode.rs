@@ -6,9 +6,9 @@ use std::str::Utf8Error;
 
 use bytes::Bytes;
 use shardmill_core::envelope::{self, Batch, BatchBuilder, Envelope, Record, Span};
+use shardmill_core::kinesis::polling::Fetched;
 use shardmill_core::kinesis::shard::{ChildShard, HashRange};
 
-use super::Records;
 use super::cbor::{self, Cursor, Number};
 use super::records::canonical_sequence;
 
@@ -53,7 +53,7 @@ pub(super) fn encode_request(iterator: &str, limit: u32) -> Vec<u8> {
 }
 
 /// Decodes the body of a response. Records borrow it; they are copied only if their strings are chunked.
-pub fn decode_response(body: &Bytes) -> Result<Records, Error> {
+pub fn decode_response(body: &Bytes) -> Result<Fetched, Error> {
     if u32::try_from(body.len()).is_err() {
         return Err(Error::TooLong { len: body.len() });
     }
@@ -69,7 +69,7 @@ pub fn decode_response(body: &Bytes) -> Result<Records, Error> {
         }
     })?;
     let batch = if chunked { copy(body)? } else { Batch::new(body.clone(), records)? };
-    Ok(Records { batch, ..rest })
+    Ok(Fetched { batch, ..rest })
 }
 
 /// The error code and message of an error body; `None` when it has none.
@@ -133,9 +133,9 @@ fn span_of(body: &[u8], slice: &[u8]) -> Span {
 }
 
 /// Reads a response; passes every record to `on_record`, with the number of records to reserve space for.
-fn walk<'a>(body: &'a [u8], mut on_record: impl FnMut(RawRecord<'a>, usize)) -> Result<Records, Error> {
+fn walk<'a>(body: &'a [u8], mut on_record: impl FnMut(RawRecord<'a>, usize)) -> Result<Fetched, Error> {
     let mut cursor = Cursor::new(body);
-    let mut rest = Records::default();
+    let mut rest = Fetched::default();
     let mut entries = cursor.map()?;
     while cursor.next(&mut entries)? {
         let key = cursor.text()?;

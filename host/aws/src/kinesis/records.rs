@@ -3,33 +3,19 @@
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::types as wire;
 use shardmill_core::envelope::{Batch, BatchBuilder, Envelope};
+use shardmill_core::kinesis::polling::Fetched;
 use shardmill_core::kinesis::shard::ChildShard;
 
 use super::{hash_range, millis};
 
-/// The result of one GetRecords.
-#[derive(Clone, Debug, Default)]
-pub struct Records {
-    /// The records, in sequence order; possibly none although more follow.
-    pub batch: Batch,
-    /// The iterator for the next call; `None` at the end of a closed shard.
-    pub next_iterator: Option<String>,
-    /// The child shards, at the end of a closed shard.
-    pub children: Vec<ChildShard>,
-    /// How far the response is behind the tip of the shard, in milliseconds.
-    pub millis_behind_latest: u64,
-}
-
-impl Records {
-    /// Converts the response that the SDK decoded.
-    pub(super) fn from_sdk(answer: GetRecordsOutput) -> Result<Self, String> {
-        Ok(Self {
-            batch: batch(&answer.records)?,
-            next_iterator: answer.next_shard_iterator,
-            children: children(answer.child_shards)?,
-            millis_behind_latest: answer.millis_behind_latest.unwrap_or(0).max(0).unsigned_abs(),
-        })
-    }
+/// Converts the response that the SDK decoded.
+pub(super) fn from_sdk(answer: GetRecordsOutput) -> Result<Fetched, String> {
+    Ok(Fetched {
+        batch: batch(&answer.records)?,
+        next_iterator: answer.next_shard_iterator,
+        children: children(answer.child_shards)?,
+        millis_behind_latest: answer.millis_behind_latest.unwrap_or(0).max(0).unsigned_abs(),
+    })
 }
 
 /// Copies the SDK's records into one batch.

@@ -6,8 +6,7 @@ use aws_sdk_kinesis::types::error::SubscribeToShardEventStreamError as StreamErr
 use aws_sdk_kinesis::types::{
     self as wire, ShardIteratorType, SubscribeToShardEvent, SubscribeToShardEventStream as Events,
 };
-use shardmill_core::envelope::Batch;
-use shardmill_core::kinesis::shard::ChildShard;
+use shardmill_core::kinesis::fan_out::Delivery;
 use shardmill_core::position::{SequenceNumber, StartingPosition};
 use shardmill_core::service::ServiceError;
 
@@ -23,19 +22,6 @@ const OPERATION: &str = "SubscribeToShard";
 pub struct Subscription {
     events: EventReceiver<Events, StreamError>,
     destination: Destination,
-}
-
-/// An event of a subscription; there is one at least every five seconds.
-#[derive(Clone, Debug, Default)]
-pub struct SubscriptionEvent {
-    /// The records since the last event, in sequence order; possibly none.
-    pub batch: Batch,
-    /// The sequence number after which the next subscription continues; `None` at the end of a closed shard.
-    pub continuation: Option<SequenceNumber>,
-    /// The child shards, at the end of a closed shard.
-    pub children: Vec<ChildShard>,
-    /// How far the event is behind the tip of the shard, in milliseconds.
-    pub millis_behind_latest: u64,
 }
 
 impl Kinesis {
@@ -63,7 +49,7 @@ impl Subscription {
     /// # Errors
     /// `InUse` when another subscription of the consumer has replaced this one, `NotFound` when the consumer or the stream
     /// has been deleted. No event follows an error.
-    pub async fn next_event(&mut self) -> Result<Option<SubscriptionEvent>, ServiceError> {
+    pub async fn next_event(&mut self) -> Result<Option<Delivery>, ServiceError> {
         loop {
             match self.events.recv().await.map_err(|e| self.destination.stream_failure(OPERATION, &e))? {
                 Some(Events::SubscribeToShardEvent(event)) => {
@@ -93,11 +79,11 @@ fn starting_position(from: &StartingPosition) -> wire::StartingPosition {
     position.build().expect("the type is set")
 }
 
-fn translate(event: SubscribeToShardEvent) -> Result<SubscriptionEvent, String> {
+fn translate(event: SubscribeToShardEvent) -> Result<Delivery, String> {
     let continuation = event.continuation_sequence_number;
     // The SDK uses an empty text for a missing one.
     let continuation = (!continuation.is_empty()).then(|| SequenceNumber::parse(&continuation));
-    Ok(SubscriptionEvent {
+    Ok(Delivery {
         batch: batch(&event.records)?,
         continuation: continuation.transpose().map_err(|e| e.to_string())?,
         children: children(event.child_shards)?,

@@ -5,10 +5,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::thread;
 
-use shardmill_aws::{ClientSettings, Kinesis, Wire};
+use shardmill_aws::Kinesis;
+use shardmill_core::config::{ClientSettings, Wire};
 use shardmill_core::service::ErrorKind;
 
-use crate::harness::settings;
+use crate::harness::{access, once};
 
 const CBOR: &str = "application/x-amz-cbor-1.1";
 const JSON: &str = "application/x-amz-json-1.1";
@@ -50,7 +51,7 @@ fn answer(status: &str, content_type: &str, body: &[u8]) -> (SocketAddr, mpsc::R
 }
 
 async fn client(address: SocketAddr, wire: Wire) -> Kinesis {
-    Kinesis::new(&ClientSettings { wire, ..settings(format!("http://{address}")) }).await.unwrap()
+    Kinesis::new(&access(format!("http://{address}")), &ClientSettings { wire, ..once() }).await.unwrap()
 }
 
 #[tokio::test]

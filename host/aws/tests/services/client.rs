@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use shardmill_aws::{Connections, Headers, Kinesis, RetryBudget, Wire};
+use shardmill_aws::Kinesis;
+use shardmill_core::config::{ClientSettings, Connections, Headers, RetryBudget, Secret, Wire};
 use shardmill_core::service::ErrorKind;
 use tokio::net::TcpListener;
 
-use crate::harness::settings;
+use crate::harness::{access, once};
 use crate::server::{Answer, Server, until};
 
 /// Calls made at the same time.
@@ -97,7 +98,7 @@ async fn headers_are_sent_and_signed_and_the_user_agent_has_its_additions() {
     let headers = Headers {
         user_agent_prefix: Some("orders/7".to_owned()),
         user_agent_suffix: Some("(team data)".to_owned()),
-        more: vec![("X-Team".to_owned(), "hunter2".to_owned())],
+        more: [("X-Team".to_owned(), Secret::new("hunter2"))].into(),
     };
     let plain = server.client(|_| {}).await;
     for wire in [Wire::Cbor, Wire::Json] {
@@ -153,20 +154,18 @@ async fn each_time_out_is_its_own() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let authority = silent.local_addr().unwrap();
     let soon = Duration::from_millis(50);
-    let base = settings(format!("http://{authority}"));
-    let mut connect = settings(format!("https://{authority}"));
-    connect.connect_timeout = soon;
-    let (mut read, mut attempt, mut all) = (base.clone(), base.clone(), base);
-    read.read_timeout = soon;
-    attempt.attempt_timeout = soon;
-    all.call_timeout = Some(soon);
-    for (settings, named) in [
-        (connect, "HTTP connect timeout occurred after 50ms"),
-        (read, "HTTP read timeout occurred after 50ms"),
-        (attempt, "operation attempt timeout"),
-        (all, "operation timeout"),
+    let connect = ClientSettings { connect_timeout: soon, ..once() };
+    let read = ClientSettings { read_timeout: soon, ..once() };
+    let attempt = ClientSettings { attempt_timeout: soon, ..once() };
+    let all = ClientSettings { call_timeout: Some(soon), ..once() };
+    for (scheme, settings, named) in [
+        ("https", connect, "HTTP connect timeout occurred after 50ms"),
+        ("http", read, "HTTP read timeout occurred after 50ms"),
+        ("http", attempt, "operation attempt timeout"),
+        ("http", all, "operation timeout"),
     ] {
-        let error = Kinesis::new(&settings).await.unwrap().get_records("it", 1).await.unwrap_err();
+        let access = access(format!("{scheme}://{authority}"));
+        let error = Kinesis::new(&access, &settings).await.unwrap().get_records("it", 1).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
         assert!(error.message.contains(named), "{named}: {error}");
     }

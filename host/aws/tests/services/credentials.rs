@@ -3,10 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_kinesis::primitives::{DateTime, DateTimeFormat};
-use shardmill_aws::{ClientSettings, Kinesis, LeaseTable, Role};
+use shardmill_aws::{Kinesis, LeaseTable};
+use shardmill_core::config::{Access, Role};
 use shardmill_core::service::ErrorKind;
 
-use crate::harness::settings;
+use crate::harness::{access, once};
 use crate::server::{Answer, Request, Server};
 
 const ROLE: &str = "arn:aws:iam::210987654321:role/reader";
@@ -26,14 +27,14 @@ async fn sts(life: fn(usize) -> Duration) -> Server {
     .await
 }
 
-fn with_role(service: &Server, sts: &Server) -> ClientSettings {
+fn with_role(service: &Server, sts: &Server) -> Access {
     let role = Role {
         arn: ROLE.to_owned(),
         external_id: Some("tenant-7/eu".to_owned()),
         session_name: "orders-1".to_owned(),
-        endpoint: Some(sts.endpoint()),
+        sts_endpoint: Some(sts.endpoint()),
     };
-    ClientSettings { role: Some(role), ..settings(service.endpoint()) }
+    Access { role: Some(role), ..access(service.endpoint()) }
 }
 
 /// The access key that a request is signed with, and its session token.
@@ -47,7 +48,7 @@ fn signer(request: &Request) -> (&str, Option<&str>) {
 async fn a_roles_temporary_credentials_sign_both_services_requests() {
     let (sts, kinesis) = (sts(|_| HOUR).await, Server::of_no_records().await);
     let dynamodb = Server::start(|_, _| Answer::ok(r#"{"Items": []}"#)).await;
-    let client = Kinesis::new(&with_role(&kinesis, &sts)).await.unwrap();
+    let client = Kinesis::new(&with_role(&kinesis, &sts), &once()).await.unwrap();
     client.get_records("it", 1).await.unwrap();
     let asked = sts.requests();
     for request in &asked {
@@ -63,7 +64,7 @@ async fn a_roles_temporary_credentials_sign_both_services_requests() {
     let requests = kinesis.requests();
     assert_eq!(signer(&requests[0]), (expected.0.as_str(), Some(expected.1.as_str())));
 
-    let table = LeaseTable::new(&with_role(&dynamodb, &sts), "leases").await.unwrap();
+    let table = LeaseTable::new(&with_role(&dynamodb, &sts), &once(), "leases").await.unwrap();
     table.scan().await.unwrap();
     let newest = sts.requests().len() - 1;
     let requests = dynamodb.requests();
@@ -75,7 +76,7 @@ async fn credentials_that_expire_are_fetched_anew() {
     // The SDK replaces what lives for a few seconds only before it is used.
     let sts = sts(|number| if number < 3 { Duration::from_secs(1) } else { HOUR }).await;
     let kinesis = Server::of_no_records().await;
-    let client = Kinesis::new(&with_role(&kinesis, &sts)).await.unwrap();
+    let client = Kinesis::new(&with_role(&kinesis, &sts), &once()).await.unwrap();
     for _ in 0..5 {
         client.get_records("it", 1).await.unwrap();
     }
@@ -91,7 +92,7 @@ async fn a_role_that_is_refused_is_named_before_anything_is_called() {
                    </ErrorResponse>";
     let sts = Server::start(move |_, _| Answer { status: "403 Forbidden", ..Answer::ok(refusal) }).await;
     let kinesis = Server::of_no_records().await;
-    let error = Kinesis::new(&with_role(&kinesis, &sts)).await.unwrap_err();
+    let error = Kinesis::new(&with_role(&kinesis, &sts), &once()).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Denied);
     for part in [ROLE, "with its external id", "not authorized to perform: sts:AssumeRole", "trust policy"] {
         assert!(error.message.contains(part), "{part}: {error}");

@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use shardmill_aws::{ClientSettings, ConsumerId, Kinesis, Subscription, SubscriptionEvent, Wire};
+use shardmill_aws::{Kinesis, Subscription};
+use shardmill_core::config::{ClientSettings, Consumer, Wire};
+use shardmill_core::kinesis::fan_out::Delivery;
 use shardmill_core::position::{SequenceNumber, StartingPosition};
 use shardmill_core::service::ErrorKind;
 use shardmill_local::model::{ErrorKind as Served, StreamRef};
 use shardmill_local::{Fault, FaultAction, LocalBackend, Options};
 
-use crate::harness::{backend, kinesis, settings};
+use crate::harness::{access, backend, kinesis, once};
 
 const STREAM: &str = "orders";
 const SHARD: &str = "shardId-000000000000";
 
-fn named(name: &str) -> ConsumerId {
-    ConsumerId::Name(name.to_owned())
+fn named(name: &str) -> Consumer {
+    Consumer::Name(name.to_owned())
 }
 
 /// A stream of one shard with a consumer `app`, and its ARN.
@@ -32,7 +34,7 @@ fn consumers(backend: &LocalBackend) -> Vec<String> {
 }
 
 /// The next event that has records or is the last one.
-async fn next(subscription: &mut Subscription) -> SubscriptionEvent {
+async fn next(subscription: &mut Subscription) -> Delivery {
     loop {
         let event = subscription.next_event().await.unwrap().expect("the subscription goes on");
         if !event.batch.is_empty() || event.continuation.is_none() {
@@ -41,7 +43,7 @@ async fn next(subscription: &mut Subscription) -> SubscriptionEvent {
     }
 }
 
-fn messages(event: &SubscriptionEvent) -> Vec<String> {
+fn messages(event: &Delivery) -> Vec<String> {
     let envelopes = event.batch.envelopes(0..event.batch.len());
     envelopes.map(|envelope| String::from_utf8(envelope.message.to_vec()).unwrap()).collect()
 }
@@ -64,7 +66,7 @@ async fn a_consumer_is_registered_once_whoever_asks() {
     );
     let arn = asked.0.unwrap();
     assert_eq!(asked.1.unwrap(), arn);
-    assert_eq!(client.ensure_consumer(STREAM, &ConsumerId::Arn(arn.clone()), 1, |_| {}).await.unwrap(), arn);
+    assert_eq!(client.ensure_consumer(STREAM, &Consumer::Arn(arn.clone()), 1, |_| {}).await.unwrap(), arn);
     assert_ne!(client.ensure_consumer(STREAM, &named("other"), 1, |_| {}).await.unwrap(), arn);
     assert_eq!(consumers(&backend), ["app", "other"]);
     assert!(client.consumer_exists(&arn).await.unwrap());
@@ -76,7 +78,7 @@ async fn a_consumer_that_is_not_there_is_told() {
     let (client, arn) = consumer(&backend).await;
     let gone = arn.replace("consumer/app", "consumer/other");
     assert!(!client.consumer_exists(&gone).await.unwrap());
-    let error = client.ensure_consumer(STREAM, &ConsumerId::Arn(gone.clone()), 1, |_| {}).await.unwrap_err();
+    let error = client.ensure_consumer(STREAM, &Consumer::Arn(gone.clone()), 1, |_| {}).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotFound);
     assert_eq!(error.to_string(), format!("DescribeStreamConsumer: there is no consumer `{gone}`"));
     let error = client.ensure_consumer("missing", &named("app"), 1, |_| {}).await.unwrap_err();
@@ -174,8 +176,8 @@ async fn the_time_outs_of_calls_do_not_cut_a_subscription() {
     const LIMIT: Duration = Duration::from_millis(500);
     let backend = backend();
     let (_, arn) = consumer(&backend).await;
-    let hasty = ClientSettings { read_timeout: LIMIT, attempt_timeout: LIMIT, ..settings(backend.kinesis_endpoint()) };
-    let client = Kinesis::new(&hasty).await.unwrap();
+    let hasty = ClientSettings { read_timeout: LIMIT, attempt_timeout: LIMIT, ..once() };
+    let client = Kinesis::new(&access(backend.kinesis_endpoint()), &hasty).await.unwrap();
     let mut subscription = client.subscribe(&arn, SHARD, &StartingPosition::TrimHorizon).await.unwrap();
     assert!(subscription.next_event().await.unwrap().unwrap().batch.is_empty());
     // Longer than a call may take, and shorter than the pause between two events.

@@ -1,22 +1,24 @@
 //! Clients of a local backend.
 
-use shardmill_aws::{ClientSettings, Kinesis, LeaseTable, StaticCredentials, Wire};
+use shardmill_aws::{Kinesis, LeaseTable};
+use shardmill_core::config::{Access, ClientSettings, Secret, StaticCredentials, Wire};
 use shardmill_local::{LocalBackend, Options};
 
-/// Settings for an endpoint that takes any credentials, without the SDK's own retries.
-pub(crate) fn settings(endpoint: String) -> ClientSettings {
-    let credentials = StaticCredentials {
-        access_key_id: "local".to_owned(),
-        secret_access_key: "local".to_owned(),
-        session_token: None,
-    };
-    ClientSettings {
+/// Access to an endpoint that takes any credentials.
+pub(crate) fn access(endpoint: String) -> Access {
+    let credentials =
+        StaticCredentials { access_key: "local".to_owned(), secret_key: Secret::new("local"), session_token: None };
+    Access {
         region: Some("us-east-1".to_owned()),
         endpoint: Some(endpoint),
         credentials: credentials.into(),
-        max_attempts: 1,
-        ..ClientSettings::default()
+        role: None,
     }
+}
+
+/// Clients without the SDK's own retries.
+pub(crate) fn once() -> ClientSettings {
+    ClientSettings { max_attempts: 1, ..ClientSettings::default() }
 }
 
 /// A backend without rate limits: what is tested here is not how it throttles.
@@ -25,9 +27,9 @@ pub(crate) fn backend() -> LocalBackend {
 }
 
 pub(crate) async fn kinesis(backend: &LocalBackend, wire: Wire) -> Kinesis {
-    Kinesis::new(&ClientSettings { wire, ..settings(backend.kinesis_endpoint()) }).await.unwrap()
+    Kinesis::new(&access(backend.kinesis_endpoint()), &ClientSettings { wire, ..once() }).await.unwrap()
 }
 
 pub(crate) async fn lease_table(backend: &LocalBackend, name: &str) -> LeaseTable {
-    LeaseTable::new(&settings(backend.dynamodb_endpoint()), name).await.unwrap()
+    LeaseTable::new(&access(backend.dynamodb_endpoint()), &once(), name).await.unwrap()
 }

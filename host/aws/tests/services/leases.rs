@@ -8,7 +8,8 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
 use proptest::prelude::*;
-use shardmill_aws::{Billing, Ensured, LeaseTable};
+use shardmill_aws::{Ensured, LeaseTable};
+use shardmill_core::config::{self, NewTable};
 use shardmill_core::kinesis::shard::HashRange;
 use shardmill_core::leases::{Lease, Outcome, Write};
 use shardmill_core::position::Checkpoint;
@@ -43,7 +44,7 @@ impl Fixture {
     async fn new() -> Self {
         let backend = backend();
         let table = lease_table(&backend, TABLE).await;
-        assert_eq!(table.ensure(Billing::PayPerRequest).await.unwrap(), Ensured::Created);
+        assert_eq!(table.ensure(NewTable::default()).await.unwrap(), Ensured::Created);
         Self { table, raw: raw_client(&backend), _backend: backend }
     }
 
@@ -178,7 +179,7 @@ async fn a_row_at_latest_says_since_when_until_it_has_a_checkpoint() {
     let taken = changed(&expected, &[("leaseOwner", s("mill")), ("leaseCounter", n(1))], &[]);
     assert_eq!(fixture.row().await, taken);
 
-    fixture.write(Write::Checkpoint { key: SHARD.into(), counter: 1, checkpoint: at("7") }).await;
+    fixture.write(Write::Checkpoint { key: SHARD.into(), owner: "mill".into(), counter: 1, checkpoint: at("7") }).await;
     let done = &[("checkpoint", s("7")), ("leaseCounter", n(2))];
     assert_eq!(fixture.row().await, changed(&taken, done, &["shardmillLatestSince"]));
 }
@@ -244,18 +245,22 @@ async fn creating_an_existing_row_changes_nothing_and_shows_it() {
 #[tokio::test]
 async fn renewing_adds_one_to_the_counter_and_touches_nothing_else() {
     let fixture = Fixture::with(java_row()).await;
-    let stale = fixture.write(Write::Renew { key: SHARD.into(), counter: 40 }).await;
-    let Outcome::ConditionFailed(Some(found)) = stale else { panic!("{stale:?}") };
-    assert_eq!(found.counter, 41);
-    assert_eq!(fixture.row().await, java_row());
-    assert_eq!(fixture.write(Write::Renew { key: SHARD.into(), counter: 41 }).await, Outcome::Done);
+    let renew = |owner: &str, counter| Write::Renew { key: SHARD.into(), owner: owner.to_owned(), counter };
+    // With an old counter, and with that of a row which another worker has since it was created again.
+    for stale in [renew("java", 40), renew("mill", 41)] {
+        let stale = fixture.write(stale).await;
+        let Outcome::ConditionFailed(Some(found)) = stale else { panic!("{stale:?}") };
+        assert_eq!(found.counter, 41);
+        assert_eq!(fixture.row().await, java_row());
+    }
+    assert_eq!(fixture.write(renew("java", 41)).await, Outcome::Done);
     assert_eq!(fixture.row().await, changed(&java_row(), &[("leaseCounter", n(42))], &[]));
 }
 
 #[tokio::test]
 async fn a_renewal_whose_reply_was_lost_can_be_recognised() {
     let fixture = Fixture::with(java_row()).await;
-    let renew = Write::Renew { key: SHARD.into(), counter: 41 };
+    let renew = Write::Renew { key: SHARD.into(), owner: "java".into(), counter: 41 };
     assert_eq!(fixture.write(renew.clone()).await, Outcome::Done);
     // The same request again, as the SDK repeats one that brought no reply.
     let Outcome::ConditionFailed(Some(found)) = fixture.write(renew).await else { panic!("renewed twice") };
@@ -324,10 +329,18 @@ async fn evicting_leaves_no_owner_and_one_more_on_the_counter() {
 #[tokio::test]
 async fn a_checkpoint_resets_switches_and_drops_what_was_pending() {
     let fixture = Fixture::with(java_row()).await;
-    let write = |counter, checkpoint| Write::Checkpoint { key: SHARD.into(), counter, checkpoint };
-    let stale = fixture.write(write(40, at("99"))).await;
-    assert!(matches!(stale, Outcome::ConditionFailed(Some(_))), "{stale:?}");
-    assert_eq!(fixture.row().await, java_row());
+    let write_by = |owner: &str, counter, checkpoint| Write::Checkpoint {
+        key: SHARD.into(),
+        owner: owner.to_owned(),
+        counter,
+        checkpoint,
+    };
+    let write = |counter, checkpoint| write_by("java", counter, checkpoint);
+    for stale in [write(40, at("99")), write_by("mill", 41, at("99"))] {
+        let stale = fixture.write(stale).await;
+        assert!(matches!(stale, Outcome::ConditionFailed(Some(_))), "{stale:?}");
+        assert_eq!(fixture.row().await, java_row());
+    }
 
     let checkpoint = Checkpoint::from_row("340282366920938463463374607431768211457", 9).unwrap();
     assert_eq!(fixture.write(write(41, checkpoint.clone())).await, Outcome::Done);
@@ -388,10 +401,10 @@ async fn no_write_makes_a_row_that_was_deleted() {
     let fixture = Fixture::new().await;
     let key = || SHARD.to_owned();
     let writes = [
-        Write::Renew { key: key(), counter: 0 },
+        Write::Renew { key: key(), owner: "mill".into(), counter: 0 },
         Write::Take { seen: lease(Checkpoint::Latest), worker: "mill".into() },
         Write::Evict { key: key(), owner: "mill".into() },
-        Write::Checkpoint { key: key(), counter: 0, checkpoint: at("1") },
+        Write::Checkpoint { key: key(), owner: "mill".into(), counter: 0, checkpoint: at("1") },
         Write::Children { key: key(), children: vec!["c".into()] },
         Write::HashRange { key: key(), range: HashRange { start: 0, end: 9 } },
         Write::Delete { key: key(), counter: 0 },
@@ -478,15 +491,16 @@ async fn a_table_is_made_once_and_paid_for_as_asked() {
     let backend = backend();
     let raw = raw_client(&backend);
     let cases = [
-        ("on-demand", Billing::PayPerRequest, BillingMode::PayPerRequest, (0, 0)),
-        ("provisioned", Billing::Provisioned { read: 10, write: 5 }, BillingMode::Provisioned, (10, 5)),
+        ("on-demand", config::BillingMode::PayPerRequest, BillingMode::PayPerRequest, (0, 0)),
+        ("provisioned", config::BillingMode::Provisioned { read: 10, write: 5 }, BillingMode::Provisioned, (10, 5)),
     ];
-    for (name, billing, mode, units) in cases {
+    for (name, billing_mode, mode, units) in cases {
+        let new = NewTable { billing_mode, ..NewTable::default() };
         let table = lease_table(&backend, name).await;
         let missing = table.scan().await.unwrap_err();
         assert_eq!((missing.kind, missing.operation), (ErrorKind::NotFound, "Scan"));
-        assert_eq!(table.ensure(billing).await.unwrap(), Ensured::Created);
-        assert_eq!(table.ensure(billing).await.unwrap(), Ensured::Existed);
+        assert_eq!(table.ensure(new).await.unwrap(), Ensured::Created);
+        assert_eq!(table.ensure(new).await.unwrap(), Ensured::Existed);
         let made = raw.describe_table().table_name(name).send().await.unwrap().table.unwrap();
         let [key] = made.key_schema() else { panic!("{:?}", made.key_schema()) };
         assert_eq!((key.attribute_name(), key.key_type()), ("leaseKey", &KeyType::Hash));
@@ -506,7 +520,7 @@ async fn workers_that_start_together_share_one_table() {
     let starts: Vec<_> = (0..6)
         .map(|_| {
             let table = table.clone();
-            tokio::spawn(async move { table.ensure(Billing::PayPerRequest).await.unwrap() })
+            tokio::spawn(async move { table.ensure(NewTable::default()).await.unwrap() })
         })
         .collect();
     let mut created = 0;
@@ -535,7 +549,7 @@ async fn a_table_with_another_key_is_no_lease_table() {
         }
         create.send().await.unwrap();
         let table = lease_table(&backend, TABLE).await;
-        for error in [table.ensure(Billing::PayPerRequest).await.unwrap_err(), table.find().await.unwrap_err()] {
+        for error in [table.ensure(NewTable::default()).await.unwrap_err(), table.find().await.unwrap_err()] {
             assert_eq!(error.kind, ErrorKind::Invalid);
             let expected = format!(
                 "DescribeTable: lease table `{TABLE}`: it is not a lease table: its key is {said}, expected `leaseKey` of \
@@ -571,15 +585,16 @@ fn steps() -> impl Strategy<Value = Step> {
 
 fn to_write(step: &Step, found: &Lease) -> Write {
     let key = SHARD.to_owned();
+    let owner = || found.owner.clone().unwrap_or_default();
     let counter = |stale: bool| if stale { found.counter.wrapping_sub(1) } else { found.counter };
     match *step {
-        Step::Renew { stale } => Write::Renew { key, counter: counter(stale) },
+        Step::Renew { stale } => Write::Renew { key, owner: owner(), counter: counter(stale) },
         Step::Take { worker, stale } => {
             Write::Take { seen: Lease { counter: counter(stale), ..found.clone() }, worker: format!("w{worker}") }
         }
         Step::Evict { worker } => Write::Evict { key, owner: format!("w{worker}") },
         Step::Checkpoint { sequence, stale } => {
-            Write::Checkpoint { key, counter: counter(stale), checkpoint: at(&sequence.to_string()) }
+            Write::Checkpoint { key, owner: owner(), counter: counter(stale), checkpoint: at(&sequence.to_string()) }
         }
         Step::Children => Write::Children { key, children: vec!["c".to_owned()] },
         Step::Create => Write::Create(lease(Checkpoint::Latest)),

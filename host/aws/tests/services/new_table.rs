@@ -1,8 +1,9 @@
 //! How a lease table is made and read where the local backend has no say: protection, backups, consistent reads.
 
-use shardmill_aws::{Billing, Ensured, LeaseTable, NewTable};
+use shardmill_aws::{Ensured, LeaseTable};
+use shardmill_core::config::NewTable;
 
-use crate::harness::settings;
+use crate::harness::{access, once};
 use crate::server::{Answer, Request, Server};
 
 const ACTIVE: &str =
@@ -31,9 +32,8 @@ fn refusal(code: &str) -> Answer {
 #[tokio::test]
 async fn a_new_table_is_protected_and_backed_up_if_that_is_asked_for() {
     let server = dynamodb().await;
-    let table = LeaseTable::new(&settings(server.endpoint()), "leases").await.unwrap();
-    let billing = Billing::PayPerRequest;
-    let new = NewTable { billing, deletion_protection: true, point_in_time_recovery: true };
+    let table = LeaseTable::new(&access(server.endpoint()), &once(), "leases").await.unwrap();
+    let new = NewTable { deletion_protection: true, point_in_time_recovery: true, ..NewTable::default() };
     assert_eq!(table.ensure(new).await.unwrap(), Ensured::Created);
     let requests = server.requests();
     let operations: Vec<_> = requests.iter().map(operation).collect();
@@ -49,8 +49,8 @@ async fn a_new_table_is_protected_and_backed_up_if_that_is_asked_for() {
 #[tokio::test]
 async fn a_new_table_has_neither_otherwise() {
     let server = dynamodb().await;
-    let table = LeaseTable::new(&settings(server.endpoint()), "leases").await.unwrap();
-    table.ensure(Billing::PayPerRequest).await.unwrap();
+    let table = LeaseTable::new(&access(server.endpoint()), &once(), "leases").await.unwrap();
+    table.ensure(NewTable::default()).await.unwrap();
     let requests = server.requests();
     assert_eq!(requests.len(), 3);
     assert!(!requests[1].body.contains("DeletionProtection"), "{}", requests[1].body);
@@ -60,7 +60,7 @@ async fn a_new_table_has_neither_otherwise() {
 async fn the_table_is_read_consistently_if_that_is_asked_for() {
     for consistent in [true, false] {
         let server = dynamodb().await;
-        let table = LeaseTable::new(&settings(server.endpoint()), "leases").await.unwrap();
+        let table = LeaseTable::new(&access(server.endpoint()), &once(), "leases").await.unwrap();
         table.with_consistent_reads(consistent).scan().await.unwrap();
         let body = &server.requests()[0].body;
         assert_eq!(body.contains(r#""ConsistentRead":true"#), consistent, "{body}");

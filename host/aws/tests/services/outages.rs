@@ -1,14 +1,15 @@
 //! Services that are away, or behind something that answers in their place: no call may take that for an answer, and only
 //! what a person must mend may look final.
 
-use shardmill_aws::{Billing, ClientSettings, ConsumerId, Kinesis, LeaseTable, NewTable};
+use shardmill_aws::{Kinesis, LeaseTable};
+use shardmill_core::config::{Access, Consumer, NewTable};
 use shardmill_core::kinesis::shard::{HashRange, ShardFilter};
 use shardmill_core::leases::{Lease, Write};
 use shardmill_core::position::{Checkpoint, StartingPosition};
 use shardmill_core::service::{ErrorKind, ServiceError};
 use tokio::net::TcpListener;
 
-use crate::harness::settings;
+use crate::harness::{access, once};
 use crate::server::{Answer, Server};
 
 const TABLE: &str = "orders-1";
@@ -51,10 +52,10 @@ fn writes() -> Vec<Write> {
     let key = || "shardId-000000000000".to_owned();
     vec![
         Write::Create(lease()),
-        Write::Renew { key: key(), counter: 1 },
+        Write::Renew { key: key(), owner: "w".to_owned(), counter: 1 },
         Write::Take { seen: lease(), worker: "w".to_owned() },
         Write::Evict { key: key(), owner: "w".to_owned() },
-        Write::Checkpoint { key: key(), counter: 1, checkpoint: Checkpoint::ShardEnd },
+        Write::Checkpoint { key: key(), owner: "w".to_owned(), counter: 1, checkpoint: Checkpoint::ShardEnd },
         Write::Children { key: key(), children: vec!["c".to_owned()] },
         Write::HashRange { key: key(), range: HashRange { start: 0, end: 1 } },
         Write::Delete { key: key(), counter: 1 },
@@ -62,11 +63,11 @@ fn writes() -> Vec<Write> {
 }
 
 /// How every call to a lease table fails, by its name.
-async fn table_failures(settings: &ClientSettings) -> Vec<(String, ServiceError)> {
-    let table = LeaseTable::new(settings, TABLE).await.unwrap();
+async fn table_failures(access: &Access) -> Vec<(String, ServiceError)> {
+    let table = LeaseTable::new(access, &once(), TABLE).await.unwrap();
     let mut failures = vec![
         ("find".to_owned(), table.find().await.unwrap_err()),
-        ("ensure".to_owned(), table.ensure(Billing::PayPerRequest).await.unwrap_err()),
+        ("ensure".to_owned(), table.ensure(NewTable::default()).await.unwrap_err()),
         ("scan".to_owned(), table.scan().await.unwrap_err()),
         ("get".to_owned(), table.get("shardId-000000000000").await.unwrap_err()),
     ];
@@ -77,8 +78,8 @@ async fn table_failures(settings: &ClientSettings) -> Vec<(String, ServiceError)
 }
 
 /// How every call to a stream fails that does not wait by itself.
-async fn stream_failures(settings: &ClientSettings) -> Vec<(String, ServiceError)> {
-    let kinesis = Kinesis::new(settings).await.unwrap();
+async fn stream_failures(access: &Access) -> Vec<(String, ServiceError)> {
+    let kinesis = Kinesis::new(access, &once()).await.unwrap();
     let (shard, consumer) = ("shardId-000000000000", "arn:aws:kinesis:us-east-1:0:stream/s/consumer/c:1");
     vec![
         ("find_stream".to_owned(), kinesis.find_stream("s").await.unwrap_err()),
@@ -101,10 +102,10 @@ async fn subscribe(kinesis: &Kinesis, consumer: &str, shard: &str) -> ServiceErr
     }
 }
 
-async fn failures(settings: &ClientSettings) -> Vec<(String, ServiceError)> {
-    let mut all = table_failures(settings).await;
+async fn failures(access: &Access) -> Vec<(String, ServiceError)> {
+    let mut all = table_failures(access).await;
     assert!(all.iter().all(|(_, error)| error.message.contains("lease table `orders-1`")), "{all:#?}");
-    all.extend(stream_failures(settings).await);
+    all.extend(stream_failures(access).await);
     all
 }
 
@@ -112,7 +113,7 @@ async fn failures(settings: &ClientSettings) -> Vec<(String, ServiceError)> {
 async fn what_is_away_may_be_asked_again() {
     for (status, body) in AWAY {
         let server = Server::start(move |_, _| Answer { status, ..Answer::ok(body) }).await;
-        for (call, error) in failures(&settings(server.endpoint())).await {
+        for (call, error) in failures(&access(server.endpoint())).await {
             assert!(error.kind.is_transient(), "{call} answered by {status} {body}: {:?}: {error}", error.kind);
         }
     }
@@ -125,7 +126,7 @@ async fn a_connection_that_is_cut_or_refused_may_be_made_again() {
     let nobody = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     for endpoint in [server.endpoint(), nobody] {
-        for (call, error) in failures(&settings(endpoint.clone())).await {
+        for (call, error) in failures(&access(endpoint.clone())).await {
             assert_eq!(error.kind, ErrorKind::Unavailable, "{call} at {endpoint}: {error}");
         }
     }
@@ -135,7 +136,7 @@ async fn a_connection_that_is_cut_or_refused_may_be_made_again() {
 async fn what_a_person_must_mend_is_final() {
     for (status, body, kind) in FINAL {
         let server = Server::start(move |_, _| Answer { status, ..Answer::ok(body) }).await;
-        for (call, error) in failures(&settings(server.endpoint())).await {
+        for (call, error) in failures(&access(server.endpoint())).await {
             assert_eq!(error.kind, kind, "{call} answered by {status} {body}: {error}");
         }
     }
@@ -158,9 +159,8 @@ async fn backups_that_could_not_be_switched_on_at_once_are_switched_on_later() {
         _ => Answer::ok("{}"),
     })
     .await;
-    let table = LeaseTable::new(&settings(server.endpoint()), TABLE).await.unwrap();
-    let billing = Billing::PayPerRequest;
-    let new = NewTable { billing, deletion_protection: false, point_in_time_recovery: true };
+    let table = LeaseTable::new(&access(server.endpoint()), &once(), TABLE).await.unwrap();
+    let new = NewTable { point_in_time_recovery: true, ..NewTable::default() };
     let error = table.ensure(new).await.unwrap_err();
     assert!(error.kind.is_transient() && error.operation == "UpdateContinuousBackups", "{error}");
     let switched = || server.requests().iter().filter(|it| is(it, ".UpdateContinuousBackups")).count();
@@ -175,8 +175,8 @@ async fn backups_that_could_not_be_switched_on_at_once_are_switched_on_later() {
 #[tokio::test]
 async fn an_answer_without_what_was_asked_for_is_no_empty_table_and_no_empty_stream() {
     let server = Server::start(|_, _| Answer::ok("{}")).await;
-    let table = LeaseTable::new(&settings(server.endpoint()), TABLE).await.unwrap();
-    let kinesis = Kinesis::new(&settings(server.endpoint())).await.unwrap();
+    let table = LeaseTable::new(&access(server.endpoint()), &once(), TABLE).await.unwrap();
+    let kinesis = Kinesis::new(&access(server.endpoint()), &once()).await.unwrap();
     let failures = [
         table.find().await.unwrap_err(),
         table.scan().await.unwrap_err(),
@@ -206,9 +206,9 @@ async fn a_consumer_waits_for_the_service_and_says_so() {
         None => Answer::ok(&found),
     })
     .await;
-    let kinesis = Kinesis::new(&settings(server.endpoint())).await.unwrap();
+    let kinesis = Kinesis::new(&access(server.endpoint()), &once()).await.unwrap();
     let mut failed = 0;
-    let consumer = ConsumerId::Arn(arn.to_owned());
+    let consumer = Consumer::Arn(arn.to_owned());
     assert_eq!(kinesis.ensure_consumer("s", &consumer, 1, |_| failed += 1).await.unwrap(), arn);
     assert_eq!(failed, count);
 }

@@ -6,20 +6,21 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use shardmill_aws::{Billing, ClientSettings, Connections, Ensured, Kinesis, LeaseTable, Proxy, ProxyLogin, Wire};
+use shardmill_aws::{Ensured, Kinesis, LeaseTable};
+use shardmill_core::config::{ClientSettings, Connections, NewTable, Proxy, ProxyLogin, Secret, Wire};
 use shardmill_core::kinesis::shard::ShardFilter;
 use shardmill_core::position::StartingPosition;
 use shardmill_core::service::ErrorKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::{backend, settings};
+use crate::harness::{access, backend, once};
 
 /// With everything that has a meaning in a URL.
 const PASSWORD: &str = "p@ss/w:rd?#%41 ü";
 
 fn login() -> ProxyLogin {
-    ProxyLogin { username: "user@corp".to_owned(), password: PASSWORD.to_owned() }
+    ProxyLogin { username: "user@corp".to_owned(), password: Secret::new(PASSWORD) }
 }
 
 /// A proxy that wants [`login`]; one request for each connection.
@@ -124,8 +125,8 @@ async fn both_services_are_called_through_the_proxy() {
     let (backend, test_proxy) = (backend(), TestProxy::start().await);
     for (wire, connections) in [Wire::Cbor, Wire::Json].into_iter().zip(both_pools()) {
         let proxy = test_proxy.proxy(&["*.internal"]);
-        let behind = |endpoint| ClientSettings { wire, connections, proxy: proxy.clone(), ..settings(endpoint) };
-        let kinesis = Kinesis::new(&behind(backend.kinesis_endpoint())).await.unwrap();
+        let behind = ClientSettings { wire, connections, proxy, ..once() };
+        let kinesis = Kinesis::new(&access(backend.kinesis_endpoint()), &behind).await.unwrap();
         let stream = format!("orders-{wire:?}");
         kinesis.create_stream(&stream, 1).await.unwrap();
         kinesis.wait_active(&stream, Duration::from_secs(10)).await.unwrap();
@@ -135,8 +136,9 @@ async fn both_services_are_called_through_the_proxy() {
         let records = kinesis.get_records(&iterator, 10).await.unwrap();
         assert_eq!(records.batch.envelope(0).message, b"hello");
 
-        let table = LeaseTable::new(&behind(backend.dynamodb_endpoint()), format!("leases-{wire:?}")).await.unwrap();
-        assert_eq!(table.ensure(Billing::PayPerRequest).await.unwrap(), Ensured::Created);
+        let access = access(backend.dynamodb_endpoint());
+        let table = LeaseTable::new(&access, &behind, format!("leases-{wire:?}")).await.unwrap();
+        assert_eq!(table.ensure(NewTable::default()).await.unwrap(), Ensured::Created);
     }
     let heads = test_proxy.heads();
     for endpoint in [backend.kinesis_endpoint(), backend.dynamodb_endpoint()] {
@@ -150,11 +152,11 @@ async fn both_services_are_called_through_the_proxy() {
 async fn hosts_that_are_named_are_called_around_the_proxy() {
     let (backend, test_proxy) = (backend(), TestProxy::start().await);
     let proxy = test_proxy.proxy(&["localhost", "127.*"]);
-    let around = |endpoint| ClientSettings { proxy: proxy.clone(), ..settings(endpoint) };
-    let kinesis = Kinesis::new(&around(backend.kinesis_endpoint())).await.unwrap();
+    let around = ClientSettings { proxy, ..once() };
+    let kinesis = Kinesis::new(&access(backend.kinesis_endpoint()), &around).await.unwrap();
     kinesis.create_stream("orders", 1).await.unwrap();
-    let table = LeaseTable::new(&around(backend.dynamodb_endpoint()), "leases").await.unwrap();
-    table.ensure(Billing::PayPerRequest).await.unwrap();
+    let table = LeaseTable::new(&access(backend.dynamodb_endpoint()), &around, "leases").await.unwrap();
+    table.ensure(NewTable::default()).await.unwrap();
     assert_eq!(test_proxy.heads(), Vec::<String>::new());
 }
 
@@ -163,8 +165,8 @@ async fn an_https_endpoint_is_called_through_a_tunnel() {
     for connections in both_pools() {
         let test_proxy = TestProxy::start().await;
         let proxy = test_proxy.proxy(&[]);
-        let behind = ClientSettings { connections, proxy, ..settings(format!("https://{HOST}")) };
-        let kinesis = Kinesis::new(&behind).await.unwrap();
+        let behind = ClientSettings { connections, proxy, ..once() };
+        let kinesis = Kinesis::new(&access(format!("https://{HOST}")), &behind).await.unwrap();
         let error = kinesis.get_records("it", 10).await.unwrap_err();
         let heads = test_proxy.heads();
         assert!(heads[0].starts_with(&format!("CONNECT {HOST}:443 HTTP/1.1\r\n")), "{heads:#?}");
@@ -179,11 +181,12 @@ async fn an_https_endpoint_is_called_through_a_tunnel() {
 #[tokio::test]
 async fn a_login_that_the_proxy_refuses_needs_a_person() {
     let (backend, test_proxy) = (backend(), TestProxy::start().await);
-    let wrong = ProxyLogin { password: "hunter2".to_owned(), ..login() };
+    let wrong = ProxyLogin { password: Secret::new("hunter2"), ..login() };
     for login in [None, Some(wrong)] {
         let proxy = test_proxy.proxy(&[]).map(|proxy| Proxy { login, ..proxy });
-        let behind = ClientSettings { proxy, ..settings(backend.kinesis_endpoint()) };
-        let error = Kinesis::new(&behind).await.unwrap().get_records("it", 10).await.unwrap_err();
+        let behind = ClientSettings { proxy, ..once() };
+        let kinesis = Kinesis::new(&access(backend.kinesis_endpoint()), &behind).await.unwrap();
+        let error = kinesis.get_records("it", 10).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Denied, "{error}");
         assert!(error.message.contains("status 407"), "{error}");
         assert!(!format!("{error} {error:?} {behind:?}").contains("hunter2"));
@@ -195,8 +198,13 @@ async fn a_proxy_that_is_not_there_is_named() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let test_proxy = TestProxy { address: free.local_addr().unwrap(), heads: Arc::default() };
     drop(free);
-    let behind = ClientSettings { proxy: test_proxy.proxy(&[]), ..settings(format!("http://{HOST}")) };
-    let error = Kinesis::new(&behind).await.unwrap().get_records("it", 10).await.unwrap_err();
+    let behind = ClientSettings { proxy: test_proxy.proxy(&[]), ..once() };
+    let error = Kinesis::new(&access(format!("http://{HOST}")), &behind)
+        .await
+        .unwrap()
+        .get_records("it", 10)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
     assert!(error.message.contains(&format!("http://{HOST} through the proxy {}", test_proxy.address)), "{error}");
     assert!(error.message.to_lowercase().contains("refused"), "{error}");

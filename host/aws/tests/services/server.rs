@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use shardmill_aws::{ClientSettings, Kinesis};
+use shardmill_aws::Kinesis;
+use shardmill_core::config::ClientSettings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::settings;
+use crate::harness::{access, once};
 
 /// How long a condition may take to come true.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -94,9 +95,9 @@ impl Server {
 
     /// A client of this server; `change` makes its settings.
     pub(crate) async fn client(&self, change: impl FnOnce(&mut ClientSettings)) -> Kinesis {
-        let mut settings = settings(self.endpoint());
+        let mut settings = once();
         change(&mut settings);
-        Kinesis::new(&settings).await.unwrap()
+        Kinesis::new(&access(self.endpoint()), &settings).await.unwrap()
     }
 
     /// In the order in which they came.

@@ -1,7 +1,8 @@
 //! A lease table that several streams share, as a multi-stream application of the Kinesis Client Library has it,
 //! attribute by attribute. Numbers such as (14) are items of the conformance list.
 
-use shardmill_aws::{Billing, LeaseTable};
+use shardmill_aws::LeaseTable;
+use shardmill_core::config::NewTable;
 use shardmill_core::kinesis::stream::StreamIdentifier;
 use shardmill_core::leases::{Lease, Outcome, Write};
 use shardmill_core::position::Checkpoint;
@@ -26,7 +27,7 @@ impl Shared {
     async fn of(stream: Option<&str>) -> Self {
         let backend = backend();
         let table = lease_table(&backend, TABLE).await;
-        table.ensure(Billing::PayPerRequest).await.unwrap();
+        table.ensure(NewTable::default()).await.unwrap();
         let stream: Option<StreamIdentifier> = stream.map(|text| text.parse().unwrap());
         Self { table: table.of_stream(stream), raw: raw_client(&backend), _backend: backend }
     }
@@ -101,9 +102,9 @@ async fn every_write_is_to_the_own_streams_row() {
     let exists = shared.write(Write::Create(lease(Checkpoint::Latest))).await;
     assert_eq!(exists, Outcome::ConditionFailed(Some(seen.clone())));
     shared.write(Write::Take { seen, worker: "mill".into() }).await;
-    shared.write(Write::Renew { key: SHARD.into(), counter: 42 }).await;
+    shared.write(Write::Renew { key: SHARD.into(), owner: "mill".into(), counter: 42 }).await;
     let checkpoint = Checkpoint::from_row("500", 0).unwrap();
-    shared.write(Write::Checkpoint { key: SHARD.into(), counter: 43, checkpoint }).await;
+    shared.write(Write::Checkpoint { key: SHARD.into(), owner: "mill".into(), counter: 43, checkpoint }).await;
     shared.write(Write::Children { key: SHARD.into(), children: vec!["shardId-000000000004".into()] }).await;
     shared.write(Write::Evict { key: SHARD.into(), owner: "mill".into() }).await;
     let changes = [
@@ -114,9 +115,12 @@ async fn every_write_is_to_the_own_streams_row() {
     ];
     assert_eq!(shared.row(&key).await, changed(&mine, &changes, &["leaseOwner"]));
 
-    let end = Write::Checkpoint { key: SHARD.into(), counter: 45, checkpoint: Checkpoint::ShardEnd };
+    let seen = shared.table.get(SHARD).await.unwrap().unwrap();
+    shared.write(Write::Take { seen, worker: "mill".into() }).await;
+    let owner = "mill".to_owned();
+    let end = Write::Checkpoint { key: SHARD.into(), owner, counter: 46, checkpoint: Checkpoint::ShardEnd };
     shared.write(end).await;
-    assert_eq!(shared.write(Write::Delete { key: SHARD.into(), counter: 46 }).await, Outcome::Done);
+    assert_eq!(shared.write(Write::Delete { key: SHARD.into(), counter: 47 }).await, Outcome::Done);
     assert_eq!(shared.row(&key).await, Item::new());
     assert_eq!(shared.row(&format!("{CLICKS}:{SHARD}")).await, other);
 }

@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use shardmill_aws::{ClientSettings, Kinesis, Records, Wire};
+use shardmill_aws::Kinesis;
+use shardmill_core::config::{ClientSettings, Wire};
+use shardmill_core::kinesis::polling::Fetched;
 use shardmill_core::kinesis::shard::{Shard, ShardFilter};
 use shardmill_core::position::{SequenceNumber, StartingPosition};
 use shardmill_core::service::ErrorKind;
 use shardmill_local::model::{CreateStream, Distribution, ErrorKind as Served, Mode};
 use shardmill_local::{Fault, FaultAction, LocalBackend, Options};
 
-use crate::harness::{backend, kinesis, settings};
+use crate::harness::{access, backend, kinesis, once};
 
 const STREAM: &str = "orders";
 const BOTH: [Wire; 2] = [Wire::Cbor, Wire::Json];
@@ -18,7 +20,7 @@ const BOTH: [Wire; 2] = [Wire::Cbor, Wire::Json];
 /// A record as a test sees it: sequence, key, message, arrival.
 type Seen = (String, Option<String>, Vec<u8>, u64);
 
-fn seen(records: &Records) -> Vec<Seen> {
+fn seen(records: &Fetched) -> Vec<Seen> {
     let batch = &records.batch;
     batch
         .envelopes(0..batch.len())
@@ -26,11 +28,11 @@ fn seen(records: &Records) -> Vec<Seen> {
         .collect()
 }
 
-fn messages(records: &Records) -> Vec<String> {
+fn messages(records: &Fetched) -> Vec<String> {
     seen(records).into_iter().map(|(_, _, message, _)| String::from_utf8(message).unwrap()).collect()
 }
 
-async fn read(client: &Kinesis, shard: &str, from: &StartingPosition) -> Records {
+async fn read(client: &Kinesis, shard: &str, from: &StartingPosition) -> Fetched {
     let iterator = client.shard_iterator(STREAM, shard, from).await.unwrap();
     client.get_records(&iterator, 10_000).await.unwrap()
 }
@@ -227,9 +229,9 @@ async fn faults_are_named_by_what_to_do_about_them() {
 async fn a_lost_or_late_reply_is_unavailable_and_retried_when_allowed() {
     let backend = backend();
     backend.kinesis().create_stream(STREAM, 1).unwrap();
-    let endpoint = backend.kinesis_endpoint();
-    let hasty = ClientSettings { attempt_timeout: Duration::from_secs(1), ..settings(endpoint) };
-    let client = Kinesis::new(&hasty).await.unwrap();
+    let access = access(backend.kinesis_endpoint());
+    let hasty = ClientSettings { attempt_timeout: Duration::from_secs(1), ..once() };
+    let client = Kinesis::new(&access, &hasty).await.unwrap();
     put(&client, &[("k", "1")]).await;
     let shard = "shardId-000000000000";
     let iterator = client.shard_iterator(STREAM, shard, &StartingPosition::TrimHorizon).await.unwrap();
@@ -240,7 +242,7 @@ async fn a_lost_or_late_reply_is_unavailable_and_retried_when_allowed() {
         assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
         assert!(error.message.contains(&backend.kinesis_endpoint()), "{error}");
         // The second attempt of one call meets the fault's second strike, the third an answer.
-        let patient = Kinesis::new(&ClientSettings { max_attempts: 3, ..hasty.clone() }).await.unwrap();
+        let patient = Kinesis::new(&access, &ClientSettings { max_attempts: 3, ..hasty.clone() }).await.unwrap();
         assert_eq!(messages(&patient.get_records(&iterator, 10).await.unwrap()), ["1"]);
         assert_eq!(fault.hits(), 2);
         fault.remove();

@@ -2,15 +2,23 @@
 //! here. The tables themselves are one file per family; the checks, the defaults, `config show` and the reference page
 //! all read them, so that they cannot differ. It must not know values.
 
-mod access;
-mod client;
-mod host;
-mod index;
-mod kcl;
-mod samza;
-mod shardmill;
+/// The rows of a family, in the order of the reference page. A row that is read has a name, so that one which nobody reads
+/// is a warning of the compiler; `_` stands before those that are only judged, or found by what a user wrote.
+macro_rules! keys {
+    ($($name:tt = $key:expr),* $(,)?) => {
+        static KEYS: &[Key] = &[$($key),*];
+        $(pub(in crate::config) const $name: Key = $key;)*
+    };
+}
 
-use std::collections::BTreeMap;
+pub(super) mod access;
+pub(super) mod client;
+pub(super) mod host;
+mod index;
+pub(super) mod kcl;
+pub(super) mod samza;
+pub(super) mod shardmill;
+
 use std::sync::LazyLock;
 
 use super::secret::SENSITIVE;
@@ -102,9 +110,6 @@ pub(super) static FAMILIES: [Family; 6] =
     [samza::FAMILY, access::FAMILY, kcl::FAMILY, client::FAMILY, shardmill::FAMILY, host::FAMILY];
 
 static INDEX: LazyLock<Index> = LazyLock::new(|| Index::new(all()));
-static ROWS: LazyLock<BTreeMap<&'static str, &'static Key>> =
-    LazyLock::new(|| all().map(|key| (key.name, key)).collect());
-
 /// A key of a configuration found in the table.
 pub(super) struct Hit {
     pub(super) key: &'static Key,
@@ -118,11 +123,6 @@ pub(super) struct Hit {
 
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
     FAMILIES.iter().flat_map(|family| family.keys)
-}
-
-/// The row of that name.
-pub(super) fn row(name: &str) -> &'static Key {
-    ROWS.get(name).expect("only names of the table are asked for, a test asks for all of them")
 }
 
 /// Finds what `text`, as written by a user, stands for. Exact rows win over families.

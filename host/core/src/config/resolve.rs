@@ -25,6 +25,7 @@ use super::problem::{Code, Origin, Problem, Report};
 use super::secret::{self, SENSITIVE};
 use super::source::Entry;
 use super::value;
+use crate::grouper::Grouper;
 use crate::jobs::OnDelete;
 
 pub(super) use systems::{is_file, unusable_systems};
@@ -68,26 +69,27 @@ pub(super) fn job(
 ) -> (Job, Vec<Resolved>) {
     let mut settings = Settings::new(entries, env, scene, report);
     settings.allow = allow;
-    let name = settings.name_or("app.name", "job.name");
-    let id = settings.name_or("app.id", "job.id");
-    let task_class = settings.required("task.class");
+    let name = settings.name_or(&keys::samza::APP_NAME, &keys::samza::JOB_NAME);
+    let id = settings.name_or(&keys::samza::APP_ID, &keys::samza::JOB_ID);
+    let task_class = settings.required(&keys::samza::TASK_CLASS);
     let task_class = task_class.strip_suffix(".wasm").unwrap_or(&task_class).to_owned();
-    grouper(&mut settings);
+    let grouper = grouper(&mut settings);
     let systems = systems::read(&mut settings);
     let job = Job {
         inputs: input::read(&mut settings, &systems, &name, &id),
+        grouper,
         outputs: systems::outputs(&mut settings, &systems),
-        commit: settings.maybe_millis("task.commit.ms"),
-        window: settings.maybe_millis("task.window.ms"),
+        commit: settings.maybe_millis(&keys::samza::TASK_COMMIT_MS),
+        window: settings.maybe_millis(&keys::samza::TASK_WINDOW_MS),
         limits: limits(&mut settings),
         grants: grants::read(&mut settings),
         batch: BatchLimits {
-            max_records: settings.size("task.batch.max.records"),
-            max_bytes: settings.size("task.batch.max.bytes"),
+            max_records: settings.size(&keys::shardmill::TASK_BATCH_MAX_RECORDS),
+            max_bytes: settings.size(&keys::shardmill::TASK_BATCH_MAX_BYTES),
         },
         retry: retry(&mut settings),
         rollout: rollout(&mut settings),
-        shutdown_timeout: settings.millis("task.shutdown.ms"),
+        shutdown_timeout: settings.millis(&keys::samza::TASK_SHUTDOWN_MS),
         on_delete: on_delete(&mut settings),
         task_config: task_config(&mut settings),
         name,
@@ -103,22 +105,23 @@ pub(super) fn job(
 fn limits(settings: &mut Settings<'_>) -> Limits {
     const MIB: usize = 1024 * 1024;
     Limits {
-        call_timeout: settings.millis("task.call.timeout.ms"),
-        init_timeout: settings.millis("task.init.timeout.ms"),
-        memory_max_bytes: settings.size("task.memory.max.mb").saturating_mul(MIB),
-        output_max_bytes: settings.size("task.output.max.bytes"),
-        output_max_count: settings.size("task.output.max.count"),
-        log_max_bytes: settings.size("task.log.max.bytes"),
-        log_max_lines: settings.size("task.log.max.lines"),
-        files_max_bytes: settings.size("task.files.max.bytes"),
-        files_total_max_bytes: (settings.size("task.files.total.max.mb") as u64).saturating_mul(MIB as u64),
-        files_max_count: settings.size("task.files.max.count") as u64,
-        http_max_requests: settings.size("task.http.max.requests"),
+        call_timeout: settings.millis(&keys::shardmill::TASK_CALL_TIMEOUT_MS),
+        init_timeout: settings.millis(&keys::shardmill::TASK_INIT_TIMEOUT_MS),
+        memory_max_bytes: settings.size(&keys::shardmill::TASK_MEMORY_MAX_MB).saturating_mul(MIB),
+        output_max_bytes: settings.size(&keys::shardmill::TASK_OUTPUT_MAX_BYTES),
+        output_max_count: settings.size(&keys::shardmill::TASK_OUTPUT_MAX_COUNT),
+        log_max_bytes: settings.size(&keys::shardmill::TASK_LOG_MAX_BYTES),
+        log_max_lines: settings.size(&keys::shardmill::TASK_LOG_MAX_LINES),
+        files_max_bytes: settings.size(&keys::shardmill::TASK_FILES_MAX_BYTES),
+        files_total_max_bytes: (settings.size(&keys::shardmill::TASK_FILES_TOTAL_MAX_MB) as u64)
+            .saturating_mul(MIB as u64),
+        files_max_count: settings.size(&keys::shardmill::TASK_FILES_MAX_COUNT) as u64,
+        http_max_requests: settings.size(&keys::shardmill::TASK_HTTP_MAX_REQUESTS),
     }
 }
 
 fn on_delete(settings: &mut Settings<'_>) -> OnDelete {
-    match settings.text("task.on.delete") {
+    match settings.text(&keys::shardmill::TASK_ON_DELETE) {
         Some(word) if word.eq_ignore_ascii_case("stop") => OnDelete::Stop,
         _ => OnDelete::Keep,
     }
@@ -126,12 +129,13 @@ fn on_delete(settings: &mut Settings<'_>) -> OnDelete {
 
 fn retry(settings: &mut Settings<'_>) -> Retry {
     let retry = Retry {
-        max_attempts: settings.number("task.retry.max.attempts"),
-        backoff: settings.millis("task.retry.backoff.ms"),
-        backoff_max: settings.millis("task.retry.backoff.max.ms"),
+        max_attempts: settings.number(&keys::shardmill::TASK_RETRY_MAX_ATTEMPTS),
+        backoff: settings.millis(&keys::shardmill::TASK_RETRY_BACKOFF_MS),
+        backoff_max: settings.millis(&keys::shardmill::TASK_RETRY_BACKOFF_MAX_MS),
     };
     if retry.backoff > retry.backoff_max {
-        let (key, most) = ("task.retry.backoff.ms", "task.retry.backoff.max.ms");
+        let (key, most) =
+            (keys::shardmill::TASK_RETRY_BACKOFF_MS.name, keys::shardmill::TASK_RETRY_BACKOFF_MAX_MS.name);
         let message = format!("`{key}` is longer than `{most}`");
         settings.conflict(message, key, "lower the one or raise the other");
     }
@@ -139,23 +143,23 @@ fn retry(settings: &mut Settings<'_>) -> Retry {
 }
 
 fn rollout(settings: &mut Settings<'_>) -> Rollout {
-    let is_canary = settings.text("task.rollout").is_some_and(|how| how.eq_ignore_ascii_case("canary"));
-    let waves = settings.text("task.rollout.waves").unwrap_or_default();
+    let is_canary = settings.text(&keys::shardmill::TASK_ROLLOUT).is_some_and(|how| how.eq_ignore_ascii_case("canary"));
+    let waves = settings.text(&keys::shardmill::TASK_ROLLOUT_WAVES).unwrap_or_default();
     Rollout {
         is_canary,
         waves: value::waves(&waves).unwrap_or_default(),
-        bake: settings.millis("task.rollout.bake.ms"),
-        drain: settings.millis("task.rollout.drain.ms"),
+        bake: settings.millis(&keys::shardmill::TASK_ROLLOUT_BAKE_MS),
+        drain: settings.millis(&keys::shardmill::TASK_ROLLOUT_DRAIN_MS),
     }
 }
 
 /// Samza refuses other groupers for Kinesis too: the lease table, not the job, decides who reads which shard.
-fn grouper(settings: &mut Settings<'_>) {
-    const KEY: &str = "job.systemstreampartition.grouper.factory";
+fn grouper(settings: &mut Settings<'_>) -> Grouper {
+    const KEY: &Key = &keys::samza::JOB_SYSTEMSTREAMPARTITION_GROUPER_FACTORY;
     let found = settings.text(KEY).unwrap_or_default();
     let class = found.rsplit('.').next().unwrap_or_default();
     if class == ALL_SSP_TO_SINGLE_TASK {
-        return;
+        return Grouper::AllToSingleTask;
     }
     let hint = if class == GROUP_BY_SSP {
         "one task instance for each shard is not supported yet; remove the key: one instance gets all shards of its process"
@@ -163,9 +167,10 @@ fn grouper(settings: &mut Settings<'_>) {
         "Kinesis shards are read by whoever holds their lease, so every task must be able to take all; remove the key"
     };
     let message = "only the AllSspToSingleTaskGrouperFactory can group Kinesis streams";
-    let expected = keys::row(KEY).default.unwrap_or_default();
+    let expected = KEY.default.unwrap_or_default();
     let problem = Problem::new(Code::NotSupported, message).expected(expected).hint(hint);
-    settings.blame(problem, KEY);
+    settings.blame(problem, KEY.name);
+    Grouper::default()
 }
 
 fn task_config(settings: &mut Settings<'_>) -> BTreeMap<String, String> {
@@ -184,6 +189,13 @@ fn task_config(settings: &mut Settings<'_>) -> BTreeMap<String, String> {
 struct Place<'a> {
     system: &'a str,
     streams: &'a [String],
+}
+
+impl Place<'_> {
+    /// The full name of a key of the stream itself.
+    fn own_key(self, key: &Key) -> String {
+        format!("systems.{}.streams.{}.{}", self.system, self.streams[0], key.name)
+    }
 }
 
 /// Where in its place a setting stands.
@@ -234,12 +246,11 @@ impl<'a> Settings<'a> {
     }
 
     /// The value of a key of the whole job, or its default.
-    fn text(&mut self, name: &'static str) -> Option<String> {
-        self.text_in(name, Place::default())
+    fn text(&mut self, key: &'static Key) -> Option<String> {
+        self.text_in(key, Place::default())
     }
 
-    fn text_in(&mut self, name: &'static str, place: Place<'_>) -> Option<String> {
-        let key = keys::row(name);
+    fn text_in(&mut self, key: &'static Key, place: Place<'_>) -> Option<String> {
         let candidates = candidates(key, place);
         if let Some(found) = candidates.iter().find(|candidate| self.entries.contains_key(*candidate)) {
             let found = found.clone();
@@ -252,10 +263,10 @@ impl<'a> Settings<'a> {
     }
 
     /// The value that is set at one level of `place`, whatever the other one says.
-    fn text_at(&mut self, name: &'static str, place: Place<'_>, level: Level) -> Option<String> {
-        let found = self.find_at(name, place, level)?;
-        self.used.extend(candidates(keys::row(name), place));
-        self.value(keys::row(name), &found)
+    fn text_at(&mut self, key: &'static Key, place: Place<'_>, level: Level) -> Option<String> {
+        let found = self.find_at(key, place, level)?;
+        self.used.extend(candidates(key, place));
+        self.value(key, &found)
     }
 
     fn value(&mut self, key: &Key, found: &str) -> Option<String> {
@@ -272,71 +283,72 @@ impl<'a> Settings<'a> {
         }
     }
 
-    fn required(&mut self, name: &'static str) -> String {
-        if let Some(text) = self.text(name) {
+    fn required(&mut self, key: &'static Key) -> String {
+        if let Some(text) = self.text(key) {
             return text;
         }
+        let name = key.name;
         // A host's configuration leaves it to the jobs.
         if !self.entries.contains_key(name) && self.scene == Scene::Job {
             let problem = Problem::new(Code::MissingKey, format!("`{name}` is missing")).key(name);
-            self.report.problem(problem.expected(keys::row(name).meaning).hint(format!("add a line {name}=...")));
+            self.report.problem(problem.expected(key.meaning).hint(format!("add a line {name}=...")));
         }
         String::new()
     }
 
     /// Samza's `app.` keys win over the `job.` keys of old.
-    fn name_or(&mut self, app: &'static str, job: &'static str) -> String {
-        if self.entries.contains_key(app) { self.text(app).unwrap_or_default() } else { self.required(job) }
+    fn name_or(&mut self, app: &'static Key, job: &'static Key) -> String {
+        if self.entries.contains_key(app.name) { self.text(app).unwrap_or_default() } else { self.required(job) }
     }
 
-    fn int_in(&mut self, name: &'static str, place: Place<'_>) -> Option<i64> {
-        self.text_in(name, place).as_deref().and_then(value::int)
+    fn int_in(&mut self, key: &'static Key, place: Place<'_>) -> Option<i64> {
+        self.text_in(key, place).as_deref().and_then(value::int)
     }
 
-    fn millis(&mut self, name: &'static str) -> Duration {
-        self.millis_in(name, Place::default())
+    fn millis(&mut self, key: &'static Key) -> Duration {
+        self.millis_in(key, Place::default())
     }
 
-    fn millis_in(&mut self, name: &'static str, place: Place<'_>) -> Duration {
-        self.maybe_millis_in(name, place).unwrap_or_default()
+    fn millis_in(&mut self, key: &'static Key, place: Place<'_>) -> Duration {
+        self.maybe_millis_in(key, place).unwrap_or_default()
     }
 
-    fn maybe_millis(&mut self, name: &'static str) -> Option<Duration> {
-        self.maybe_millis_in(name, Place::default())
+    fn maybe_millis(&mut self, key: &'static Key) -> Option<Duration> {
+        self.maybe_millis_in(key, Place::default())
     }
 
-    fn maybe_millis_in(&mut self, name: &'static str, place: Place<'_>) -> Option<Duration> {
-        self.int_in(name, place).and_then(value::millis)
+    fn maybe_millis_in(&mut self, key: &'static Key, place: Place<'_>) -> Option<Duration> {
+        self.int_in(key, place).and_then(value::millis)
     }
 
-    fn size(&mut self, name: &'static str) -> usize {
-        self.size_in(name, Place::default())
+    fn size(&mut self, key: &'static Key) -> usize {
+        self.size_in(key, Place::default())
     }
 
-    fn size_in(&mut self, name: &'static str, place: Place<'_>) -> usize {
-        self.int_in(name, place).and_then(|n| usize::try_from(n).ok()).unwrap_or_default()
+    fn size_in(&mut self, key: &'static Key, place: Place<'_>) -> usize {
+        self.int_in(key, place).and_then(|n| usize::try_from(n).ok()).unwrap_or_default()
     }
 
-    fn number(&mut self, name: &'static str) -> u32 {
-        self.number_in(name, Place::default())
+    fn number(&mut self, key: &'static Key) -> u32 {
+        self.number_in(key, Place::default())
     }
 
-    fn number_in(&mut self, name: &'static str, place: Place<'_>) -> u32 {
-        self.int_in(name, place).and_then(|n| u32::try_from(n).ok()).unwrap_or_default()
+    fn number_in(&mut self, key: &'static Key, place: Place<'_>) -> u32 {
+        self.int_in(key, place).and_then(|n| u32::try_from(n).ok()).unwrap_or_default()
     }
 
-    fn is_set_in(&mut self, name: &'static str, place: Place<'_>) -> bool {
-        self.text_in(name, place).as_deref().and_then(value::boolean).unwrap_or_default()
+    fn is_set_in(&mut self, key: &'static Key, place: Place<'_>) -> bool {
+        self.text_in(key, place).as_deref().and_then(value::boolean).unwrap_or_default()
     }
 
     /// The key under which `name` is set at `place`.
-    fn find(&self, name: &'static str, place: Place<'_>) -> Option<String> {
-        candidates(keys::row(name), place).into_iter().find(|key| self.entries.contains_key(key))
+    fn find(&self, key: &'static Key, place: Place<'_>) -> Option<String> {
+        candidates(key, place).into_iter().find(|key| self.entries.contains_key(key))
     }
 
     /// The key under which `name` is set at one level of `place`.
-    fn find_at(&self, name: &'static str, place: Place<'_>, level: Level) -> Option<String> {
-        let mut keys = keys_at(name, place, level);
+    fn find_at(&self, key: &'static Key, place: Place<'_>, level: Level) -> Option<String> {
+        let mut keys = keys_at(key, place, level);
         keys.find(|key| self.entries.contains_key(key))
     }
 
@@ -362,10 +374,10 @@ impl<'a> Settings<'a> {
 }
 
 /// The full keys under which `name` may stand at one level of `place`, the one that wins first.
-fn keys_at(name: &'static str, place: Place<'_>, level: Level) -> impl Iterator<Item = String> {
+fn keys_at(key: &'static Key, place: Place<'_>, level: Level) -> impl Iterator<Item = String> {
     let of_streams = format!("systems.{}.streams.", place.system);
     let is_of_stream = move |key: &str| key.strip_prefix(SENSITIVE).unwrap_or(key).starts_with(&of_streams);
-    candidates(keys::row(name), place).into_iter().filter(move |key| is_of_stream(key) == (level == Level::Stream))
+    candidates(key, place).into_iter().filter(move |key| is_of_stream(key) == (level == Level::Stream))
 }
 
 /// The full keys under which `key` may stand at `place`, the one that wins first.

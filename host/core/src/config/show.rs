@@ -90,7 +90,7 @@ pub fn render_notices(notices: &[Notice]) -> String {
 
 fn summary(loaded: &Loaded) -> String {
     let job = &loaded.job;
-    let inputs: Vec<String> = job.inputs.iter().map(|input| format!("{}.{}", input.system, input.stream)).collect();
+    let inputs: Vec<String> = job.inputs.iter().map(|input| format!("{}.{}", input.system(), input.stream())).collect();
     let outputs: Vec<&str> = job.outputs.keys().map(String::as_str).collect();
     let outputs =
         if outputs.is_empty() { "without outputs".to_owned() } else { format!("output to {}", outputs.join(", ")) };

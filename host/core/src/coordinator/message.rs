@@ -1,26 +1,17 @@
 //! What goes into a [`Coordinator`](super::Coordinator) and what comes out of it.
 
+use crate::grouper::{Group, TaskId};
 use crate::kinesis::shard::{HashRange, ShardId};
 use crate::leases;
+use crate::module::ModuleId;
 use crate::position::{Checkpoint, Latest};
-use crate::rollout::{self, Health, ModuleId};
+use crate::rollout::{self, Health};
 use crate::run_loop::{self, Generation, InstanceId, SourceId};
 use crate::service::ServiceError;
 use crate::time::Millis;
 
 /// An input of the job, by its place in the configuration.
 pub type InputId = usize;
-
-/// A task of the job: the shards that one run loop processes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TaskId(pub u32);
-
-impl TaskId {
-    /// The first so many.
-    pub fn all(tasks: u32) -> impl Iterator<Item = Self> + Clone {
-        (0..tasks).map(Self)
-    }
-}
 
 /// What a coordinator needs to know of its job.
 #[derive(Clone, Debug)]
@@ -29,8 +20,7 @@ pub struct Settings {
     pub inputs: Vec<(String, String)>,
     /// Tasks of the job, numbered from 0; one at least.
     pub tasks: u32,
-    /// The task that a shard belongs to. The same on every host of the job, or a shard's order would depend on who reads it.
-    pub task_of: fn(&ShardId) -> TaskId,
+    pub task_of: Group,
     /// How long a graceful stop may take.
     pub shutdown_timeout: Millis,
     /// How long a call may hold up the move of its shard to another version before it is interrupted.

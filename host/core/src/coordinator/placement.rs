@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, Coordinator, Failure, HEALTH_INTERVAL, TaskId};
-use crate::rollout::{self, FIRST_INSTANCE, Health, ModuleId};
+use crate::module::ModuleId;
+use crate::rollout::{self, FIRST_INSTANCE, Health};
 use crate::run_loop::{self, InstanceId, SourceId};
 use crate::time::Millis;
 
@@ -106,7 +107,7 @@ impl Coordinator {
 
     fn carry_out(&mut self, now: Millis, action: rollout::Action) {
         match action {
-            rollout::Action::Build { instance, module } => self.build(instance, &module),
+            rollout::Action::Build { instance, module } => self.build(instance, module),
             rollout::Action::Assign { source, instance } => {
                 let state = &mut self.sources[source as usize];
                 state.instance = Some(instance);
@@ -130,10 +131,10 @@ impl Coordinator {
         }
     }
 
-    fn build(&mut self, instance: InstanceId, module: &ModuleId) {
+    fn build(&mut self, instance: InstanceId, module: ModuleId) {
         let tasks = self.placement.tasks.clone();
         self.placement.building.insert(instance, Building { missing: tasks.len(), failure: None });
-        let build = |task| Action::Build { task, instance, module: module.clone() };
+        let build = |task| Action::Build { task, instance, module };
         self.actions.extend(tasks.into_iter().map(build));
     }
 

@@ -5,8 +5,10 @@ mod sources;
 mod versions;
 
 use super::{Action, Coordinator, Event, Notice, RELEASE_TIMEOUT, Settings, TaskId};
-use crate::kinesis::shard::{ChildShard, HashRange, ShardId};
+use crate::grouper::Partition;
+use crate::kinesis::shard::{ChildShard, HashRange};
 use crate::leases;
+use crate::module::ModuleId;
 use crate::position::{Checkpoint, Latest};
 use crate::rollout::{self, Deployment, Manner};
 use crate::run_loop::{self, CallFailure, Failure, FailureClass};
@@ -22,8 +24,8 @@ struct Bench {
 }
 
 /// Shards that begin with `a` are of task 0, the others of task 1.
-fn task_of(shard: &ShardId) -> TaskId {
-    TaskId(u32::from(!shard.starts_with('a')))
+fn task_of(partition: Partition<'_>) -> TaskId {
+    TaskId(u32::from(!partition.shard.starts_with('a')))
 }
 
 fn show_task(event: &run_loop::Event) -> String {
@@ -53,7 +55,9 @@ fn show(action: &Action) -> Option<String> {
         Action::AddSource { task: TaskId(task), source, shard, .. } => format!("source {source} is {shard} of {task}"),
         Action::AddInstance { task: TaskId(task), instance } => format!("add {instance} to {task}"),
         Action::DropInstance { task: TaskId(task), instance } => format!("drop {instance} of {task}"),
-        Action::Build { task: TaskId(task), instance, module } => format!("build {instance} of {module} for {task}"),
+        Action::Build { task: TaskId(task), instance, module } => {
+            format!("build {instance} of {} for {task}", module.label())
+        }
         Action::Interrupt { task: TaskId(task), instances } => format!("interrupt {instances:?} of {task}"),
         Action::StartReader { source, generation, from, .. } => format!("read {source} as {generation} from {from}"),
         Action::StopReader { source } => format!("stop reading {source}"),
@@ -80,7 +84,7 @@ impl Bench {
             drain: DRAIN,
             rollout: rollout::Settings { is_canary: false, waves: Vec::new(), bake: 1_000, keep_warm: 60_000 },
         };
-        let coordinator = Coordinator::new(0, settings, Deployment::first("v1".to_owned()));
+        let coordinator = Coordinator::new(0, settings, Deployment::first(ModuleId::labelled("v1")));
         Self { coordinator, now: 0 }
     }
 
@@ -120,7 +124,7 @@ impl Bench {
     }
 
     fn deploy(&mut self, request: u64, module: &str) -> Vec<String> {
-        let (module, how) = (module.to_owned(), Manner::All);
+        let (module, how) = (ModuleId::labelled(module), Manner::All);
         self.on(Event::Rollout(rollout::Event::Deploy { request, module, how }))
     }
 

@@ -1,8 +1,8 @@
 //! What a job takes in: the events of the machine, one by one.
 
-use super::Hash;
 use super::job::{Job, PutOff, Rejection, Run, Wanted};
 use super::message::{Cause, End, Event, Known, OnDelete, Recalled};
+use crate::module::ModuleId;
 use crate::time::Millis;
 
 /// First and longest wait before a job that failed is started again.
@@ -76,7 +76,7 @@ impl Job {
         }
     }
 
-    fn module(&mut self, id: Hash, flaw: Option<String>) {
+    fn module(&mut self, id: ModuleId, flaw: Option<String>) {
         // There is one file: what was said of it before is about another content.
         self.rejections.retain(|_, rejection| rejection.cause != Cause::File);
         if self.wanted != Wanted::Is(id) {
@@ -114,7 +114,7 @@ impl Job {
         self.recalled = Some(recalled);
     }
 
-    fn reject(&mut self, id: Hash, reason: String, cause: Cause) {
+    fn reject(&mut self, id: ModuleId, reason: String, cause: Cause) {
         self.admitting.take_if(|admitting| *admitting == id);
         self.deploying.take_if(|deploying| *deploying == id);
         self.put_off = None;
@@ -125,9 +125,9 @@ impl Job {
         self.remember(id, reason, cause);
     }
 
-    fn remember(&mut self, id: Hash, reason: String, cause: Cause) {
+    fn remember(&mut self, id: ModuleId, reason: String, cause: Cause) {
         if self.rejections.len() >= REJECTIONS_MAX {
-            let is_of_use = |it: &Hash| self.wanted == Wanted::Is(*it) || self.admitted == Some(*it);
+            let is_of_use = |it: &ModuleId| self.wanted == Wanted::Is(*it) || self.admitted == Some(*it);
             let old = self.rejections.keys().find(|it| !is_of_use(it)).copied();
             old.map(|old| self.rejections.remove(&old));
         }

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Hash;
 use super::message::{Cause, Recalled};
-use crate::module::hex;
+use crate::module::ModuleId;
 use crate::rollout::Deployment;
 use crate::time::Millis;
 
@@ -57,7 +56,7 @@ pub(super) enum Run {
 pub(super) enum Wanted {
     Unknown,
     Absent,
-    Is(Hash),
+    Is(ModuleId),
 }
 
 #[derive(Debug)]
@@ -78,17 +77,17 @@ pub(super) struct PutOff {
 pub struct Job {
     pub(super) run: Run,
     pub(super) wanted: Wanted,
-    pub(super) admitting: Option<Hash>,
+    pub(super) admitting: Option<ModuleId>,
     pub(super) put_off: Option<PutOff>,
     /// The newest module that was admitted.
-    pub(super) admitted: Option<Hash>,
+    pub(super) admitted: Option<ModuleId>,
     /// What the running job was given last.
-    pub(super) deployed: Option<Hash>,
+    pub(super) deployed: Option<ModuleId>,
     /// Of that, what it has not answered yet.
-    pub(super) deploying: Option<Hash>,
+    pub(super) deploying: Option<ModuleId>,
     /// What it took last. Started again where nothing is kept.
-    pub(super) good: Option<Hash>,
-    pub(super) rejections: BTreeMap<Hash, Rejection>,
+    pub(super) good: Option<ModuleId>,
+    pub(super) rejections: BTreeMap<ModuleId, Rejection>,
     pub(super) config: Option<u64>,
     pub(super) is_configuring: bool,
     pub(super) misconfigured: Option<String>,
@@ -151,7 +150,7 @@ impl Job {
 
     /// The bytes in the directory.
     #[must_use]
-    pub fn wanted(&self) -> Option<&Hash> {
+    pub fn wanted(&self) -> Option<&ModuleId> {
         match &self.wanted {
             Wanted::Is(id) => Some(id),
             Wanted::Unknown | Wanted::Absent => None,
@@ -160,7 +159,7 @@ impl Job {
 
     /// The bytes in the directory that cannot run, and why; `None` when those that are there are good or not known yet.
     #[must_use]
-    pub fn rejected(&self) -> Option<(&Hash, &str)> {
+    pub fn rejected(&self) -> Option<(&ModuleId, &str)> {
         let id = self.wanted()?;
         Some((id, &self.rejections.get(id)?.reason))
     }
@@ -185,13 +184,13 @@ impl Job {
 
     /// The newest module that was found to be good.
     #[must_use]
-    pub fn admitted(&self) -> Option<&Hash> {
+    pub fn admitted(&self) -> Option<&ModuleId> {
         self.admitted.as_ref()
     }
 
     /// The module that is being checked.
     #[must_use]
-    pub fn admitting(&self) -> Option<&Hash> {
+    pub fn admitting(&self) -> Option<&ModuleId> {
         self.admitting.as_ref()
     }
 
@@ -203,15 +202,14 @@ impl Job {
             Wanted::Absent => return Directory::Absent,
             Wanted::Is(id) => id,
         };
-        let name = hex(id);
         if let Some(deployment) = deployment {
-            if let Some(reason) = deployment.quarantine(&name) {
+            if let Some(reason) = deployment.quarantine(*id) {
                 return Directory::RolledBack(reason);
             }
-            if deployment.current == name {
+            if deployment.current == *id {
                 return Directory::Current;
             }
-            if deployment.candidate.as_ref().is_some_and(|candidate| candidate.module == name) {
+            if deployment.candidate.as_ref().is_some_and(|candidate| candidate.module == *id) {
                 return Directory::Candidate;
             }
         }

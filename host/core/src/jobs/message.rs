@@ -1,6 +1,6 @@
 //! What goes into [`Jobs`](super::Jobs) and what comes out of it.
 
-use super::Hash;
+use crate::module::ModuleId;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -8,7 +8,7 @@ pub enum Event {
     Tick,
     /// The directory holds this module. With a flaw its file cannot be used as it is: it is cut short, differs from its
     /// checksum, cannot be read.
-    Module { name: String, id: Hash, flaw: Option<String> },
+    Module { name: String, id: ModuleId, flaw: Option<String> },
     /// The directory was listed and holds no such module.
     ModuleAbsent { name: String },
     /// The directory no longer holds the module.
@@ -24,16 +24,16 @@ pub enum Event {
     /// Answers [`Action::Recall`]: what is written down cannot be read. Nothing runs; it is asked again later.
     NotRecalled { name: String, reason: String },
     /// Answers [`Action::Admit`].
-    Admitted { name: String, id: Hash },
+    Admitted { name: String, id: ModuleId },
     /// Answers [`Action::Admit`], [`Action::Start`] or [`Action::Deploy`]: these bytes do not run.
-    Rejected { name: String, id: Hash, reason: String, cause: Cause },
+    Rejected { name: String, id: ModuleId, reason: String, cause: Cause },
     /// Answers [`Action::Admit`]: this machine could not check them now; they are checked again later.
-    NotAdmitted { name: String, id: Hash, reason: String },
+    NotAdmitted { name: String, id: ModuleId, reason: String },
     /// Answers [`Action::Start`] or [`Action::Deploy`]: the running job has the module.
-    Settled { name: String, id: Hash },
+    Settled { name: String, id: ModuleId },
     /// Answers [`Action::Start`] or [`Action::Deploy`]: this machine could not roll the module out now; it is deployed again
     /// later.
-    NotDeployed { name: String, id: Hash, reason: String },
+    NotDeployed { name: String, id: ModuleId, reason: String },
     /// What is written down was changed by an operator while the job was down.
     DeploymentChanged { name: String },
     /// It is over: as asked, or because it could not be started or could not go on.
@@ -52,7 +52,7 @@ pub struct Recalled {
     /// The number of the configuration by which it was looked for.
     pub config: u64,
     /// What the deployment calls current. `None`: nothing was ever deployed, or nothing is kept.
-    pub current: Option<Hash>,
+    pub current: Option<ModuleId>,
     /// Modules that are not tried again.
     pub rejected: Vec<Known>,
 }
@@ -60,7 +60,7 @@ pub struct Recalled {
 /// A module that was rejected in an earlier run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
-    pub id: Hash,
+    pub id: ModuleId,
     pub reason: String,
     pub cause: Cause,
 }
@@ -105,12 +105,12 @@ pub enum Action {
     /// Look up what is written down of the job: what its deployment calls current, and what was rejected.
     Recall { name: String },
     /// Check these bytes of the module.
-    Admit { name: String, id: Hash },
+    Admit { name: String, id: ModuleId },
     /// Start the job with its newest configuration and what its deployment says; `offer` is an admitted module that may
     /// take over, or be the first.
-    Start { name: String, offer: Option<Hash> },
+    Start { name: String, offer: Option<ModuleId> },
     /// Give the running job an admitted module.
-    Deploy { name: String, id: Hash },
+    Deploy { name: String, id: ModuleId },
     /// Stop the job gracefully.
     Stop { name: String },
 }

@@ -1,8 +1,8 @@
 //! What is to be done about a job now: check, look up, start, deploy, stop.
 
-use super::Hash;
 use super::job::{Job, Run, Wanted};
 use super::message::Action;
+use crate::module::ModuleId;
 use crate::time::Millis;
 
 impl Job {
@@ -73,7 +73,7 @@ impl Job {
     }
 
     /// The module to start with, or to offer to a job that has something to run.
-    pub(super) fn offer(&self) -> Option<Hash> {
+    pub(super) fn offer(&self) -> Option<ModuleId> {
         let keeps = self.recalled.as_ref().is_some_and(|recalled| recalled.current.is_some());
         let admitted = self.admitted.filter(|id| !self.rejections.contains_key(id));
         admitted.or_else(|| self.good.filter(|_| !keeps))
@@ -81,22 +81,22 @@ impl Job {
 
     /// Whether the check of the directory's module is about to end.
     fn is_awaited(&self) -> bool {
-        let is_new = |id: &Hash| self.admitted != Some(*id) && !self.rejections.contains_key(id);
+        let is_new = |id: &ModuleId| self.admitted != Some(*id) && !self.rejections.contains_key(id);
         self.put_off.is_none() && self.wanted().is_some_and(is_new)
     }
 
     /// New bytes, one after the other: those that came while others were looked at are next. Not before it is known
     /// whether they were rejected earlier.
-    fn to_admit(&self) -> Option<Hash> {
+    fn to_admit(&self) -> Option<ModuleId> {
         let wanted = *self.wanted()?;
         let has_no_configuration = self.config.is_none() && !self.is_configuring;
         let is_recalled = self.recalled.is_some() || has_no_configuration || self.failure.is_some();
         (is_recalled && self.admitting.is_none() && self.is_awaited()).then_some(wanted)
     }
 
-    fn to_deploy(&self) -> Option<Hash> {
+    fn to_deploy(&self) -> Option<ModuleId> {
         let is_held = self.is_configuring || self.put_off.is_some();
-        let is_new = |id: &Hash| self.deployed != Some(*id) && !self.rejections.contains_key(id);
+        let is_new = |id: &ModuleId| self.deployed != Some(*id) && !self.rejections.contains_key(id);
         self.admitted.filter(|id| !is_held && is_new(id))
     }
 }

@@ -3,22 +3,26 @@
 use super::intake::{RAN_WELL, RESTART_AFTER};
 use super::*;
 use crate::dice::{Dice, histories};
-use crate::module::hex;
+use crate::module::ModuleId;
 use crate::rollout::{Deployment, Quarantined};
 
 const NAME: &str = "orders";
-const V1: Hash = [1; 32];
-const V2: Hash = [2; 32];
+const V1: ModuleId = ModuleId::of_sha256([1; 32]);
+const V2: ModuleId = ModuleId::of_sha256([2; 32]);
+
+fn other(byte: u8) -> ModuleId {
+    ModuleId::of_sha256([byte; 32])
+}
 
 fn name() -> String {
     NAME.to_owned()
 }
 
-fn module(id: Hash) -> Event {
+fn module(id: ModuleId) -> Event {
     Event::Module { name: name(), id, flaw: None }
 }
 
-fn flawed(id: Hash) -> Event {
+fn flawed(id: ModuleId) -> Event {
     Event::Module { name: name(), id, flaw: Some("cut short".to_owned()) }
 }
 
@@ -26,25 +30,25 @@ fn configured(version: u64) -> Event {
     Event::Configured { name: name(), version }
 }
 
-fn admitted(id: Hash) -> Event {
+fn admitted(id: ModuleId) -> Event {
     Event::Admitted { name: name(), id }
 }
 
-fn rejected(id: Hash) -> Event {
+fn rejected(id: ModuleId) -> Event {
     Event::Rejected { name: name(), id, reason: "no good".to_owned(), cause: Cause::Bytes }
 }
 
 /// What is written down: nothing, or what runs.
-fn recalled(config: u64, current: Option<Hash>) -> Event {
+fn recalled(config: u64, current: Option<ModuleId>) -> Event {
     Event::Recalled { name: name(), recalled: Recalled { config, current, rejected: Vec::new() } }
 }
 
-fn known(current: Option<Hash>, id: Hash, cause: Cause) -> Event {
+fn known(current: Option<ModuleId>, id: ModuleId, cause: Cause) -> Event {
     let rejected = vec![Known { id, reason: "no good".to_owned(), cause }];
     Event::Recalled { name: name(), recalled: Recalled { config: 1, current, rejected } }
 }
 
-fn settled(id: Hash) -> Event {
+fn settled(id: ModuleId) -> Event {
     Event::Settled { name: name(), id }
 }
 
@@ -56,7 +60,7 @@ fn gone(on_delete: OnDelete) -> Event {
     Event::ModuleGone { name: name(), on_delete }
 }
 
-fn admit(id: Hash) -> Action {
+fn admit(id: ModuleId) -> Action {
     Action::Admit { name: name(), id }
 }
 
@@ -64,7 +68,7 @@ fn recall() -> Action {
     Action::Recall { name: name() }
 }
 
-fn start(id: Hash) -> Action {
+fn start(id: ModuleId) -> Action {
     Action::Start { name: name(), offer: Some(id) }
 }
 
@@ -73,7 +77,7 @@ fn start_kept() -> Action {
     Action::Start { name: name(), offer: None }
 }
 
-fn deploy(id: Hash) -> Action {
+fn deploy(id: ModuleId) -> Action {
     Action::Deploy { name: name(), id }
 }
 
@@ -100,7 +104,7 @@ fn restarted(in_directory: Event) -> Jobs {
     jobs
 }
 
-fn rejection(jobs: &Jobs) -> Option<(Hash, String)> {
+fn rejection(jobs: &Jobs) -> Option<(ModuleId, String)> {
     let (id, reason) = jobs.get(NAME)?.rejected()?;
     Some((*id, reason.to_owned()))
 }
@@ -130,9 +134,9 @@ fn new_bytes_are_admitted_and_then_deployed_while_the_old_run() {
 fn bytes_that_come_during_an_admission_are_next() {
     let mut jobs = running();
     assert_eq!(jobs.on(1, module(V2)), [admit(V2)]);
-    assert_eq!(jobs.on(2, module([3; 32])), []);
-    assert_eq!(jobs.on(3, module([4; 32])), []);
-    assert_eq!(jobs.on(4, rejected(V2)), [admit([4; 32])], "what was replaced meanwhile is nobody's wish");
+    assert_eq!(jobs.on(2, module(other(3))), []);
+    assert_eq!(jobs.on(3, module(other(4))), []);
+    assert_eq!(jobs.on(4, rejected(V2)), [admit(other(4))], "what was replaced meanwhile is nobody's wish");
 }
 
 #[test]
@@ -361,7 +365,7 @@ fn a_rejection_of_an_earlier_run_holds() {
     assert_eq!(jobs.on(1, known(Some(V1), V2, Cause::Bytes)), [start_kept()], "it is not checked again");
     assert_eq!(rejection(&jobs), Some((V2, "no good".to_owned())));
     assert_eq!(jobs.on(2, module(V2)), [], "the same bytes once more");
-    assert_eq!(jobs.on(3, module([3; 32])), [admit([3; 32])], "other bytes");
+    assert_eq!(jobs.on(3, module(other(3))), [admit(other(3))], "other bytes");
 
     for (cause, is_tried_again) in [(Cause::Bytes, false), (Cause::Withdrawn, false), (Cause::Configuration, true)] {
         let mut jobs = restarted(module(V2));
@@ -441,7 +445,7 @@ fn nothing_begins_or_changes_while_its_configuration_is_read() {
 fn what_became_of_the_module_in_the_directory_is_always_known() {
     let says =
         |jobs: &Jobs, deployment: Option<&Deployment>| format!("{:?}", jobs.get(NAME).unwrap().directory(deployment));
-    let of = |id: Hash| Deployment::first(hex(&id));
+    let of = Deployment::first;
     let mut jobs = running();
     assert_eq!(says(&jobs, Some(&of(V1))), "Current");
     jobs.on(1, module(V2));
@@ -451,11 +455,11 @@ fn what_became_of_the_module_in_the_directory_is_always_known() {
     jobs.on(3, settled(V2));
     assert_eq!(says(&jobs, Some(&of(V2))), "Current");
     assert_eq!(says(&jobs, Some(&of(V1))), "Superseded", "somebody went back by name");
-    let bad = Quarantined { module: hex(&V2), reason: "it trapped".to_owned() };
+    let bad = Quarantined { module: V2, reason: "it trapped".to_owned() };
     let back = Deployment { quarantined: vec![bad], ..of(V1) };
     assert_eq!(says(&jobs, Some(&back)), "RolledBack(\"it trapped\")");
-    jobs.on(4, module([4; 32]));
-    jobs.on(5, rejected([4; 32]));
+    jobs.on(4, module(other(4)));
+    jobs.on(5, rejected(other(4)));
     assert_eq!(says(&jobs, Some(&of(V2))), "Rejected(\"no good\")");
     jobs.on(6, gone(OnDelete::Keep));
     assert_eq!(says(&jobs, Some(&of(V2))), "Absent");
@@ -494,15 +498,15 @@ fn any_history_ends_with_the_newest_good_module_running() {
 struct World {
     jobs: Jobs,
     now: Millis,
-    up: Option<Hash>,
+    up: Option<ModuleId>,
     is_stopping: bool,
-    admitting: Option<Hash>,
+    admitting: Option<ModuleId>,
     config: u64,
     asked: Option<u64>,
     /// What is written down.
-    kept: Option<Hash>,
-    good: Vec<Hash>,
-    wanted: Option<Hash>,
+    kept: Option<ModuleId>,
+    good: Vec<ModuleId>,
+    wanted: Option<ModuleId>,
 }
 
 impl World {
@@ -543,7 +547,7 @@ impl World {
             return self.on(recalled(config, self.kept));
         }
         let Some(id) = self.admitting.take() else { return };
-        if id[0] % 2 == 1 {
+        if id.sha256()[0] % 2 == 1 {
             self.good.push(id);
             self.on(admitted(id));
         } else {
@@ -573,7 +577,7 @@ impl World {
         self.now += dice.below(5_000);
         match dice.below(12) {
             0 | 1 => {
-                let id = [u8::try_from(dice.below(6)).expect("it is small"); 32];
+                let id = other(u8::try_from(dice.below(6)).expect("it is small"));
                 self.wanted = Some(id);
                 self.on(module(id));
             }
@@ -596,7 +600,7 @@ impl World {
             self.answer();
         }
         match self.wanted {
-            Some(id) if id[0] % 2 == 1 => assert_eq!(self.up, Some(id)),
+            Some(id) if id.sha256()[0] % 2 == 1 => assert_eq!(self.up, Some(id)),
             // A bad one costs nothing of what ran.
             _ => assert_eq!(self.up, self.kept),
         }

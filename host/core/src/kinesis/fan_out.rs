@@ -5,13 +5,9 @@
 
 use crate::envelope::Batch;
 use crate::kinesis::aggregate;
-use crate::kinesis::backlog::Backlog;
-use crate::kinesis::deaggregator::Deaggregator;
-use crate::kinesis::polling::{BACKOFF, UNNAMED_ENDS_MAX, are_named};
 use crate::kinesis::shard::{ChildShard, HashRange};
-use crate::kinesis::start_position::StartPosition;
+use crate::kinesis::shard_progress::{self, End, ShardProgress};
 use crate::position::{Checkpoint, InitialPosition, Latest, SequenceNumber, StartingPosition};
-use crate::random::Random;
 use crate::service::{ErrorKind, ServiceError};
 use crate::time::Millis;
 
@@ -37,14 +33,16 @@ pub struct Settings {
     pub seed: u64,
 }
 
-/// One `SubscribeToShardEvent`.
+/// One `SubscribeToShardEvent`; at least one every five seconds.
 #[derive(Clone, Debug, Default)]
 pub struct Delivery {
-    /// Possibly empty.
+    /// The records since the last event, in sequence order; possibly none.
     pub batch: Batch,
     /// What a next subscription goes on after; absent at the end of a closed shard.
     pub continuation: Option<SequenceNumber>,
+    /// The shards that follow, named at the end of a closed shard.
     pub children: Vec<ChildShard>,
+    /// How far the event is behind the tip of the shard.
     pub millis_behind_latest: u64,
 }
 
@@ -94,17 +92,10 @@ enum State {
 
 /// The machine; see the module documentation.
 pub struct Reader {
-    start: StartPosition,
-    deaggregator: Deaggregator,
-    continuation: Option<SequenceNumber>,
+    progress: ShardProgress,
     state: State,
     /// Whether the subscription in force, or the last one, did.
     brought_events: bool,
-    failures: u32,
-    unnamed_ends: u32,
-    backlog: Backlog,
-    millis_behind_latest: Option<u64>,
-    random: Random,
 }
 
 impl Reader {
@@ -112,17 +103,13 @@ impl Reader {
     /// apart; see [`aggregate`].
     #[must_use]
     pub fn new(settings: Settings, checkpoint: &Checkpoint, hash_range: Option<HashRange>) -> Self {
+        let Settings { initial_position, latest, max_unprocessed_bytes, max_unprocessed_records, seed } = settings;
+        let progress =
+            shard_progress::Settings { initial_position, latest, max_unprocessed_bytes, max_unprocessed_records, seed };
         Self {
-            start: StartPosition::new(checkpoint, settings.initial_position, settings.latest),
-            deaggregator: Deaggregator::new(checkpoint, hash_range),
-            continuation: None,
+            progress: ShardProgress::new(progress, checkpoint, hash_range),
             state: State::Unsubscribed { not_before: 0 },
             brought_events: false,
-            failures: 0,
-            unnamed_ends: 0,
-            backlog: Backlog::new(settings.max_unprocessed_bytes, settings.max_unprocessed_records),
-            millis_behind_latest: None,
-            random: Random::new(settings.seed),
         }
     }
 
@@ -130,7 +117,7 @@ impl Reader {
     pub fn on(&mut self, now: Millis, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         match (event, &mut self.state) {
-            (Event::Processed { bytes, records }, _) => self.backlog.processed(bytes, records),
+            (Event::Processed { bytes, records }, _) => self.progress.on_processed(bytes, records),
             (Event::Subscribed(result), State::Subscribing { since }) => {
                 let since = *since;
                 self.subscribed(now, since, result, &mut actions);
@@ -159,38 +146,33 @@ impl Reader {
     /// How far behind the tip the last event was, in milliseconds; `None` before the first one.
     #[must_use]
     pub fn millis_behind_latest(&self) -> Option<u64> {
-        self.millis_behind_latest
+        self.progress.millis_behind_latest()
     }
 
     /// What de-aggregation found so far.
     #[must_use]
     pub fn aggregation(&self) -> aggregate::Report {
-        self.deaggregator.report()
+        self.progress.aggregation()
     }
 
     fn next_call(&mut self, now: Millis) -> Option<Action> {
         match self.state {
-            State::Subscribed if !self.backlog.is_full() => {
+            State::Subscribed if !self.progress.is_full() => {
                 self.state = State::TakingEvent { since: now };
                 Some(Action::TakeEvent)
             }
             // Due for the first time, or for an answer that did not come.
             _ if now >= self.wake_at() => {
                 self.state = State::Subscribing { since: now };
-                Some(Action::Subscribe(self.position()))
+                Some(Action::Subscribe(self.progress.position()))
             }
             _ => None,
         }
     }
 
-    /// Where a subscription goes on: after the last event, else where the shard started.
-    fn position(&self) -> StartingPosition {
-        self.continuation.clone().map_or_else(|| self.start.position(), StartingPosition::AfterSequenceNumber)
-    }
-
     fn subscribed(&mut self, now: Millis, since: Millis, result: Result<(), ServiceError>, actions: &mut Vec<Action>) {
         if let Err(error) = result {
-            if self.start.refused(error.kind) {
+            if self.progress.position_refused(error.kind) {
                 self.state = State::Unsubscribed { not_before: now };
                 return;
             }
@@ -199,7 +181,7 @@ impl Reader {
         self.state = State::Subscribed;
         self.brought_events = false;
         // The next subscription must not skip what arrives before the first event.
-        self.start.accepted(since);
+        self.progress.position_accepted(since);
     }
 
     fn delivered(&mut self, now: Millis, result: Result<Option<Delivery>, ServiceError>, actions: &mut Vec<Action>) {
@@ -208,46 +190,34 @@ impl Reader {
             Ok(None) => return self.ended_by_service(now),
             Err(error) => return self.failed(now, error, TAKEOVER, actions),
         };
-        self.failures = 0;
+        let Delivery { batch, continuation, children, millis_behind_latest } = delivery;
         self.brought_events = true;
-        self.millis_behind_latest = Some(delivery.millis_behind_latest);
-        if let Some(last) = delivery.batch.len().checked_sub(1) {
-            self.unnamed_ends = 0;
-            self.continuation = Some(delivery.batch.position(last).sequence);
-        }
-        if let Some(batch) = self.deaggregator.take(delivery.batch) {
-            self.backlog.delivered(&batch);
-            actions.push(Action::Deliver(batch));
-        }
-        match delivery.continuation {
+        actions.extend(self.progress.on_answer(batch, millis_behind_latest).map(Action::Deliver));
+        match continuation {
             Some(continuation) => {
-                self.continuation = Some(continuation);
+                self.progress.continue_after(continuation);
                 self.state = State::Subscribed;
             }
-            None => self.ended(now, delivery.children, actions),
+            None => self.ended(now, children, actions),
         }
     }
 
-    /// Nothing follows. A closed shard has children, and each of them names its parents: an event that does not say so
-    /// may not be the end, and what is behind it is asked for again.
+    /// Nothing follows.
     fn ended(&mut self, now: Millis, children: Vec<ChildShard>, actions: &mut Vec<Action>) {
-        let is_named = are_named(&children);
-        self.unnamed_ends += u32::from(!is_named);
-        if !is_named && self.unnamed_ends < UNNAMED_ENDS_MAX {
-            let not_before = now + BACKOFF.pause(self.unnamed_ends, &mut self.random);
-            self.state = State::Unsubscribed { not_before };
-            return;
+        match self.progress.on_end(children) {
+            End::Reached { children } => {
+                self.state = State::Ended;
+                actions.push(Action::End { children });
+            }
+            End::Doubtful { wait } => self.state = State::Unsubscribed { not_before: now + wait },
         }
-        self.state = State::Ended;
-        actions.push(Action::End { children: if is_named { children } else { Vec::new() } });
     }
 
     /// Its five minutes are over, most likely. One that ends without any event is not worth asking for at once.
     fn ended_by_service(&mut self, now: Millis) {
         let mut not_before = now;
         if !self.brought_events {
-            self.failures += 1;
-            not_before += BACKOFF.pause(self.failures, &mut self.random);
+            not_before += self.progress.on_failure();
         }
         self.state = State::Unsubscribed { not_before };
     }
@@ -261,12 +231,7 @@ impl Reader {
             self.state = State::Ended;
             return actions.push(Action::Fail(error));
         }
-        let pause = if error.kind == ErrorKind::InUse {
-            in_use_pause
-        } else {
-            self.failures += 1;
-            BACKOFF.pause(self.failures, &mut self.random)
-        };
+        let pause = if error.kind == ErrorKind::InUse { in_use_pause } else { self.progress.on_failure() };
         self.state = State::Unsubscribed { not_before: now + pause };
     }
 

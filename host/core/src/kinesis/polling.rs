@@ -3,28 +3,18 @@
 //! backs off when throttled, stops fetching when the task is behind, and reports the end once. Times are milliseconds
 //! since 1970-01-01 UTC on a clock that does not jump.
 
-use crate::backoff::Backoff;
 use crate::envelope::Batch;
 use crate::kinesis::aggregate;
-use crate::kinesis::backlog::Backlog;
-use crate::kinesis::deaggregator::Deaggregator;
 use crate::kinesis::shard::{ChildShard, HashRange};
-use crate::kinesis::start_position::StartPosition;
-use crate::position::{Checkpoint, InitialPosition, Latest, SequenceNumber, StartingPosition};
-use crate::random::Random;
+use crate::kinesis::shard_progress::{self, End, ShardProgress};
+use crate::position::{Checkpoint, InitialPosition, Latest, StartingPosition};
 use crate::service::{ErrorKind, ServiceError};
 use crate::time::Millis;
 
-/// Kinesis allows five GetRecords calls a second on a shard, so a reader that is behind does not call more often.
-pub const CATCH_UP_INTERVAL: Millis = 200;
-/// Waits between the calls of a shard's reader that failed; never less than between two that succeed.
-pub(crate) const BACKOFF: Backoff = Backoff { first: 2 * CATCH_UP_INTERVAL, longest: 10_000 };
+pub use crate::kinesis::shard_progress::CATCH_UP_INTERVAL;
+
 /// New iterators in a row that brought no answer before the job is told that something is wrong.
 const ITERATORS_IN_VAIN_MAX: u32 = 10;
-
-/// Answers in a row that end a shard without naming its children before that is believed: more than a glitch, and a
-/// service that never names them (not AWS's) gets on. The Kinesis Client Library asks again for ever.
-pub(crate) const UNNAMED_ENDS_MAX: u32 = 5;
 
 /// What a reader is told once.
 #[derive(Clone, Copy, Debug)]
@@ -46,10 +36,13 @@ pub struct Settings {
 /// One answered GetRecords call.
 #[derive(Clone, Debug, Default)]
 pub struct Fetched {
+    /// In sequence order; possibly empty although more follows.
     pub batch: Batch,
     /// Absent at the end of a closed shard.
     pub next_iterator: Option<String>,
+    /// The shards that follow, named at the end of a closed shard.
     pub children: Vec<ChildShard>,
+    /// How far the answer is behind the tip of the shard.
     pub millis_behind_latest: u64,
 }
 
@@ -94,21 +87,15 @@ enum State {
 
 /// The machine; see the module documentation.
 pub struct Reader {
-    settings: Settings,
-    start: StartPosition,
-    deaggregator: Deaggregator,
-    last_fetched: Option<SequenceNumber>,
+    max_records: u32,
+    idle: Millis,
+    progress: ShardProgress,
     state: State,
     not_before: Millis,
     called_at: Millis,
     /// No GetRecords call before this time, whatever became of the last one: the service counts them all.
     records_not_before: Millis,
-    failures: u32,
     iterators_in_vain: u32,
-    unnamed_ends: u32,
-    backlog: Backlog,
-    millis_behind_latest: Option<u64>,
-    random: Random,
 }
 
 impl Reader {
@@ -116,21 +103,26 @@ impl Reader {
     /// apart; see [`aggregate`].
     #[must_use]
     pub fn new(settings: Settings, checkpoint: &Checkpoint, hash_range: Option<HashRange>) -> Self {
+        let Settings {
+            initial_position,
+            latest,
+            max_records,
+            idle,
+            max_unprocessed_bytes,
+            max_unprocessed_records,
+            seed,
+        } = settings;
+        let progress =
+            shard_progress::Settings { initial_position, latest, max_unprocessed_bytes, max_unprocessed_records, seed };
         Self {
-            start: StartPosition::new(checkpoint, settings.initial_position, settings.latest),
-            deaggregator: Deaggregator::new(checkpoint, hash_range),
-            backlog: Backlog::new(settings.max_unprocessed_bytes, settings.max_unprocessed_records),
-            random: Random::new(settings.seed),
-            settings,
-            last_fetched: None,
+            progress: ShardProgress::new(progress, checkpoint, hash_range),
+            max_records,
+            idle,
             state: State::NeedIterator,
             not_before: 0,
             called_at: 0,
             records_not_before: 0,
-            failures: 0,
             iterators_in_vain: 0,
-            unnamed_ends: 0,
-            millis_behind_latest: None,
         }
     }
 
@@ -141,7 +133,7 @@ impl Reader {
             Event::Tick => {}
             Event::Iterator(result) => self.iterator(now, result, &mut actions),
             Event::Fetched(result) => self.fetched(now, result, &mut actions),
-            Event::Processed { bytes, records } => self.backlog.processed(bytes, records),
+            Event::Processed { bytes, records } => self.progress.on_processed(bytes, records),
         }
         actions.extend(self.next_call(now));
         actions
@@ -152,7 +144,7 @@ impl Reader {
     pub fn wake_at(&self) -> Millis {
         match self.state {
             State::NeedIterator => self.not_before,
-            State::Ready { .. } if !self.backlog.is_full() => self.not_before,
+            State::Ready { .. } if !self.progress.is_full() => self.not_before,
             State::Ready { .. } | State::AwaitIterator | State::AwaitRecords { .. } | State::Ended => Millis::MAX,
         }
     }
@@ -160,13 +152,13 @@ impl Reader {
     /// How far behind the tip the last answer was, in milliseconds; `None` before the first one.
     #[must_use]
     pub fn millis_behind_latest(&self) -> Option<u64> {
-        self.millis_behind_latest
+        self.progress.millis_behind_latest()
     }
 
     /// What de-aggregation found so far.
     #[must_use]
     pub fn aggregation(&self) -> aggregate::Report {
-        self.deaggregator.report()
+        self.progress.aggregation()
     }
 
     fn next_call(&mut self, now: Millis) -> Option<Action> {
@@ -175,11 +167,11 @@ impl Reader {
         }
         self.called_at = now;
         match std::mem::replace(&mut self.state, State::AwaitIterator) {
-            State::NeedIterator => Some(Action::GetIterator(self.iterator_position())),
+            State::NeedIterator => Some(Action::GetIterator(self.progress.position())),
             State::Ready { iterator } => {
-                self.records_not_before = now + CATCH_UP_INTERVAL.min(self.settings.idle);
+                self.records_not_before = now + CATCH_UP_INTERVAL.min(self.idle);
                 self.state = State::AwaitRecords { iterator: iterator.clone() };
-                Some(Action::GetRecords { iterator, limit: self.settings.max_records })
+                Some(Action::GetRecords { iterator, limit: self.max_records })
             }
             waiting => {
                 self.state = waiting;
@@ -188,19 +180,14 @@ impl Reader {
         }
     }
 
-    /// Where an iterator continues: after what was fetched, else where the shard started.
-    fn iterator_position(&self) -> StartingPosition {
-        self.last_fetched.clone().map_or_else(|| self.start.position(), StartingPosition::AfterSequenceNumber)
-    }
-
     fn iterator(&mut self, now: Millis, result: Result<String, ServiceError>, actions: &mut Vec<Action>) {
         match result {
             Ok(iterator) => {
                 self.state = State::Ready { iterator };
                 self.not_before = self.records_not_before;
-                self.start.accepted(self.called_at);
+                self.progress.position_accepted(self.called_at);
             }
-            Err(error) if self.start.refused(error.kind) => self.state = State::NeedIterator,
+            Err(error) if self.progress.position_refused(error.kind) => self.state = State::NeedIterator,
             Err(error) => self.failed(now, error, State::NeedIterator, actions),
         }
     }
@@ -210,50 +197,32 @@ impl Reader {
             Ok(fetched) => fetched,
             Err(error) => return self.fetch_failed(now, error, actions),
         };
-        self.failures = 0;
+        let Fetched { batch, next_iterator, children, millis_behind_latest } = fetched;
         self.iterators_in_vain = 0;
-        self.millis_behind_latest = Some(fetched.millis_behind_latest);
-        let got_records = !fetched.batch.is_empty();
-        if got_records {
-            self.unnamed_ends = 0;
-        }
-        self.deliver(fetched.batch, actions);
-        match fetched.next_iterator {
+        let behind = !batch.is_empty() || millis_behind_latest > 0;
+        actions.extend(self.progress.on_answer(batch, millis_behind_latest).map(Action::Deliver));
+        match next_iterator {
             Some(iterator) => {
                 self.state = State::Ready { iterator };
-                let behind = got_records || fetched.millis_behind_latest > 0;
-                let next_poll = self.called_at + self.settings.idle;
+                let next_poll = self.called_at + self.idle;
                 self.not_before = if behind { self.records_not_before } else { next_poll };
             }
-            None => self.ended(now, fetched.children, actions),
+            None => self.ended(now, children, actions),
         }
     }
 
-    /// No iterator follows. A closed shard has children, and each of them names its parents: an answer that does not say
-    /// so may not be the end, and what is behind it is asked for again.
+    /// No iterator follows.
     fn ended(&mut self, now: Millis, children: Vec<ChildShard>, actions: &mut Vec<Action>) {
-        let is_named = are_named(&children);
-        self.unnamed_ends += u32::from(!is_named);
-        if !is_named && self.unnamed_ends < UNNAMED_ENDS_MAX {
-            self.not_before = now + BACKOFF.pause(self.unnamed_ends, &mut self.random);
-            self.state = State::NeedIterator;
-            return;
+        match self.progress.on_end(children) {
+            End::Reached { children } => {
+                self.state = State::Ended;
+                actions.push(Action::End { children });
+            }
+            End::Doubtful { wait } => {
+                self.not_before = now + wait;
+                self.state = State::NeedIterator;
+            }
         }
-        self.state = State::Ended;
-        actions.push(Action::End { children: if is_named { children } else { Vec::new() } });
-    }
-
-    fn deliver(&mut self, batch: Batch, actions: &mut Vec<Action>) {
-        let Some(last) = batch.len().checked_sub(1) else {
-            return;
-        };
-        // Of the record as Kinesis numbers it, before it is opened: one that holds nothing is fetched all the same.
-        self.last_fetched = Some(batch.position(last).sequence);
-        let Some(batch) = self.deaggregator.take(batch) else {
-            return;
-        };
-        self.backlog.delivered(&batch);
-        actions.push(Action::Deliver(batch));
     }
 
     fn fetch_failed(&mut self, now: Millis, error: ServiceError, actions: &mut Vec<Action>) {
@@ -285,15 +254,9 @@ impl Reader {
             self.state = State::Ended;
             return actions.push(Action::Fail(error));
         }
-        self.failures += 1;
-        self.not_before = now + BACKOFF.pause(self.failures, &mut self.random);
+        self.not_before = now + self.progress.on_failure();
         self.state = retry;
     }
-}
-
-/// Whether an answer at a shard's end names its children as the service does.
-pub(crate) fn are_named(children: &[ChildShard]) -> bool {
-    !children.is_empty() && children.iter().all(|child| !child.parents.is_empty())
 }
 
 #[cfg(test)]

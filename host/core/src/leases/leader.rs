@@ -1,68 +1,102 @@
-//! Who looks after the whole table: one of the lease owners, found by every worker from the rows alone, as the Kinesis
-//! Client Library 2.x finds it (`DeterministicShuffleShardSyncLeaderDecider`).
+//! What a worker does for the whole table while it is the fleet's leader: `election` says whether it is, `upkeep` what
+//! is due.
 
-use std::cmp::Ordering;
-use std::collections::BTreeSet;
+mod cleanup;
+mod election;
+mod upkeep;
 
-use crate::random::Random;
+use super::context::Context;
+use super::holdings::Holdings;
+use super::message::{Action, Settings};
+use super::row::{Outcome, Write};
+use super::scan::Reads;
+use crate::kinesis::shard::Shard;
+use crate::service::ServiceError;
+use crate::time::Millis;
+use upkeep::Upkeep;
 
-/// The seed of the Kinesis Client Library: with another one a fleet would have two leaders, or none.
-const SEED: u64 = 1947;
-
-/// Whether `me` is the leader among `owners`, which may come in any order and more than once. Without owners everyone
-/// is: what a leader does is safe to do twice.
-pub(super) fn is_leader<'a>(me: &str, owners: impl Iterator<Item = &'a str>) -> bool {
-    // Once each, before they are sorted: a table has many more rows than owners.
-    let owners: BTreeSet<&str> = owners.collect();
-    let mut owners: Vec<&str> = owners.into_iter().collect();
-    owners.sort_unstable_by(|a, b| java_order(a, b));
-    Random::new(SEED).shuffle(&mut owners);
-    owners.first().is_none_or(|leader| *leader == me)
+pub(super) struct Leader {
+    upkeep: Upkeep,
 }
 
-/// Java compares strings by UTF-16 code units.
-fn java_order(a: &str, b: &str) -> Ordering {
-    a.encode_utf16().cmp(b.encode_utf16())
+impl Leader {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self { upkeep: Upkeep::new(0, settings) }
+    }
+
+    /// After a scan. `is_clean` says that no row contradicts the stream: those of another one are for a person to see.
+    /// Whether the table is to be filled again.
+    pub(super) fn scanned(
+        &mut self,
+        context: &mut Context,
+        now: Millis,
+        holdings: &Holdings,
+        reads: &Reads,
+        is_clean: bool,
+    ) -> bool {
+        if !is_leader(context, now, holdings) {
+            self.upkeep = Upkeep::new(now, &context.settings);
+            return false;
+        }
+        let is_missed = !holdings.is_empty() || context.table.vanished().next().is_some();
+        if context.table.is_empty() && !reads.is_listing() && !is_missed {
+            // Somebody deleted everything, and no worker is left that would put it back.
+            return true;
+        }
+        if is_clean {
+            let writes = self.upkeep.look(now, &context.settings, &context.table);
+            send(context, holdings, writes);
+        }
+        false
+    }
+
+    pub(super) fn needs_listing(&self) -> bool {
+        self.upkeep.needs_listing()
+    }
+
+    pub(super) fn listing_asked(&mut self) {
+        self.upkeep.listing_asked();
+    }
+
+    pub(super) fn listing_failed(&mut self) {
+        self.upkeep.listing_failed();
+    }
+
+    /// Takes in a listing. Since when rows may be missing, if some are to be created now.
+    pub(super) fn listed(
+        &mut self,
+        context: &mut Context,
+        now: Millis,
+        holdings: &Holdings,
+        shards: &[Shard],
+        is_clean: bool,
+    ) -> Option<Millis> {
+        let (writes, missing_since) = self.upkeep.listed(now, &context.settings, &context.table, shards);
+        if is_clean {
+            send(context, holdings, writes);
+        }
+        let is_fill_due = context.table.fill_at(&context.settings).is_some_and(|when| when <= now);
+        missing_since.or(is_fill_due.then_some(now))
+    }
+
+    /// The answer to a deletion. One that failed is due again after a later scan.
+    pub(super) fn deleted(context: &mut Context, key: &str, result: &Result<Outcome, ServiceError>) {
+        if matches!(result, Ok(Outcome::Done | Outcome::ConditionFailed(None))) {
+            context.table.forget(key);
+        }
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Whether this worker leads. Only owners that were seen alive can be elected: the rows of finished shards may name one
+/// that is gone for ever.
+fn is_leader(context: &Context, now: Millis, holdings: &Holdings) -> bool {
+    let me = context.settings.worker.as_str();
+    let others = context.table.live_owners(now, &context.settings);
+    election::is_leader(me, others.chain((!holdings.is_empty()).then_some(me)))
+}
 
-    /// (39) The order that JDK 17 shuffles `w0`, `w1`, ... into with this seed.
-    #[test]
-    fn owners_are_shuffled_as_java_shuffles_them() {
-        let orders: [&[usize]; 6] =
-            [&[0, 1], &[2, 0, 1], &[3, 0, 1, 2], &[4, 0, 2, 1, 3], &[2, 3, 5, 4, 0, 1], &[2, 4, 3, 5, 0, 6, 1]];
-        for order in orders {
-            let mut shuffled: Vec<usize> = (0..order.len()).collect();
-            Random::new(SEED).shuffle(&mut shuffled);
-            assert_eq!(shuffled, order);
-        }
-    }
-
-    /// (39) One of them leads, whatever the order in which the rows name them.
-    #[test]
-    fn the_first_of_the_shuffled_owners_leads() {
-        let owners = ["w3", "w1", "w5", "w0", "w2", "w4", "w1", "w3"];
-        for me in owners {
-            assert_eq!(is_leader(me, owners.into_iter()), me == "w2", "{me}");
-            assert_eq!(is_leader(me, owners.into_iter().rev()), me == "w2", "{me}");
-        }
-    }
-
-    /// (40) A table that nobody owns anything of has no leader yet: everyone may fill it.
-    #[test]
-    fn without_owners_everyone_leads() {
-        assert!(is_leader("me", std::iter::empty()));
-        assert!(!is_leader("me", ["other"].into_iter()));
-        assert!(is_leader("me", ["me"].into_iter()));
-    }
-
-    /// Beyond the basic plane UTF-16 and UTF-8 sort differently; a leader must be the same for a Java peer.
-    #[test]
-    fn owners_are_sorted_as_java_sorts_them() {
-        assert_eq!(java_order("\u{1F600}", "\u{FF5E}"), Ordering::Less);
-        assert_eq!("\u{1F600}".cmp("\u{FF5E}"), Ordering::Greater);
-    }
+/// What this worker holds is written to by its holding only, one write after the other.
+fn send(context: &mut Context, holdings: &Holdings, writes: Vec<Write>) {
+    let is_mine = |write: &Write| matches!(write, Write::Delete { key, .. } if holdings.contains(key));
+    writes.into_iter().filter(|write| !is_mine(write)).for_each(|write| context.send(Action::Write(write)));
 }

@@ -1,5 +1,6 @@
 //! What goes into a [`Worker`](super::Worker) and what comes out of it.
 
+use super::limits::EPSILON;
 use super::notice::Notice;
 use super::row::{Outcome, Scan, Write};
 use crate::kinesis::shard::{ChildShard, HashRange, Shard, ShardFilter, ShardId};
@@ -37,6 +38,18 @@ pub struct Settings {
     pub ignore_unexpected_children: bool,
     /// Which of several equal leases are taken: workers with different seeds collide less.
     pub seed: u64,
+}
+
+impl Settings {
+    /// The Kinesis Client Library's: from one theft to the next, and between scans when nothing can come of them.
+    pub(super) fn take_interval(&self) -> Millis {
+        self.failover.saturating_add(EPSILON).saturating_mul(2)
+    }
+
+    /// From one round of renewals to the next.
+    pub(super) fn renew_interval(&self) -> Millis {
+        (self.failover / 3).saturating_sub(EPSILON).max(1)
+    }
 }
 
 /// How often the leader of the fleet deletes leases of finished shards.

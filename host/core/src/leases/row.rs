@@ -57,17 +57,19 @@ pub enum Write {
     Create(Lease),
     /// Puts the row as it is here, owner and counter included, unless its key exists: it was deleted under its holder.
     Restore(Lease),
-    /// `leaseCounter` must still be `counter`; it becomes `counter + 1`.
-    Renew { key: ShardId, counter: u64 },
+    /// `leaseCounter` must still be `counter`, and `leaseOwner` or (while the lease is handed over) `checkpointOwner` must
+    /// be `owner`; the counter grows by one. The counter alone could be that of a row which was deleted by hand, created
+    /// again, and belongs to another worker.
+    Renew { key: ShardId, owner: String, counter: u64 },
     /// `leaseCounter` must still be what `seen` says. The worker becomes the owner, the counter grows by one,
     /// `checkpointOwner` goes, and an owner switch is counted when another worker owned it. A row without
     /// `shardmillLatestSince` gets that of `seen`.
     Take { seen: Lease, worker: String },
     /// `leaseOwner` must still be `owner`. The owner goes, the counter grows by one.
     Evict { key: ShardId, owner: String },
-    /// `leaseCounter` must still be `counter`. Writes the checkpoint, resets the owner switches, deletes a pending
+    /// Under the condition of [`Write::Renew`]. Writes the checkpoint, resets the owner switches, deletes a pending
     /// checkpoint and `shardmillLatestSince`; the counter grows by one.
-    Checkpoint { key: ShardId, counter: u64, checkpoint: Checkpoint },
+    Checkpoint { key: ShardId, owner: String, counter: u64, checkpoint: Checkpoint },
     /// The row must exist. Writes `childShardIds` only; the counter stays.
     Children { key: ShardId, children: Vec<ShardId> },
     /// The row must exist and have no hash range yet. Writes `startingHashKey` and `endingHashKey` only; the counter
@@ -92,6 +94,54 @@ impl Write {
             | Self::Delete { key, .. } => key,
         }
     }
+
+    /// What this leaves of a row (absent when it deletes it); `None` when its condition does not hold. This is the
+    /// meaning of each write, for tables that are modelled: a real one carries it out by itself.
+    #[must_use]
+    pub fn applied_to(&self, before: Option<&Lease>) -> Option<Option<Lease>> {
+        let Some(row) = before else {
+            return match self {
+                Self::Create(lease) | Self::Restore(lease) => Some(Some(lease.clone())),
+                _ => None,
+            };
+        };
+        let holds = match self {
+            Self::Create(_) | Self::Restore(_) => false,
+            Self::Renew { owner, counter, .. } | Self::Checkpoint { owner, counter, .. } => {
+                row.counter == *counter && [&row.owner, &row.checkpoint_owner].contains(&&Some(owner.clone()))
+            }
+            Self::Take { seen, .. } => row.counter == seen.counter,
+            Self::Evict { owner, .. } => row.owner.as_ref() == Some(owner),
+            Self::Children { .. } => true,
+            Self::HashRange { .. } => row.hash_range.is_none(),
+            Self::Delete { counter, .. } => row.counter == *counter && row.checkpoint == Checkpoint::ShardEnd,
+        };
+        if !holds {
+            return None;
+        }
+        let mut row = row.clone();
+        match self {
+            Self::Create(_) | Self::Restore(_) | Self::Renew { .. } => {}
+            Self::Take { seen, worker } => {
+                let is_switch = seen.owner.as_ref().is_some_and(|owner| owner != worker);
+                row.owner_switches = row.owner_switches.saturating_add(u64::from(is_switch));
+                row.owner = Some(worker.clone());
+                row.checkpoint_owner = None;
+                row.latest_since = row.latest_since.or(seen.latest_since);
+            }
+            Self::Evict { .. } => row.owner = None,
+            Self::Checkpoint { checkpoint, .. } => {
+                row.checkpoint = checkpoint.clone();
+                row.owner_switches = 0;
+                row.latest_since = None;
+            }
+            Self::Children { children, .. } => row.children.clone_from(children),
+            Self::HashRange { range, .. } => row.hash_range = Some(range.clone()),
+            Self::Delete { .. } => return Some(None),
+        }
+        row.counter += u64::from(!matches!(self, Self::Children { .. } | Self::HashRange { .. }));
+        Some(Some(row))
+    }
 }
 
 /// What became of a [`Write`] that the table answered.
@@ -101,6 +151,16 @@ pub enum Outcome {
     Done,
     /// The condition did not hold; the row as it is (absent when there is none, or it could not be read).
     ConditionFailed(Option<Lease>),
+}
+
+impl Outcome {
+    /// A row that cannot be used is as one that cannot be read.
+    pub(super) fn without_flawed_row(self) -> Self {
+        match self {
+            Self::ConditionFailed(Some(row)) if row.flaw().is_some() => Self::ConditionFailed(None),
+            outcome => outcome,
+        }
+    }
 }
 
 /// A whole table read.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::message::Settings;
 use super::row::Lease;
-use super::vanished::Vanished;
+use super::vanished::{Vanished, wait};
 use super::waiting::is_waiting;
 use crate::kinesis::shard::ShardId;
 use crate::position::Checkpoint;
@@ -38,6 +38,10 @@ pub(super) struct Table {
     /// Keys of rows that contradict the stream: nobody takes one before it is known what it is.
     suspects: BTreeSet<ShardId>,
     vanished: Vanished,
+    /// When the last scan that was answered was asked for.
+    asked_at: Millis,
+    /// When it was answered. Between scans the age of others' leases says nothing: they were not looked at.
+    scanned_at: Millis,
     /// Scans asked for so far, the one on its way included.
     scans: u64,
     /// The last of them that was answered and strongly consistent.
@@ -61,6 +65,7 @@ impl Table {
     /// Takes in a scan that was asked for at `asked_at`. A row whose counter did not change keeps its age; rows that
     /// vanished are forgotten; what was told a moment ago, or meanwhile, stays.
     pub(super) fn replace(&mut self, now: Millis, asked_at: Millis, leases: Vec<Lease>) {
+        (self.asked_at, self.scanned_at) = (asked_at, now);
         let mut old = std::mem::take(&mut self.rows);
         for lease in leases {
             let known = old.remove(&lease.key);
@@ -83,6 +88,16 @@ impl Table {
         }
     }
 
+    /// When the last scan that was answered was asked for.
+    pub(super) fn asked_at(&self) -> Millis {
+        self.asked_at
+    }
+
+    /// When the last scan was answered.
+    pub(super) fn scanned_at(&self) -> Millis {
+        self.scanned_at
+    }
+
     /// A row is not there any more, though nobody was seen to finish it.
     pub(super) fn missed(&mut self, now: Millis, lease: Lease) {
         if lease.checkpoint != Checkpoint::ShardEnd && !self.ignored.contains(&lease.key) {
@@ -100,6 +115,12 @@ impl Table {
     /// Rows that were deleted before they were finished, and since when they are missed.
     pub(super) fn vanished(&self) -> impl Iterator<Item = (&Lease, Millis)> {
         self.vanished.leases()
+    }
+
+    /// When the next row that is missing is to be created, if it still is missing then.
+    pub(super) fn fill_at(&self, settings: &Settings) -> Option<Millis> {
+        let since = self.vanished().map(|(_, since)| since).min()?;
+        Some(since.saturating_add(wait(settings.failover)))
     }
 
     /// Whether the row vanished.
@@ -172,6 +193,12 @@ impl Table {
     /// Keys of the rows that can be read and are for shards of the stream.
     pub(super) fn usable_keys(&self) -> impl Iterator<Item = &ShardId> {
         self.usable().map(|row| &row.lease.key)
+    }
+
+    /// Whether a child of the shard was begun, so that the shard is processed to its end.
+    pub(super) fn has_begun_child(&self, key: &str) -> bool {
+        let is_child = |lease: &Lease| lease.parents.iter().any(|parent| parent == key);
+        self.usable().any(|row| row.lease.checkpoint > Checkpoint::TrimHorizon && is_child(&row.lease))
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&Lease> {

@@ -3,6 +3,17 @@
 //! shell answers each action with an event. Times are milliseconds since 1970-01-01 UTC on a clock that does not jump;
 //! the only one that leaves a worker is that of a LATEST, with a margin, so clocks need not agree.
 //!
+//! It is composed of machines that own their fields; here is only which of them an event goes to, and what follows:
+//!
+//! | machine | decides |
+//! |---|---|
+//! | `Reads` | scans and listings: one at a time, and what their failures mean; when the next is due says `next_scan` |
+//! | `Bootstrap` | which rows the table lacks, and their creation |
+//! | `Assignment` | which leases this worker takes, and when |
+//! | `Holdings` | renewals, checkpoints, shard ends, releases, losses |
+//! | `CrossCheck` | which rows are not this stream's |
+//! | `Leader` | as the fleet's leader: holes, missing hash ranges, rows of finished shards |
+//!
 //! | phase | leaves when |
 //! |---|---|
 //! | `Starting` | the table has been read (and filled, when it was empty or incomplete) |
@@ -10,398 +21,296 @@
 //! | `Stopping` | every held lease is released (or was lost) |
 //! | `Stopped` | never |
 
-mod holes;
-mod listing;
-mod looking;
-mod settled;
-mod startup;
-mod taking;
-mod unread;
-mod upkeep;
-
-use std::collections::{BTreeMap, BTreeSet};
-
-use super::contradiction::Contradictions;
-use super::creations::Creations;
-use super::held::{Held, Op, Wish};
-use super::message::{Action, Epoch, Event, Loss, Settings};
-use super::names::Names;
-use super::notice::Notice;
-use super::row::{Lease, Outcome, Write};
-use super::table::{Table, Wait};
-use super::upkeep::Upkeep;
-use crate::backoff::Backoff;
-use crate::kinesis::shard::{ChildShard, ShardId};
-use crate::position::Checkpoint;
-use crate::random::Random;
+use super::assignment::Assignment;
+use super::bootstrap::{Bootstrap, Synced};
+use super::context::{Context, Phase};
+use super::crosscheck::CrossCheck;
+use super::holdings::Holdings;
+use super::leader::Leader;
+use super::message::{Action, Event, Settings};
+use super::next_scan;
+use super::notice::Unread;
+use super::row::{Lease, Outcome, Scan, Write};
+use super::scan::{Listing, Reads};
+use super::standing::Standing;
+use crate::kinesis::shard::{Shard, ShardFilter};
 use crate::service::ServiceError;
 use crate::time::Millis;
-use holes::Holes;
-use looking::Look;
-use taking::{Pace, Taking};
-
-/// How often a start-up step that nobody but a person may mend is tried before the job fails (the Kinesis Client Library's
-/// `maxInitializationAttempts`). A service that does not answer is waited for.
-pub const START_ATTEMPTS_MAX: u32 = 20;
-/// Renewals start this long before a third of the failover time has passed (the Kinesis Client Library's epsilon).
-const EPSILON: Millis = 25;
-/// How old a look at the table may be to create rows on: what lacked then may have lived and been cleaned up since.
-const VIEW_AGE_MAX: Millis = 10_000;
-/// Waits between scans, listings, takes and creations that failed.
-pub(super) const BACKOFF: Backoff = Backoff { first: 200, longest: 5_000 };
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Starting,
-    Running,
-    Stopping,
-    Stopped,
-}
-
-/// Why shards are being listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Listing {
-    /// The table is empty.
-    Bootstrap,
-    /// It may lack some rows at start-up.
-    Complete,
-    /// A shard ended, or the upkeep of the table needs it.
-    Running,
-}
 
 /// The machine; see the module documentation.
 pub struct Worker {
-    settings: Settings,
-    phase: Phase,
-    table: Table,
-    held: BTreeMap<ShardId, Held>,
-    creations: Creations,
-    upkeep: Upkeep,
-    holes: Holes,
-    contradictions: Contradictions,
-    /// A listing is needed to confirm a contradiction, or to fill a hole.
-    is_check_wanted: bool,
-    names: Names,
-    taking: BTreeMap<ShardId, Taking>,
-    pace: Pace,
-    /// Takes in a row that the table did not answer.
-    takes_failed: u32,
-    /// Rows that this worker created at LATEST and did not read yet.
-    created_at_latest: BTreeSet<ShardId>,
-    /// The scan on its way.
-    scanning: Option<Look>,
-    /// The last scan showed rows that can be read, whether they can be used or not.
-    is_legible: bool,
-    /// The next scan is to be strongly consistent.
-    needs_certainty: bool,
-    listing: Option<Listing>,
-    /// When the last scan that was answered was asked for.
-    viewed_at: Millis,
-    /// When it was answered. Between looks the age of others' leases says nothing: they were not looked at.
-    looked_at: Millis,
-    /// When the last event came.
-    seen_at: Millis,
-    /// Scans and listings in a row that failed.
-    failures: u32,
-    /// Listings that could not be true.
-    implausible_listings: u32,
-    epochs: Epoch,
-    scan_at: Millis,
-    /// No lease is stolen before.
-    steal_at: Millis,
-    /// It was reported that another process uses this worker's name.
-    is_duplicate_reported: bool,
-    renew_at: Millis,
-    random: Random,
-    actions: Vec<Action>,
+    context: Context,
+    reads: Reads,
+    bootstrap: Bootstrap,
+    assignment: Assignment,
+    holdings: Holdings,
+    crosscheck: CrossCheck,
+    leader: Leader,
 }
 
 impl Worker {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
-            upkeep: Upkeep::new(0, &settings),
-            random: Random::new(settings.seed),
-            settings,
-            phase: Phase::Starting,
-            table: Table::default(),
-            held: BTreeMap::new(),
-            creations: Creations::default(),
-            holes: Holes::default(),
-            contradictions: Contradictions::default(),
-            is_check_wanted: false,
-            names: Names::default(),
-            taking: BTreeMap::new(),
-            pace: Pace::new(),
-            takes_failed: 0,
-            created_at_latest: BTreeSet::new(),
-            scanning: None,
-            is_legible: false,
-            needs_certainty: false,
-            listing: None,
-            viewed_at: 0,
-            looked_at: 0,
-            seen_at: Millis::MAX,
-            failures: 0,
-            implausible_listings: 0,
-            epochs: 0,
-            scan_at: 0,
-            steal_at: 0,
-            is_duplicate_reported: false,
-            renew_at: 0,
-            actions: Vec::new(),
+            leader: Leader::new(&settings),
+            context: Context::new(settings),
+            reads: Reads::default(),
+            bootstrap: Bootstrap::default(),
+            assignment: Assignment::default(),
+            holdings: Holdings::default(),
+            crosscheck: CrossCheck::default(),
         }
     }
 
     /// Takes in one event and returns what to do now, in order.
     pub fn on(&mut self, now: Millis, event: Event) -> Vec<Action> {
         // First of all: whatever came in while this process was paused finds expired leases gone.
-        self.drop_expired(now);
-        self.drop_outdated(now);
+        self.holdings.drop_expired(&mut self.context, now);
+        self.bootstrap.drop_outdated(&mut self.context, now);
         match event {
             Event::Tick => {}
-            Event::Scanned(result) => self.scanned(now, result),
-            Event::Listed(result) => self.listed(now, result),
-            Event::Written { write, result } => self.written(now, write, result),
-            Event::Checkpoint { key, epoch, checkpoint } => self.checkpoint(key, epoch, checkpoint),
-            Event::ShardEnded { key, epoch, children } => self.shard_ended(&key, epoch, children),
-            Event::Stop => self.stop(),
+            Event::Scanned(result) => self.on_scanned(now, result),
+            Event::Listed(result) => self.on_listed(now, result),
+            Event::Written { write, result } => self.on_written(now, write, result),
+            Event::Checkpoint { key, epoch, checkpoint } => {
+                self.holdings.checkpoint(&mut self.context, key, epoch, checkpoint);
+            }
+            Event::ShardEnded { key, epoch, children } => {
+                if self.holdings.shard_ended(&self.context, &key, epoch, children) {
+                    self.list_if_needed(self.holdings.needs_listing());
+                }
+            }
+            Event::Stop if self.context.phase == Phase::Stopped => {}
+            Event::Stop => self.context.phase = Phase::Stopping,
         }
         self.advance(now);
-        std::mem::take(&mut self.actions)
+        self.context.take_actions()
     }
 
     /// When the next [`Event::Tick`] is due at the latest.
     #[must_use]
     pub fn wake_at(&self) -> Millis {
-        let held = self.held.values().map(|held| held.wake_at(self.settings.failover)).min().unwrap_or(Millis::MAX);
-        match self.phase {
+        let held = self.holdings.wake_at(self.context.settings.failover);
+        let held_or_renewal = held.min(self.holdings.renew_at());
+        match self.context.phase {
             Phase::Stopped => Millis::MAX,
             Phase::Stopping => held,
-            Phase::Starting | Phase::Running if self.may_scan() => held.min(self.renew_at).min(self.scan_at),
-            Phase::Starting | Phase::Running => {
-                held.min(self.renew_at).min(self.creations.wake_at().unwrap_or(Millis::MAX))
-            }
+            Phase::Starting | Phase::Running if self.may_scan() => held_or_renewal.min(self.context.scan_at()),
+            Phase::Starting | Phase::Running => held_or_renewal.min(self.bootstrap.wake_at()),
         }
+    }
+
+    /// Whether this worker reads everything that it may hold now, and nothing is left that no worker reads: no lease is
+    /// free, being taken, waiting for a parent or being sealed, what others hold they were seen to renew, and no row
+    /// contradicts the stream; all as of the last scan of the table.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.standing().is_settled()
+    }
+
+    /// [`Worker::is_settled`], except for the shards that [`Worker::unread`] names, and for those that wait for them:
+    /// there are some, and nothing that this worker does will change it.
+    #[must_use]
+    pub fn is_settled_but_unread(&self) -> bool {
+        self.standing().is_settled_but_unread()
+    }
+
+    /// The shards that no worker reads, as of the last scan of the table: their leases can be read, but no live worker has
+    /// held them for two failover times, and this one is at its limit; or their rows cannot be used. Empty before the
+    /// worker is running.
+    #[must_use]
+    pub fn unread(&self) -> Vec<Unread> {
+        self.standing().unread()
     }
 
     /// The shards held now.
     #[cfg(test)]
-    pub(super) fn held(&self) -> impl Iterator<Item = &ShardId> {
-        self.held.keys()
+    pub(super) fn held(&self) -> impl Iterator<Item = &crate::kinesis::shard::ShardId> {
+        self.holdings.keys()
     }
 
-    fn renew_interval(&self) -> Millis {
-        (self.settings.failover / 3).saturating_sub(EPSILON).max(1)
+    fn standing(&self) -> Standing<'_> {
+        let Self { context, holdings, assignment, crosscheck, .. } = self;
+        Standing { context, holdings, assignment, crosscheck }
     }
 
     /// Everything that is due without an event asking for it.
     fn advance(&mut self, now: Millis) {
-        let stopping = match self.phase {
+        match self.context.phase {
             Phase::Stopped => return,
-            Phase::Stopping => true,
+            Phase::Stopping => {}
             Phase::Starting | Phase::Running => {
-                self.advance_calls(now);
-                false
+                if now >= self.context.scan_at() && self.may_scan() {
+                    self.reads.scan(&mut self.context, now);
+                }
+                self.bootstrap.send_writes(&mut self.context, now);
+                self.holdings.renew_if_due(&self.context, now);
             }
+        }
+        self.holdings.send_writes(&mut self.context, now);
+        let is_done = self.holdings.is_empty() && self.assignment.pending() == 0;
+        if self.context.phase == Phase::Stopping && is_done {
+            self.context.phase = Phase::Stopped;
+            self.context.send(Action::Stopped);
+        }
+    }
+
+    fn may_scan(&self) -> bool {
+        self.reads.are_idle() && self.bootstrap.is_idle()
+    }
+
+    fn on_scanned(&mut self, now: Millis, result: Result<Scan, ServiceError>) {
+        let Some(asked_at) = self.reads.scanned(&mut self.context, now, result) else { return };
+        self.crosscheck.scanned(&mut self.context, &self.holdings);
+        self.holdings.scanned(&mut self.context, asked_at);
+        self.context.scan_by(next_scan::after_scan(&self.standing(), now, asked_at));
+        match self.context.phase {
+            Phase::Starting => self.list_missing(now),
+            Phase::Running => {
+                self.assignment.take_or_steal(&mut self.context, now, &self.holdings);
+                self.start_ready(now);
+                let is_clean = self.crosscheck.is_clean();
+                if self.leader.scanned(&mut self.context, now, &self.holdings, &self.reads, is_clean) {
+                    self.list_missing(now);
+                }
+                self.crosscheck.want_listing(&self.context, now);
+                self.list_if_needed(self.holdings.needs_listing() || self.holdings.needs_another_listing());
+                self.holdings.look_for_own_rows(&self.context);
+                if !self.reads.is_listing() {
+                    self.reads.succeeded();
+                }
+            }
+            Phase::Stopping | Phase::Stopped => {}
+        }
+    }
+
+    fn on_listed(&mut self, now: Millis, result: Result<Vec<Shard>, ServiceError>) {
+        let (why, shards) = self.reads.listed(&mut self.context, now, result);
+        let Some(shards) = shards else {
+            self.holdings.listing_failed();
+            return self.leader.listing_failed();
         };
-        for held in self.held.values_mut() {
-            if let Some(write) = held.next_write(now, stopping, &self.settings.worker) {
-                self.actions.push(Action::Write(write));
+        let Self { context, holdings, assignment, crosscheck, .. } = self;
+        let is_mine = |key: &String| holdings.contains(key) || assignment.is_pending(key);
+        crosscheck.listed(context, now, &shards, why != Some(Listing::Bootstrap), is_mine);
+        match (self.context.phase, why) {
+            (Phase::Running, Some(Listing::Running)) => {
+                self.reads.succeeded();
+                self.holdings.listed(&mut self.context, now, &shards);
+                self.list_if_needed(self.holdings.needs_listing());
+                let is_clean = self.crosscheck.is_clean();
+                let missing_since = self.leader.listed(&mut self.context, now, &self.holdings, &shards, is_clean);
+                if let Some(since) = missing_since.filter(|_| self.bootstrap.is_idle()) {
+                    self.create_missing(now, Listing::Running, &shards, since);
+                }
             }
-        }
-        if stopping && self.held.is_empty() && self.taking.is_empty() {
-            self.phase = Phase::Stopped;
-            self.actions.push(Action::Stopped);
+            (Phase::Starting | Phase::Running, Some(why)) => self.create_missing(now, why, &shards, now),
+            _ => {}
         }
     }
 
-    /// Scans, creations and renewals; a stopping worker needs none of them.
-    fn advance_calls(&mut self, now: Millis) {
-        if now >= self.scan_at && self.may_scan() {
-            self.look(now);
-        }
-        let creations = self.creations.next(now).into_iter();
-        // A row that was there before counts on.
-        let write = |lease: Lease| if lease.counter == 0 { Write::Create(lease) } else { Write::Restore(lease) };
-        self.actions.extend(creations.map(|lease| Action::Write(write(lease))));
-        if now >= self.renew_at {
-            self.renew_at = now + self.renew_interval();
-            self.held.values_mut().for_each(Held::renewal_due);
-        }
-    }
-
-    fn fail(&mut self, reason: String) {
-        if matches!(self.phase, Phase::Starting | Phase::Running) {
-            self.actions.push(Action::Fail(reason));
-        }
-    }
-
-    /// Likewise, because of the lease table.
-    fn fail_by_table(&mut self, reason: impl std::fmt::Display) {
-        self.fail(self.of_table(reason));
-    }
-
-    /// A reason, with the table's name. The adapter names it in the errors of its calls.
-    fn of_table(&self, reason: impl std::fmt::Display) -> String {
-        let (table, reason) = (format!("lease table `{}`", self.settings.table), reason.to_string());
-        if reason.contains(&table) { reason } else { format!("{table}: {reason}") }
-    }
-
-    fn notice(&mut self, notice: Notice) {
-        self.actions.push(Action::Notice(notice));
-    }
-
-    fn written(&mut self, now: Millis, write: Write, result: Result<Outcome, ServiceError>) {
-        // A row that cannot be used is as one that cannot be read.
-        let result = result.map(|outcome| match outcome {
-            Outcome::ConditionFailed(Some(row)) if row.flaw().is_some() => Outcome::ConditionFailed(None),
-            outcome => outcome,
-        });
+    fn on_written(&mut self, now: Millis, write: Write, result: Result<Outcome, ServiceError>) {
+        let result = result.map(Outcome::without_flawed_row);
         if let Ok(Outcome::ConditionFailed(Some(row))) = &result {
-            self.table.learn(now, row.clone());
-            self.look_after_refusal(now, row);
+            self.context.table.learn(now, row.clone());
+            self.context.scan_by(next_scan::after_refusal(&self.standing(), now, row.owner.as_deref()));
         }
         match write {
-            Write::Create(lease) => self.created(now, lease, result),
-            Write::Restore(lease) if lease.owner.is_none() => self.created(now, lease, result),
-            Write::Take { seen, .. } if !self.held.contains_key(&seen.key) => self.taken(now, seen, result),
+            Write::Create(lease) => self.on_created(now, lease, result),
+            Write::Restore(lease) if lease.owner.is_none() => self.on_created(now, lease, result),
+            Write::Take { seen, .. } if !self.holdings.contains(&seen.key) => self.on_taken(now, seen, result),
             Write::HashRange { .. } => {}
-            Write::Delete { key, .. } => self.deleted(&key, result),
-            write => self.settle(now, write, result),
+            Write::Delete { key, .. } => Leader::deleted(&mut self.context, &key, &result),
+            write => {
+                if self.holdings.written(&mut self.context, now, write, result) {
+                    // The children are known by this worker's own writes; the scan finds those of other parents.
+                    self.assignment.take(&mut self.context, now, &self.holdings);
+                    self.start_ready(now);
+                    self.context.scan_by(now);
+                }
+            }
         }
     }
 
-    /// An answer to a write to a row that this worker holds, or held.
-    fn settle(&mut self, now: Millis, write: Write, result: Result<Outcome, ServiceError>) {
-        let key = write.key().clone();
-        let Some(held) = self.held.get_mut(&key) else {
-            return;
-        };
-        let (epoch, op) = (held.epoch, held.settle(now, write, result, &self.settings.worker, &mut self.random));
-        let is_duplicate = held.is_shared() || matches!(&op, Op::Lost(Some(by)) if *by == self.settings.worker);
-        if is_duplicate && !std::mem::replace(&mut self.is_duplicate_reported, true) {
-            let worker = self.settings.worker.clone();
-            self.actions.push(Action::Notice(Notice::DuplicateWorker { key: key.clone(), worker }));
+    fn on_taken(&mut self, now: Millis, seen: Lease, result: Result<Outcome, ServiceError>) {
+        let acquired = self.assignment.answered(&mut self.context, now, seen, result);
+        if acquired.is_some_and(|acquired| self.holdings.acquire(&mut self.context, now, acquired)) {
+            self.start_ready(now);
         }
-        if !matches!(op, Op::Lost(_)) {
-            self.table.learn(now, held.lease.clone());
+        if self.assignment.goes_on(&mut self.context, now) {
+            self.assignment.take(&mut self.context, now, &self.holdings);
         }
-        match op {
-            Op::Kept => {}
-            Op::Checkpointed(checkpoint) => {
-                self.actions.push(Action::Checkpointed { key, epoch, checkpoint, written: true });
-            }
-            Op::Sealed => {
-                self.actions.push(Action::ShardSealed { key, epoch });
-                // The children are known by this worker's own writes; the scan finds those of other parents.
-                self.take(now);
-                self.start_ready(now);
-                self.scan_by(now);
-            }
-            Op::Restored => {
-                let checkpoint = held.committed();
-                self.notice(Notice::RowRestored { key, checkpoint });
-            }
-            Op::Released => drop(self.released(&key)),
-            Op::Lost(by) => {
-                if by.is_none() {
-                    // Somebody took it and gave it back already.
-                    self.scan_by(now);
+    }
+
+    /// The answer to the creation of a row: one that the table lacked, or a child of an ended shard.
+    fn on_created(&mut self, now: Millis, lease: Lease, result: Result<Outcome, ServiceError>) {
+        let context = &mut self.context;
+        match result {
+            Ok(outcome) => {
+                if self.bootstrap.row_exists(context, now, &lease, &outcome) {
+                    self.assignment.created_at_latest(lease.key.clone());
                 }
-                self.lose(&key, Loss::Taken { by });
+                self.holdings.row_exists(&lease.key);
+                if self.bootstrap.is_complete_with(context, now, &lease.key, outcome == Outcome::Done) {
+                    self.rows_complete(now);
+                }
             }
-            Op::Broken(reason) => {
-                self.fail_by_table(format_args!("lease {key}: {reason}"));
-                self.lose(&key, Loss::Refused);
+            Err(error) if error.kind.is_transient() => {
+                self.holdings.creation_failed(context, now, &lease.key);
+                self.bootstrap.creation_failed(context, now, lease);
+            }
+            Err(error) => {
+                context.fail_by_table(error);
+                self.holdings.creation_refused(context, &lease.key);
             }
         }
     }
 
     /// Starts the held shards whose parents are done.
     fn start_ready(&mut self, now: Millis) {
-        if self.phase != Phase::Running {
-            return;
-        }
-        self.needs_certainty = false;
-        for held in self.held.values_mut().filter(|held| held.waits_to_start()) {
-            match self.table.waits_for(&held.lease) {
-                Some(Wait::Parent) => held.give_back(),
-                Some(Wait::Certainty) => self.needs_certainty = true,
-                None => {
-                    held.started = true;
-                    self.actions.push(Action::Start {
-                        key: held.lease.key.clone(),
-                        epoch: held.epoch,
-                        checkpoint: held.lease.checkpoint.clone(),
-                        hash_range: held.lease.hash_range.clone(),
-                        latest: held.latest.at_start(now, held.lease.latest_since),
-                    });
-                }
-            }
-        }
-        // The answer to a scan on its way leads here again.
-        if self.needs_certainty && self.scanning.is_none() {
-            self.scan_by(now);
+        if self.context.is_running() {
+            let needs_certainty = self.holdings.start_ready(&mut self.context, now);
+            self.reads.set_certainty(&mut self.context, now, needs_certainty);
         }
     }
 
-    fn checkpoint(&mut self, key: ShardId, epoch: Epoch, checkpoint: Checkpoint) {
-        let held = self.held.get_mut(&key).filter(|held| held.epoch == epoch);
-        let written = match held.map(|held| held.want_checkpoint(&checkpoint)) {
-            Some(Wish::WillBeWritten) => return,
-            Some(Wish::Covered) => true,
-            Some(Wish::TooLate) | None => false,
-        };
-        self.actions.push(Action::Checkpointed { key, epoch, checkpoint, written });
-    }
-
-    fn shard_ended(&mut self, key: &ShardId, epoch: Epoch, children: Vec<ChildShard>) {
-        let known = self.table.keys();
-        if let Some(held) = self.held.get_mut(key).filter(|held| held.epoch == epoch) {
-            held.end(children, &known);
-            self.list_if_needed(Held::needs_listing);
+    fn list_missing(&mut self, now: Millis) {
+        if let Some((why, filter)) = Bootstrap::to_list(&mut self.context, now, self.reads.is_legible()) {
+            self.reads.list(&mut self.context, why, filter);
         }
     }
 
-    fn stop(&mut self) {
-        if self.phase != Phase::Stopped {
-            self.phase = Phase::Stopping;
+    /// Lists the stream's shards when some ended shard needs them, to learn its children or because a merge child may
+    /// not start yet, or when another machine does.
+    fn list_if_needed(&mut self, by_holdings: bool) {
+        let is_needed = by_holdings || self.leader.needs_listing() || self.crosscheck.needs_listing();
+        if is_needed && !self.reads.is_listing() && self.context.is_running() {
+            self.holdings.listing_asked();
+            self.leader.listing_asked();
+            self.crosscheck.listing_asked();
+            self.reads.list(&mut self.context, Listing::Running, ShardFilter::All);
         }
     }
 
-    fn drop_expired(&mut self, now: Millis) {
-        let expired = |held: &&Held| held.is_expired(now, self.settings.failover);
-        let keys: Vec<ShardId> = self.held.values().filter(expired).map(|held| held.lease.key.clone()).collect();
-        for key in keys {
-            self.lose(&key, Loss::Expired);
-            // Perhaps nobody noticed, and it is taken again at once.
-            self.scan_by(now);
+    fn create_missing(&mut self, now: Millis, why: Listing, shards: &[Shard], seen_since: Millis) {
+        let Self { context, bootstrap, holdings, reads, .. } = self;
+        match bootstrap.create_missing(context, now, holdings, (why, shards), seen_since) {
+            Synced::Creating => {}
+            Synced::Complete => self.rows_complete(now),
+            Synced::Unusable(error) => reads.failed(context, now, error.kind, error.to_string()),
+            Synced::Hopeless(error) => reads.failed_for_good(context, now, error.kind, error.to_string()),
         }
     }
 
-    /// After a pause, what was seen before is no ground to create rows on.
-    fn drop_outdated(&mut self, now: Millis) {
-        let pause = now.saturating_sub(std::mem::replace(&mut self.seen_at, now));
-        if pause > VIEW_AGE_MAX && !self.creations.is_empty() {
-            self.creations = Creations::default();
-            self.scan_by(now);
+    /// Every row that was missing is there: start-up is over. What this worker knows of the table by then is enough to
+    /// take the first leases without another scan, which may not even show the new rows yet.
+    fn rows_complete(&mut self, now: Millis) {
+        if self.context.phase == Phase::Starting {
+            self.context.phase = Phase::Running;
+            self.reads.succeeded();
+            self.assignment.take_or_steal(&mut self.context, now, &self.holdings);
+        } else {
+            self.assignment.take(&mut self.context, now, &self.holdings);
         }
-    }
-
-    fn lose(&mut self, key: &ShardId, why: Loss) {
-        if let Some(epoch) = self.released(key) {
-            self.actions.push(Action::Revoke { key: key.clone(), epoch, why });
-        }
-    }
-
-    /// Ends a holding. A checkpoint that was asked for and is not written never will be.
-    fn released(&mut self, key: &ShardId) -> Option<Epoch> {
-        let held = self.held.remove(key)?;
-        let (key, epoch) = (key.clone(), held.epoch);
-        if let Some(checkpoint) = held.wanted_checkpoint() {
-            self.actions.push(Action::Checkpointed { key, epoch, checkpoint, written: false });
-        }
-        Some(epoch)
     }
 }

@@ -2,12 +2,12 @@
 //! reads, tries out and writes.
 
 use super::Deployment;
+use crate::module::ModuleId;
 
 /// An admitted module of the task directory, when a job begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Offer<'a> {
-    /// SHA-256 of its bytes in hexadecimal.
-    pub module: &'a str,
+pub struct Offer {
+    pub module: ModuleId,
     /// Whether it is to be rolled out in waves.
     pub has_waves: bool,
     /// Whether it was offered before: it ran, or was left on purpose.
@@ -42,7 +42,7 @@ pub enum Then {
 /// What a job begins with, given what is written down and the module that the task directory offers. What the deployment
 /// calls current runs until something better is admitted.
 #[must_use]
-pub fn begin(holds: Option<&Deployment>, offer: Option<Offer<'_>>) -> Begin {
+pub fn begin(holds: Option<&Deployment>, offer: Option<Offer>) -> Begin {
     let Some(holds) = holds else {
         return if offer.is_some() { Begin::First } else { Begin::Nothing };
     };

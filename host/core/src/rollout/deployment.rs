@@ -5,10 +5,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::module::ModuleId;
 use crate::time::Millis;
-
-/// SHA-256 of a module's bytes in hexadecimal.
-pub type ModuleId = String;
 
 /// The longest reason that is written down.
 const REASON_MAX_BYTES: usize = 8 << 10;
@@ -94,31 +92,31 @@ impl Deployment {
     }
 
     /// Every version that a host needs to run this.
-    pub fn modules(&self) -> impl Iterator<Item = &ModuleId> {
-        let candidate = self.candidate.iter().map(|candidate| &candidate.module);
-        let previous = self.previous.iter().map(|previous| &previous.module);
-        std::iter::once(&self.current).chain(candidate).chain(previous)
+    pub fn modules(&self) -> impl Iterator<Item = ModuleId> {
+        let candidate = self.candidate.iter().map(|candidate| candidate.module);
+        let previous = self.previous.iter().map(|previous| previous.module);
+        std::iter::once(self.current).chain(candidate).chain(previous)
     }
 
     /// The version that processes a shard.
     #[must_use]
-    pub fn module_of(&self, shard: &str) -> &ModuleId {
+    pub fn module_of(&self, shard: &str) -> ModuleId {
         match &self.candidate {
-            Some(candidate) if candidate.shards.contains(shard) => &candidate.module,
-            _ => &self.current,
+            Some(candidate) if candidate.shards.contains(shard) => candidate.module,
+            _ => self.current,
         }
     }
 
     /// Why a version is not to be tried again.
     #[must_use]
-    pub fn quarantine(&self, module: &str) -> Option<&str> {
+    pub fn quarantine(&self, module: ModuleId) -> Option<&str> {
         let found = self.quarantined.iter().find(|quarantined| quarantined.module == module)?;
         Some(&found.reason)
     }
 
     /// A new candidate begins, with the wave and the shards of one that it replaces.
     pub(super) fn begin(&mut self, now: Millis, module: ModuleId) {
-        self.forgive(&module);
+        self.forgive(module);
         let earlier = self.candidate.take();
         let (wave, shards, others) = earlier.map(|it| (it.wave, it.shards, it.others)).unwrap_or_default();
         self.candidate = Some(Candidate { module, wave, since: now, shards, others });
@@ -126,7 +124,7 @@ impl Deployment {
 
     /// A version takes over every shard.
     pub(super) fn take_over(&mut self, module: ModuleId, warm_until: Millis) {
-        self.forgive(&module);
+        self.forgive(module);
         self.candidate = None;
         if module != self.current {
             let previous = std::mem::replace(&mut self.current, module);
@@ -135,7 +133,7 @@ impl Deployment {
     }
 
     /// A version goes: a candidate for the current one, the current one for the one before it.
-    pub(super) fn roll_back(&mut self, bad: &str, reason: &str) {
+    pub(super) fn roll_back(&mut self, bad: ModuleId, reason: &str) {
         if self.candidate.take_if(|candidate| candidate.module == bad).is_none() {
             let Some(previous) = self.previous.take_if(|_| self.current == bad) else {
                 return;
@@ -144,12 +142,12 @@ impl Deployment {
         }
         self.forgive(bad);
         let reason = cut(reason, REASON_MAX_BYTES).to_owned();
-        self.quarantined.push(Quarantined { module: bad.to_owned(), reason });
+        self.quarantined.push(Quarantined { module: bad, reason });
         let over = self.quarantined.len().saturating_sub(QUARANTINED_MAX);
         self.quarantined.drain(..over);
     }
 
-    fn forgive(&mut self, module: &str) {
+    fn forgive(&mut self, module: ModuleId) {
         self.quarantined.retain(|quarantined| quarantined.module != module);
     }
 }

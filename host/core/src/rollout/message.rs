@@ -1,7 +1,8 @@
 //! What goes into a [`Rollout`](super::Rollout) and what comes out of it.
 
-use super::deployment::{Deployment, ModuleId};
+use super::deployment::Deployment;
 use super::health::Health;
+use crate::module::ModuleId;
 use crate::run_loop::{InstanceId, SourceId};
 use crate::time::Millis;
 
@@ -59,10 +60,10 @@ const MANNERS: [(&str, Manner); 2] = [("canary", Manner::Canary), ("all", Manner
 impl Manner {
     /// Reads what is said of the module with this hash; of another one, or in other words, nothing is.
     #[must_use]
-    pub fn said_of(module: &str, text: &str) -> Self {
+    pub fn said_of(module: ModuleId, text: &str) -> Self {
         let Some((hash, word)) = text.trim().split_once(char::is_whitespace) else { return Self::default() };
         let said = MANNERS.iter().find(|(known, _)| *known == word.trim());
-        said.filter(|_| hash == module).map(|(_, manner)| *manner).unwrap_or_default()
+        said.filter(|_| hash.parse() == Ok(module)).map(|(_, manner)| *manner).unwrap_or_default()
     }
 
     /// The word for it, if there is one.

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use super::health::Health;
 use super::{
-    Action, Change, Deployment, Instance, ModuleId, Outcome, Proposal, Refusal, RequestId, Restarts, Rollout, Stage,
-    WAITING_MAX, WRITE_PAUSE, WRITES_MAX, WriteError, Writing,
+    Action, Change, Deployment, Instance, Outcome, Proposal, Refusal, RequestId, Restarts, Rollout, Stage, WAITING_MAX,
+    WRITE_PAUSE, WRITES_MAX, WriteError, Writing,
 };
+use crate::module::ModuleId;
 use crate::run_loop::InstanceId;
 use crate::time::Millis;
 
@@ -48,7 +49,7 @@ impl Rollout {
         match change {
             Change::Begin { module } => {
                 if next.current != *module {
-                    next.begin(now, module.clone());
+                    next.begin(now, *module);
                     self.select(&mut next);
                 }
             }
@@ -62,15 +63,15 @@ impl Rollout {
                 Some(candidate) if candidate.module == *module && candidate.wave < *wave => {
                     (candidate.wave, candidate.since) = (*wave, now);
                     if *wave >= self.settings.waves.len() {
-                        next.take_over(module.clone(), now + self.settings.keep_warm);
+                        next.take_over(*module, now + self.settings.keep_warm);
                     } else {
                         self.select(&mut next);
                     }
                 }
                 _ => {}
             },
-            Change::TakeOver { module } => next.take_over(module.clone(), now + self.settings.keep_warm),
-            Change::RollBack { module, reason } => next.roll_back(module, reason),
+            Change::TakeOver { module } => next.take_over(*module, now + self.settings.keep_warm),
+            Change::RollBack { module, reason } => next.roll_back(*module, reason),
         }
         if next == self.deployment {
             return None;
@@ -147,11 +148,11 @@ impl Rollout {
     fn take_effect(&mut self, now: Millis, next: Deployment, proposal: &Proposal) {
         let outcome = match &proposal.change {
             Change::RollBack { module, reason } => {
-                Some(Outcome::RolledBack { module: module.clone(), reason: reason.clone() })
+                Some(Outcome::RolledBack { module: *module, reason: reason.clone() })
             }
             Change::Begin { .. } | Change::Wave { .. } | Change::TakeOver { .. } => Some(match &next.candidate {
-                Some(candidate) => Outcome::Wave { module: candidate.module.clone(), wave: candidate.wave + 1 },
-                None => Outcome::TookOver { module: next.current.clone() },
+                Some(candidate) => Outcome::Wave { module: candidate.module, wave: candidate.wave + 1 },
+                None => Outcome::TookOver { module: next.current },
             }),
             Change::Select | Change::Inherit(_) => None,
         };
@@ -164,9 +165,8 @@ impl Rollout {
         if other.revision <= self.deployment.revision {
             return;
         }
-        let wave = |deployment: &Deployment| {
-            deployment.candidate.as_ref().map(|candidate| (candidate.module.clone(), candidate.wave))
-        };
+        let wave =
+            |deployment: &Deployment| deployment.candidate.as_ref().map(|candidate| (candidate.module, candidate.wave));
         let is_new = wave(&other).is_some() && wave(&other) != wave(&self.deployment);
         self.adopt(now, other);
         // A wave that began elsewhere has shards of this process, too.
@@ -182,7 +182,7 @@ impl Rollout {
             self.baseline = old.map(|instance| instance.health).unwrap_or_default();
             self.is_cold = false;
         }
-        let wave = |deployment: &Deployment| deployment.candidate.as_ref().map(|it| (it.module.clone(), it.wave));
+        let wave = |deployment: &Deployment| deployment.candidate.as_ref().map(|it| (it.module, it.wave));
         if wave(&next) != wave(&self.deployment) {
             self.wave_since = now;
         }
@@ -211,7 +211,7 @@ impl Rollout {
         let Some(candidate) = &self.deployment.candidate else {
             return;
         };
-        let (module, wave) = (candidate.module.clone(), candidate.wave + 1);
+        let (module, wave) = (candidate.module, candidate.wave + 1);
         if self.baked_at().is_some_and(|at| now >= at) {
             self.propose(now, Change::Wave { module, wave }, None);
         }
@@ -220,7 +220,7 @@ impl Rollout {
     /// When the candidate's wave has been watched for long enough.
     pub(super) fn baked_at(&self) -> Option<Millis> {
         let candidate = self.deployment.candidate.as_ref()?;
-        self.ready_instance(&candidate.module)?;
+        self.ready_instance(candidate.module)?;
         Some((self.wave_since + self.settings.bake).max(self.quiet_until))
     }
 
@@ -246,17 +246,17 @@ impl Rollout {
     }
 
     pub(super) fn build(&mut self, module: ModuleId) -> InstanceId {
-        let instance = self.add_instance(module.clone(), Stage::Building);
+        let instance = self.add_instance(module, Stage::Building);
         self.actions.push(Action::Build { instance, module });
         instance
     }
 
     /// An instance of a version that is ready, one that is in use first.
-    pub(super) fn ready_instance(&self, module: &str) -> Option<InstanceId> {
+    pub(super) fn ready_instance(&self, module: ModuleId) -> Option<InstanceId> {
         self.instance(module).filter(|id| self.instances[id].stage == Stage::Ready)
     }
 
-    fn instance(&self, module: &str) -> Option<InstanceId> {
+    fn instance(&self, module: ModuleId) -> Option<InstanceId> {
         let of = self.instances.iter().filter(|(_, instance)| instance.module == module);
         of.max_by_key(|(_, instance)| (instance.used, instance.stage == Stage::Ready)).map(|(&id, _)| id)
     }
@@ -274,7 +274,7 @@ impl Rollout {
         let mut missing = Vec::new();
         let mut needed: BTreeSet<InstanceId> = self.starting.iter().map(|starting| starting.instance).collect();
         for module in std::iter::once(current).chain(candidate.map(|candidate| candidate.module)) {
-            match self.instance(&module) {
+            match self.instance(module) {
                 Some(instance) => drop(needed.insert(instance)),
                 None => missing.push(module),
             }
@@ -282,10 +282,10 @@ impl Rollout {
         if let Some(previous) = self.deployment.previous.as_ref().filter(|_| self.is_on_probation(now)) {
             match self.spare() {
                 Some(spare) => drop(needed.insert(spare)),
-                None => missing.push(previous.module.clone()),
+                None => missing.push(previous.module),
             }
         }
-        needed.extend(self.coming().into_iter().filter_map(|module| self.instance(&module)));
+        needed.extend(self.coming().into_iter().filter_map(|module| self.instance(module)));
         self.route(&needed);
         for module in missing {
             self.build(module);
@@ -296,7 +296,7 @@ impl Rollout {
     pub(super) fn coming(&self) -> Vec<ModuleId> {
         let proposals = self.writing.iter().map(|writing| &writing.proposal).chain(&self.waiting);
         let module = |proposal: &Proposal| match &proposal.change {
-            Change::Begin { module } | Change::TakeOver { module } => Some(module.clone()),
+            Change::Begin { module } | Change::TakeOver { module } => Some(*module),
             _ => None,
         };
         proposals.filter_map(module).collect()

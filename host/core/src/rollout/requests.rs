@@ -1,6 +1,7 @@
 //! What people and the task directory ask of a rollout.
 
-use super::{Change, Manner, ModuleId, RequestId, Rollout, Stage, Starting};
+use super::{Change, Manner, RequestId, Rollout, Stage, Starting};
+use crate::module::ModuleId;
 use crate::time::Millis;
 
 /// Why a version goes that an operator does not want.
@@ -12,21 +13,21 @@ const REPLACED: &str = "a later version was deployed before this one ran";
 impl Rollout {
     pub(super) fn deploy(&mut self, now: Millis, request: RequestId, module: ModuleId, how: Manner) {
         let forced = how == Manner::Forced;
-        if let Some(reason) = self.deployment.quarantine(&module).filter(|_| !forced) {
+        if let Some(reason) = self.deployment.quarantine(module).filter(|_| !forced) {
             let text = format!("it was rolled back before: {reason}");
             return self.refuse(request, text);
         }
         if let Some(earlier) = self.starting.take() {
             self.refuse(earlier.request, REPLACED);
         }
-        let candidate = self.deployment.candidate.as_ref().map(|candidate| &candidate.module);
+        let candidate = self.deployment.candidate.as_ref().map(|candidate| candidate.module);
         let at_once = match how {
             Manner::Configured => !self.settings.is_canary,
             Manner::Canary => false,
             Manner::All | Manner::Forced => true,
         };
         let is_promoted = matches!(how, Manner::All | Manner::Forced);
-        if candidate == Some(&module) && !is_promoted || candidate.is_none() && self.deployment.current == module {
+        if candidate == Some(module) && !is_promoted || candidate.is_none() && self.deployment.current == module {
             return self.answer(request, Ok(()));
         }
         if self.deployment.current == module {
@@ -34,7 +35,7 @@ impl Rollout {
             return self.roll_back_candidate(now, reason, Some(request));
         }
         let at_once = at_once || self.settings.waves.is_empty();
-        let instance = self.ready_instance(&module).unwrap_or_else(|| self.build(module.clone()));
+        let instance = self.ready_instance(module).unwrap_or_else(|| self.build(module));
         self.starting = Some(Starting { instance, module, at_once, request });
         self.start_when_ready(now);
     }
@@ -54,7 +55,7 @@ impl Rollout {
     pub(super) fn promote(&mut self, now: Millis, request: RequestId) {
         match &self.deployment.candidate {
             Some(candidate) => {
-                let module = candidate.module.clone();
+                let module = candidate.module;
                 self.propose(now, Change::TakeOver { module }, Some(request));
             }
             None => self.refuse(request, NO_CANDIDATE),
@@ -63,9 +64,9 @@ impl Rollout {
 
     /// `version` is what it was that somebody wants to be rid of: if it is gone by now, nothing is left to do.
     pub(super) fn roll_back_by_hand(&mut self, now: Millis, request: RequestId, version: Option<&str>) {
-        let is_meant = |module: &ModuleId| version.is_none_or(|version| module.starts_with(version));
+        let is_meant = |module: ModuleId| version.is_none_or(|version| module.starts_with(version));
         if let Some(candidate) = &self.deployment.candidate {
-            return match is_meant(&candidate.module) {
+            return match is_meant(candidate.module) {
                 true => self.roll_back_candidate(now, BY_HAND.to_owned(), Some(request)),
                 false => self.answer(request, Ok(())),
             };
@@ -74,11 +75,11 @@ impl Rollout {
             self.refuse(starting.request, BY_HAND);
             return self.answer(request, Ok(()));
         }
-        if !is_meant(&self.deployment.current) {
+        if !is_meant(self.deployment.current) {
             return self.answer(request, Ok(()));
         }
         if self.is_on_probation(now) {
-            let (module, reason) = (self.deployment.current.clone(), BY_HAND.to_owned());
+            let (module, reason) = (self.deployment.current, BY_HAND.to_owned());
             return self.propose(now, Change::RollBack { module, reason }, Some(request));
         }
         let text = match &self.deployment.previous {
@@ -90,7 +91,7 @@ impl Rollout {
 
     pub(super) fn roll_back_candidate(&mut self, now: Millis, reason: String, request: Option<RequestId>) {
         if let Some(candidate) = &self.deployment.candidate {
-            let module = candidate.module.clone();
+            let module = candidate.module;
             self.propose(now, Change::RollBack { module, reason }, request);
         }
     }

@@ -1,8 +1,9 @@
 //! Changes of the deployment of a job that is down: an operator may go back, go on or promote whatever keeps it from
 //! running. Without instances nothing has to be built or routed first.
 
+use super::Deployment;
 use super::requests::{BY_HAND, NO_CANDIDATE, NO_PREVIOUS};
-use super::{Deployment, ModuleId};
+use crate::module::ModuleId;
 use crate::time::Millis;
 
 /// What an operator asks of a job that is down.
@@ -24,13 +25,13 @@ pub enum AtRest {
 pub fn at_rest(holds: &Deployment, asked: &AtRest, warm_until: Millis) -> Result<Option<Deployment>, String> {
     let mut next = holds.clone();
     match asked {
-        AtRest::SwitchTo(module) => next.take_over(module.clone(), warm_until),
+        AtRest::SwitchTo(module) => next.take_over(*module, warm_until),
         AtRest::Promote => match &holds.candidate {
-            Some(candidate) => next.take_over(candidate.module.clone(), warm_until),
+            Some(candidate) => next.take_over(candidate.module, warm_until),
             None => return Err(NO_CANDIDATE.to_owned()),
         },
         AtRest::RollBack { version } => {
-            let bad = holds.candidate.as_ref().map_or(&holds.current, |candidate| &candidate.module);
+            let bad = holds.candidate.as_ref().map_or(holds.current, |candidate| candidate.module);
             if version.as_ref().is_some_and(|version| !bad.starts_with(version.as_str())) {
                 return Ok(None);
             }

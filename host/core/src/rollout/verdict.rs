@@ -15,7 +15,7 @@ impl Rollout {
     }
 
     pub(super) fn health(&mut self, now: Millis, instance: InstanceId, health: Health) {
-        let current = self.ready_instance(&self.deployment.current.clone());
+        let current = self.ready_instance(self.deployment.current);
         let before = match current.and_then(|current| self.instances.get(&current)) {
             Some(current) if self.deployment.candidate.is_some() => current.health,
             _ => self.baseline,
@@ -25,7 +25,7 @@ impl Rollout {
         };
         state.health = health;
         let is_bad = state.restarts.too_many(now, health.traps).or_else(|| health.worse_than(&before));
-        let module = state.module.clone();
+        let module = state.module;
         let is_candidate = self.deployment.candidate.as_ref().is_some_and(|candidate| candidate.module == module);
         if let Some(reason) = is_bad
             && (is_candidate || current == Some(instance) && self.is_on_probation(now))
@@ -36,7 +36,7 @@ impl Rollout {
 
     /// Its sources go to the version before; without one the job ends.
     pub(super) fn turned_out_bad(&mut self, now: Millis, instance: InstanceId, reason: String) {
-        let Some(module) = self.instances.get(&instance).map(|instance| instance.module.clone()) else {
+        let Some(module) = self.instances.get(&instance).map(|instance| instance.module) else {
             return;
         };
         let is_candidate = self.deployment.candidate.as_ref().is_some_and(|candidate| candidate.module == module);
@@ -56,7 +56,7 @@ impl Rollout {
 
     pub(super) fn fail(&mut self, now: Millis, reason: String) {
         if self.is_on_probation(now) {
-            let module = self.deployment.current.clone();
+            let module = self.deployment.current;
             return self.propose(now, Change::RollBack { module, reason }, None);
         }
         self.actions.push(Action::Fail { reason });

@@ -6,6 +6,7 @@ use sha2::Digest;
 use tempfile::TempDir;
 
 use super::*;
+use crate::module::module_id;
 
 /// A task; each number yields a different one.
 fn component(number: u32) -> Vec<u8> {
@@ -45,18 +46,18 @@ impl Fixture {
         Self { directory, engine: Engine::new().unwrap(), store }
     }
 
-    fn put(&self, number: u32) -> ModuleId {
+    fn put(&self, number: u32) -> VersionName {
         let wasm = component(number);
-        let id = ModuleId::of("x", &wasm);
+        let id = module_id(&wasm).of_job("x");
         self.store.put(&self.engine, &id, &self.engine.precompile("x", &wasm).unwrap()).unwrap();
         id
     }
 
-    fn is_loaded(&self, id: &ModuleId) -> bool {
+    fn is_loaded(&self, id: &VersionName) -> bool {
         self.store.get(&self.engine, id).unwrap().is_some()
     }
 
-    fn file(&self, id: &ModuleId) -> PathBuf {
+    fn file(&self, id: &VersionName) -> PathBuf {
         let mut files = self.store.files(&prefix(&self.engine, id));
         assert_eq!(files.len(), 1);
         files.remove(0).path
@@ -68,7 +69,7 @@ fn a_stored_module_is_loaded_by_an_engine_of_a_later_process() {
     let it = Fixture::new();
     let id = it.put(1);
     assert!(it.is_loaded(&id));
-    assert!(!it.is_loaded(&ModuleId::of("x", b"another")));
+    assert!(!it.is_loaded(&module_id(b"another").of_job("x")));
     let later = Fixture { engine: Engine::new().unwrap(), ..it };
     assert!(later.is_loaded(&id));
     let module = later.store.get(&later.engine, &id).unwrap().unwrap();
@@ -106,7 +107,13 @@ fn a_file_of_another_component_or_engine_is_not_taken() {
     assert!(!it.is_loaded(&one), "under the name of the old content");
 
     it.put(1);
-    let name = it.file(&two).file_name().unwrap().to_str().unwrap().replace(&two.hex(), &one.hex());
+    let name = it
+        .file(&two)
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .replace(&two.module().to_string(), &one.module().to_string());
     remove(&it.file(&one));
     fs::copy(it.file(&two), it.store.directory().join(name)).unwrap();
     assert!(!it.is_loaded(&one), "with the digest of its own content");
@@ -125,7 +132,7 @@ fn a_file_that_was_sealed_without_the_key_is_refused() {
     let (one, two) = (it.put(1), it.put(2));
     let forged = fs::read(it.file(&two)).unwrap();
     let name = prefix(&it.engine, &one);
-    let keyless = hex(&Sha256::new().chain_update(&name).chain_update(&forged).finalize());
+    let keyless = hex::encode(&Sha256::new().chain_update(&name).chain_update(&forged).finalize());
     let other_key = ArtifactStore { key: [0; KEY_BYTES], ..it.store.clone() }.seal(&name, &mut &forged[..]).unwrap();
     for seal in [keyless, other_key] {
         remove(&it.file(&one));
@@ -203,7 +210,7 @@ fn the_least_recently_used_modules_are_evicted() {
     assert!(it.is_loaded(&ids[0]) && !it.is_loaded(&ids[1]) && it.is_loaded(&third));
 
     let tiny = it.store.clone().bounded(usize::MAX, 1);
-    let fourth = ModuleId::of("x", &component(4));
+    let fourth = module_id(&component(4)).of_job("x");
     tiny.put(&it.engine, &fourth, &it.engine.precompile("x", &component(4)).unwrap()).unwrap();
     assert_eq!(tiny.files("").len(), 1, "the newest stays, whatever its size");
     assert!(it.is_loaded(&fourth));

@@ -11,8 +11,8 @@ use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn_blocking};
 
 use super::file_usage::{Amount, FileUsage, Over};
-use crate::grants::Grants;
-use crate::limits::{Hits, Limit, Limits};
+use crate::limits::{Hits, Limit};
+use crate::state::TaskSpec;
 
 /// What the current call may still write, and the limits of the total. Shared with the streams that an instance writes
 /// through, which outlive a call.
@@ -35,14 +35,15 @@ pub(super) enum AtOnce {
 }
 
 impl FileBudget {
-    pub(crate) fn new(limits: &Limits, grants: &Grants, hits: &Hits) -> Self {
+    pub(crate) fn new(spec: &TaskSpec) -> Self {
+        let TaskSpec { limits, grants, file_usage, hits, .. } = spec;
         let max = limits.files_max_bytes as u64;
         let writable = grants.directories.iter().filter(|directory| directory.writable);
         Self {
             max,
             left: Arc::new(AtomicU64::new(max)),
             total: Amount { bytes: limits.files_total_max_bytes, files: limits.files_max_count },
-            usage: grants.usage.clone(),
+            usage: file_usage.clone(),
             directories: writable.map(|directory| directory.host.clone()).collect(),
             hits: Arc::clone(hits),
         }

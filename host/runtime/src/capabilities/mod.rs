@@ -17,13 +17,13 @@ mod stdio;
 
 use std::sync::Arc;
 
+use shardmill_core::config::{Directory, Grants};
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as _;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
 use crate::bindings::shardmill::task;
-use crate::grants::{Directory, Grants};
 use crate::journal::{Journal, LogStream};
 use crate::own_files::{self, Claim};
 use crate::state::State;
@@ -65,7 +65,7 @@ pub(crate) fn wasi(journal: &Journal, grants: &Grants) -> Result<(WasiCtx, Vec<C
         .stderr(stdio::Stdio::new(journal.clone(), LogStream::Stderr))
         .max_random_size(MAX_RANDOM_BYTES);
     for (name, value) in &grants.env {
-        wasi.env(name, value);
+        wasi.env(name, value.expose());
     }
     let (mut claims, mut places) = (Vec::new(), Vec::new());
     for Directory { host, operators, guest, writable } in &grants.directories {

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 
 use shardmill_core::coordinator::{Action, Coordinator, Event, Notice, Settings, TaskId};
 use shardmill_core::kinesis::shard::HashRange;
+use shardmill_core::module::ModuleId;
 use shardmill_core::position::{Checkpoint, Latest};
-use shardmill_core::rollout::{self, Deployment, Manner, ModuleId, RequestId, WriteError};
+use shardmill_core::rollout::{self, Deployment, Manner, RequestId, WriteError};
 use shardmill_core::run_loop::{self, Generation, InstanceId, SourceId};
 use shardmill_core::time::Millis;
 use shardmill_core::{leases, service::ServiceError};
@@ -255,7 +256,7 @@ impl Node {
         for (_, work) in due {
             let event = match work {
                 Work::Build { task, instance, module } => {
-                    let result = out.versions.start(&mut out.dice, &module);
+                    let result = out.versions.start(&mut out.dice, module);
                     if result.is_ok() {
                         self.tasks[task.0 as usize].add_version(instance, module);
                     }

@@ -7,7 +7,8 @@ use std::ops::Range;
 
 use shardmill_core::coordinator::TaskId;
 use shardmill_core::envelope::Batch;
-use shardmill_core::rollout::{FIRST_INSTANCE, Health, ModuleId};
+use shardmill_core::module::ModuleId;
+use shardmill_core::rollout::{FIRST_INSTANCE, Health};
 use shardmill_core::run_loop::{
     self, Action, CallFailure, Event, FailureClass, InstanceId, Returned, RunLoop, SourceId,
 };
@@ -46,7 +47,7 @@ pub(super) struct TaskThread {
 
 impl TaskThread {
     /// With an instance of the version that is current at the start.
-    pub(super) fn new(local: Millis, settings: run_loop::Settings, current: &ModuleId) -> Self {
+    pub(super) fn new(local: Millis, settings: run_loop::Settings, current: ModuleId) -> Self {
         Self {
             run_loop: RunLoop::new(local, settings),
             control: VecDeque::from([Event::Added { instance: FIRST_INSTANCE }]),
@@ -56,7 +57,7 @@ impl TaskThread {
             busy: None,
             outputs: Vec::new(),
             blocked: VecDeque::new(),
-            versions: BTreeMap::from([(FIRST_INSTANCE, current.clone())]),
+            versions: BTreeMap::from([(FIRST_INSTANCE, current)]),
             health: BTreeMap::new(),
             interrupted: false,
             over: false,
@@ -233,7 +234,7 @@ impl Node {
         let failed = match poisoned {
             Some(index) => Some((index, out.audit.truth.strike(records[index]))),
             None => {
-                let version = &self.tasks[at].versions[&instance];
+                let version = self.tasks[at].versions[&instance];
                 let fails = out.versions.fails(&mut out.dice, version).or_else(|| out.task.fails(&mut out.dice));
                 fails.map(|class| (out.dice.index(records.len()), class))
             }

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use shardmill_core::module::hex;
+use shardmill_core::hex;
 use shardmill_runtime::sha256;
 
 /// Its client: asks every socket whose name begins with the directory's hash, and removes what refuses.
@@ -56,5 +56,5 @@ pub(super) fn path(sockets: &Path, tasks: &Path, pid: u32) -> PathBuf {
 
 fn prefix(tasks: &Path) -> String {
     let tasks = tasks.canonicalize().unwrap();
-    hex(&sha256(tasks.as_os_str().as_encoded_bytes())[..8])
+    hex::encode(&sha256(tasks.as_os_str().as_encoded_bytes())[..8])
 }

@@ -11,13 +11,14 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 use shardmill::host::JobReport;
 use shardmill_aws::Kinesis;
+use shardmill_core::config::ClientSettings;
 
 use super::super::jobs::reports;
-use super::super::loader::{Put, put_all};
-use super::super::usage::{THREAD_NAME_MAX, thread_seconds};
-use super::super::{BadInput, local_client, print, print_json, runtime, say, scratch_directory};
+use super::super::loader::{Put, local_access, put_all, scratch_directory};
+use super::super::{BadInput, print, print_json, runtime, say};
+use super::threads::{THREAD_NAME_MAX, thread_seconds};
 use super::{Backend, CREATE_TIMEOUT, Endpoints, STREAM, hostile_modules, load, this_program};
-use crate::cli::Neighbours;
+use crate::cli::local::Neighbours;
 
 /// A kind of misbehaviour: its name, and what causes it.
 #[derive(Clone, Copy)]
@@ -99,7 +100,7 @@ impl Way {
 }
 
 async fn load_hostile(ways: &[Way], endpoint: &str) -> Result<()> {
-    let kinesis = Kinesis::new(&local_client(endpoint.to_owned())).await?;
+    let kinesis = Kinesis::new(&local_access(endpoint.to_owned()), &ClientSettings::default()).await?;
     for order in ways.iter().filter_map(Way::order) {
         let stream = hostile_stream(order);
         kinesis.wait_active(&stream, CREATE_TIMEOUT).await?;

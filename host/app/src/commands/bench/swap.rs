@@ -15,14 +15,14 @@ use shardmill::clock::Clock;
 use shardmill::job::RunningJob;
 use shardmill::tasks::Tasks;
 use shardmill_aws::Kinesis;
-use shardmill_core::config::{self, Job, Source};
+use shardmill_core::config::{self, ClientSettings, Job, Source};
 use shardmill_core::position::compare_sequence;
 use shardmill_runtime::{Engine, Module};
 
-use super::super::loader::{Put, put_all};
-use super::super::{BadInput, local_client, print, print_json, runtime, say, scratch_directory};
+use super::super::loader::{Put, local_access, put_all, scratch_directory};
+use super::super::{BadInput, print, print_json, runtime, say};
 use super::{Backend, CREATE_TIMEOUT, Endpoints, STREAM, consumer_configuration};
-use crate::cli::Swap;
+use crate::cli::local::Swap;
 
 /// The number of versions that alternate.
 const VERSIONS: usize = 3;
@@ -97,7 +97,7 @@ fn versions(wasm: &[u8]) -> Result<Vec<Module>> {
 }
 
 async fn run(args: &Swap, job: &Job, versions: &[Module], endpoints: &Endpoints) -> Result<Figures> {
-    let kinesis = Kinesis::new(&local_client(endpoints.kinesis.clone())).await?;
+    let kinesis = Kinesis::new(&local_access(endpoints.kinesis.clone()), &ClientSettings::default()).await?;
     kinesis.wait_active(STREAM, CREATE_TIMEOUT).await?;
     let mut running = RunningJob::start(job, versions[0].clone(), Clock::start()).await?;
     let load = Arc::new(Load::default());

@@ -1,7 +1,7 @@
 //! Why a job had to stop, with what the configuration knows about it.
 
 use anyhow::anyhow;
-use shardmill_core::config::Input;
+use shardmill_core::config::{KinesisInput, LeaseTable};
 use shardmill_core::coordinator::Failure;
 use shardmill_core::run_loop::SourceId;
 use shardmill_core::service::{ErrorKind, ServiceError};
@@ -14,7 +14,7 @@ impl CoordinatorShell {
         match failure {
             Failure::Task(reason) => TaskFailed(reason).into(),
             Failure::Input { input, reason } => {
-                let Input { system, stream, .. } = &self.inputs[input].config;
+                let KinesisInput { system, stream, .. } = &self.inputs[input].config;
                 anyhow!("input {system}.{stream}: {reason}")
             }
             Failure::Reading { source, error } => self.describe_reading(source, &error),
@@ -29,7 +29,7 @@ impl CoordinatorShell {
             return anyhow!("{name}: {error}");
         }
         let (input, _, _) = self.coordinator.source(source);
-        let Input { system, stream, table_name: table, .. } = &self.inputs[input].config;
+        let KinesisInput { system, stream, table: LeaseTable { name: table, .. }, .. } = &self.inputs[input].config;
         anyhow!(
             "{name}: its position in the lease table {table} is none of this stream, which was deleted and made again, or the \
              table is another stream's; give the input another table \

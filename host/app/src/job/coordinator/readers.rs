@@ -11,7 +11,7 @@ use shardmill_core::run_loop::{Generation, SourceId};
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 
-use super::{CoordinatorShell, Part};
+use super::{CoordinatorShell, Part, ReadBy};
 use crate::failures::{Calls, Subject};
 use crate::kinesis::fan_out::FanOutReader;
 use crate::kinesis::polling::{Progress, ShardReader};
@@ -69,13 +69,15 @@ impl CoordinatorShell {
             aggregation: Report::default(),
             calls: Calls::new(subject, Arc::clone(&self.status), self.clock),
         };
-        let task = match &input.fan_out {
-            None => {
-                let run = shard.run(polling::Reader::new(settings::reader(&input.config, latest), from, hash_range));
+        let retrieval = &input.config.retrieval;
+        let task = match &input.read_by {
+            ReadBy::Polling(polling) => {
+                let settings = settings::polling(retrieval, *polling, latest);
+                let run = shard.run(polling::Reader::new(settings, from, hash_range));
                 self.parts.spawn(part, run.in_current_span())
             }
-            Some(fan_out) => {
-                let reader = fan_out::Reader::new(settings::fan_out(&input.config, latest), from, hash_range);
+            ReadBy::FanOut(fan_out) => {
+                let reader = fan_out::Reader::new(settings::fan_out(retrieval, latest), from, hash_range);
                 let run = FanOutReader { shard, fan_out: Arc::clone(fan_out) }.run(reader);
                 self.parts.spawn(part, run.in_current_span())
             }

@@ -132,7 +132,8 @@ impl Lines<'_> {
 fn line(job: &str, what: &str, values: &[String]) -> Option<String> {
     let name = format!("host.allow.{what}");
     let value = values.join(",");
-    let is_good = keys::row(&name).kind.check(&value).is_ok() && value::list(&value).len() == values.len();
+    let is_good = keys::find(&name).is_some_and(|hit| hit.key.kind.check(&value).is_ok())
+        && value::list(&value).len() == values.len();
     (is_good && value::is_name(job)).then(|| format!("host.jobs.{job}.allow.{what}={value}"))
 }
 

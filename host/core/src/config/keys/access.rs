@@ -10,57 +10,65 @@ pub(super) const FAMILY: Family = Family {
     keys: KEYS,
 };
 
-static KEYS: &[Key] = &[
-    Key::either(Operator, "aws.region", Kind::Text, "AWS region; otherwise the AWS default chain decides"),
-    Key::either(Operator, "aws.accessKey", Kind::Text, "AWS access key id, together with the secret key"),
-    Key::either(Operator, "aws.secretKey", Kind::Text, "AWS secret access key").masked(Masking::Required),
-    Key::either(Operator, "aws.sessionToken", Kind::Text, "session token, if access key and secret key are temporary")
-        .masked(Masking::Required),
-    Key::either(
+keys![
+    REGION = Key::either(Operator, "aws.region", Kind::Text, "AWS region; otherwise the AWS default chain decides"),
+    ACCESS_KEY = Key::either(Operator, "aws.accessKey", Kind::Text, "AWS access key id, together with the secret key"),
+    SECRET_KEY = Key::either(Operator, "aws.secretKey", Kind::Text, "AWS secret access key").masked(Masking::Required),
+    SESSION_TOKEN = Key::either(
+        Operator,
+        "aws.sessionToken",
+        Kind::Text,
+        "session token, if access key and secret key are temporary"
+    )
+    .masked(Masking::Required),
+    PROFILE = Key::either(
         Operator,
         "aws.profile",
         Kind::Text,
         "profile of `~/.aws/config` and `~/.aws/credentials`, with all that a profile can say (keys, role, SSO, process); instead of access key and secret key",
     ),
-    Key::either(
+    ROLE_ARN = Key::either(
         Operator,
         "aws.roleArn",
         Kind::RoleArn,
         "role to assume with the credentials, as for a stream in another account",
     ),
-    Key::either(Operator, "aws.externalId", Kind::Text, "external id that the role's trust policy asks for"),
-    Key::either(
+    EXTERNAL_ID =
+        Key::either(Operator, "aws.externalId", Kind::Text, "external id that the role's trust policy asks for"),
+    ROLE_SESSION_NAME = Key::either(
         Operator,
         "aws.roleSessionName",
         Kind::SessionName,
         "name of the role's session, as the logs of its account show it. Default: `<job.name>-<job.id>`",
     ),
-    Key::either(
+    STS_ENDPOINT = Key::either(
         Operator,
         "aws.stsEndpoint",
         Kind::Url,
         "address of STS, which gives the role's credentials. Otherwise `AWS_ENDPOINT_URL_STS` or `AWS_ENDPOINT_URL` of the environment, else the region's own",
     ),
-    Key::either(Operator, "aws.dynamodb.region", Kind::Text, "region of the lease table"),
-    Key::either(
+    DYNAMODB_REGION = Key::either(Operator, "aws.dynamodb.region", Kind::Text, "region of the lease table"),
+    DYNAMODB_ACCESS_KEY = Key::either(
         Operator,
         "aws.dynamodb.accessKey",
         Kind::Text,
         "AWS access key id for the lease table, together with its secret key",
     ),
-    Key::either(Operator, "aws.dynamodb.secretKey", Kind::Text, "AWS secret access key for the lease table")
-        .masked(Masking::Required),
-    Key::either(Operator, "aws.dynamodb.sessionToken", Kind::Text, "session token for the lease table")
-        .masked(Masking::Required),
-    Key::either(Operator, "aws.dynamodb.profile", Kind::Text, "profile for the lease table"),
-    Key::either(
+    DYNAMODB_SECRET_KEY =
+        Key::either(Operator, "aws.dynamodb.secretKey", Kind::Text, "AWS secret access key for the lease table")
+            .masked(Masking::Required),
+    DYNAMODB_SESSION_TOKEN =
+        Key::either(Operator, "aws.dynamodb.sessionToken", Kind::Text, "session token for the lease table")
+            .masked(Masking::Required),
+    DYNAMODB_PROFILE = Key::either(Operator, "aws.dynamodb.profile", Kind::Text, "profile for the lease table"),
+    DYNAMODB_ROLE_ARN = Key::either(
         Operator,
         "aws.dynamodb.roleArn",
         Kind::RoleArn,
         "role to assume for the lease table; with the stream's credentials if the lease table has none of its own",
     ),
-    Key::either(Operator, "aws.dynamodb.externalId", Kind::Text, "external id for this role"),
-    Key::either(
+    DYNAMODB_EXTERNAL_ID = Key::either(Operator, "aws.dynamodb.externalId", Kind::Text, "external id for this role"),
+    DYNAMODB_ROLE_SESSION_NAME = Key::either(
         Operator,
         "aws.dynamodb.roleSessionName",
         Kind::SessionName,

@@ -5,22 +5,12 @@ use std::collections::BTreeMap;
 use super::access::is_local;
 use super::{Place, Settings, candidates};
 use crate::config::Secret;
-use crate::config::job::{Access, ClientSettings, Proxy, ProxyLogin, RetryBudget, RetryMode};
-use crate::config::keys;
+use crate::config::client::{
+    Access, ClientSettings, Connections, Headers, Proxy, ProxyLogin, RetryBudget, RetryMode, Wire,
+};
+use crate::config::keys::{self, Key};
 use crate::config::problem::{Code, Problem};
 use crate::config::value;
-
-const PROXY_HOST: &str = "aws.clientConfig.ProxyHost";
-const PROXY_PORT: &str = "aws.clientConfig.ProxyPort";
-const PROXY_USERNAME: &str = "aws.clientConfig.ProxyUsername";
-const PROXY_PASSWORD: &str = "aws.clientConfig.ProxyPassword";
-const NON_PROXY_HOSTS: &str = "aws.clientConfig.NonProxyHosts";
-const USER_AGENT: &str = "aws.clientConfig.UserAgent";
-const USER_AGENT_PREFIX: &str = "aws.clientConfig.UserAgentPrefix";
-const KCL_USER_AGENT: &str = "aws.kcl.UserAgent";
-const RETRY_MODE: &str = "aws.clientConfig.RetryMode";
-const RETRY_BUDGET: &str = "aws.clientConfig.MaxConsecutiveRetriesBeforeThrottling";
-const HEADERS: &str = "aws.clientConfig.Headers.{name}";
 
 /// Headers that may be added to the requests of one system.
 const HEADERS_MAX: usize = 100;
@@ -30,33 +20,51 @@ const OWN_HEADERS: [&str; 7] =
     ["authorization", "host", "user-agent", "content-length", "content-type", "transfer-encoding", "connection"];
 
 pub(super) fn read(settings: &mut Settings<'_>, at: Place<'_>, access: &[Access; 2]) -> ClientSettings {
+    let defaults = ClientSettings::default();
+    let mut timeout = |key, default| settings.maybe_millis_in(key, at).unwrap_or(default);
     ClientSettings {
-        connection_timeout: settings.maybe_millis_in("aws.clientConfig.ConnectionTimeout", at),
-        socket_timeout: settings.maybe_millis_in("aws.clientConfig.SocketTimeout", at),
-        request_timeout: settings.maybe_millis_in("aws.clientConfig.RequestTimeout", at),
-        execution_timeout: settings.maybe_millis_in("aws.clientConfig.ClientExecutionTimeout", at),
-        max_error_retry: settings
-            .int_in("aws.clientConfig.MaxErrorRetry", at)
-            .and_then(|retries| u32::try_from(retries).ok()),
+        connect_timeout: timeout(&keys::client::CONNECTION_TIMEOUT, defaults.connect_timeout),
+        read_timeout: timeout(&keys::client::SOCKET_TIMEOUT, defaults.read_timeout),
+        attempt_timeout: timeout(&keys::client::REQUEST_TIMEOUT, defaults.attempt_timeout),
+        call_timeout: settings.maybe_millis_in(&keys::client::CLIENT_EXECUTION_TIMEOUT, at),
+        max_attempts: settings
+            .int_in(&keys::client::MAX_ERROR_RETRY, at)
+            .and_then(|retries| u32::try_from(retries).ok())
+            .map_or(defaults.max_attempts, |retries| retries + 1),
         retry_mode: retry_mode(settings, at),
         retry_budget: retry_budget(settings, at),
         proxy: proxy(settings, at, access),
-        max_connections: settings
-            .int_in("aws.clientConfig.MaxConnections", at)
-            .and_then(|connections| usize::try_from(connections).ok()),
-        connection_max_idle: settings.maybe_millis_in("aws.clientConfig.ConnectionMaxIdleMillis", at),
-        connection_ttl: settings.maybe_millis_in("aws.clientConfig.ConnectionTTL", at),
-        tcp_keep_alive: settings.is_set_in("aws.clientConfig.UseTcpKeepAlive", at),
-        user_agent_prefix: user_agent_prefix(settings, at),
-        user_agent_suffix: settings.text_in("aws.clientConfig.UserAgentSuffix", at),
-        headers: headers(settings, at),
+        connections: connections(settings, at),
+        headers: Headers {
+            user_agent_prefix: user_agent_prefix(settings, at),
+            user_agent_suffix: settings.text_in(&keys::client::USER_AGENT_SUFFIX, at),
+            more: headers(settings, at),
+        },
+        wire: wire(settings, at),
+    }
+}
+
+fn wire(settings: &mut Settings<'_>, at: Place<'_>) -> Wire {
+    match settings.text_in(&keys::shardmill::WIRE_PROTOCOL, at) {
+        Some(wire) if wire.eq_ignore_ascii_case("json") => Wire::Json,
+        _ => Wire::Cbor,
+    }
+}
+
+fn connections(settings: &mut Settings<'_>, at: Place<'_>) -> Connections {
+    let max = settings.int_in(&keys::client::MAX_CONNECTIONS, at);
+    Connections {
+        max: max.and_then(|connections| usize::try_from(connections).ok()),
+        max_idle: settings.maybe_millis_in(&keys::client::CONNECTION_MAX_IDLE_MILLIS, at),
+        max_age: settings.maybe_millis_in(&keys::client::CONNECTION_TTL, at),
+        keep_alive: settings.is_set_in(&keys::client::USE_TCP_KEEP_ALIVE, at),
     }
 }
 
 fn retry_mode(settings: &mut Settings<'_>, at: Place<'_>) -> RetryMode {
-    let mode = settings.text_in(RETRY_MODE, at).unwrap_or_default();
+    let mode = settings.text_in(&keys::client::RETRY_MODE, at).unwrap_or_default();
     if mode.eq_ignore_ascii_case("LEGACY")
-        && let Some(key) = settings.find(RETRY_MODE, at)
+        && let Some(key) = settings.find(&keys::client::RETRY_MODE, at)
     {
         let message = format!("`{key}` is read as STANDARD: the AWS SDK used here has no legacy mode");
         settings.remark(Code::NoEffect, message, &key);
@@ -65,11 +73,13 @@ fn retry_mode(settings: &mut Settings<'_>, at: Place<'_>) -> RetryMode {
 }
 
 fn retry_budget(settings: &mut Settings<'_>, at: Place<'_>) -> RetryBudget {
-    let retries = settings.int_in(RETRY_BUDGET, at).and_then(|retries| u32::try_from(retries).ok());
-    if settings.is_set_in("aws.clientConfig.UseThrottleRetries", at) {
-        return retries.map_or(RetryBudget::Default, RetryBudget::Retries);
+    let retries = settings
+        .int_in(&keys::client::MAX_CONSECUTIVE_RETRIES_BEFORE_THROTTLING, at)
+        .and_then(|retries| u32::try_from(retries).ok());
+    if settings.is_set_in(&keys::client::USE_THROTTLE_RETRIES, at) {
+        return retries.map_or(RetryBudget::Shared, RetryBudget::Retries);
     }
-    if let Some(key) = settings.find(RETRY_BUDGET, at) {
+    if let Some(key) = settings.find(&keys::client::MAX_CONSECUTIVE_RETRIES_BEFORE_THROTTLING, at) {
         settings.remark(Code::NoEffect, format!("`{key}` has no effect with UseThrottleRetries=false"), &key);
     }
     RetryBudget::Unlimited
@@ -77,9 +87,10 @@ fn retry_budget(settings: &mut Settings<'_>, at: Place<'_>) -> RetryBudget {
 
 /// The KCL's for the stream, else the client's; `UserAgent` is the client's old name of it.
 fn user_agent_prefix(settings: &mut Settings<'_>, at: Place<'_>) -> Option<String> {
-    let [of_kcl, prefix, old] = [KCL_USER_AGENT, USER_AGENT_PREFIX, USER_AGENT].map(|name| settings.text_in(name, at));
+    let [of_kcl, prefix, old] = [&keys::kcl::USER_AGENT, &keys::client::USER_AGENT_PREFIX, &keys::client::USER_AGENT]
+        .map(|key| settings.text_in(key, at));
     if prefix.is_some()
-        && let Some(key) = settings.find(USER_AGENT, at)
+        && let Some(key) = settings.find(&keys::client::USER_AGENT, at)
     {
         settings.remark(Code::NoEffect, format!("`{key}` has no effect: UserAgentPrefix is set, its new name"), &key);
     }
@@ -91,7 +102,7 @@ fn headers(settings: &mut Settings<'_>, at: Place<'_>) -> BTreeMap<String, Secre
     let entries = settings.entries;
     let mut left = HEADERS_MAX;
     // Of the two ways to write one the masked comes first.
-    for pattern in candidates(keys::row(HEADERS), at) {
+    for pattern in candidates(&keys::client::HEADERS_NAME, at) {
         let Some(stem) = pattern.strip_suffix("{name}") else { continue };
         for (key, entry) in entries.range(stem.to_owned()..).take_while(|(key, _)| key.starts_with(stem)) {
             let name = key[stem.len()..].to_ascii_lowercase();
@@ -128,16 +139,26 @@ fn unfit_header(name: &str) -> Option<&'static str> {
 }
 
 fn proxy(settings: &mut Settings<'_>, at: Place<'_>, access: &[Access; 2]) -> Option<Proxy> {
-    let host = settings.text_in(PROXY_HOST, at);
-    let port = settings.int_in(PROXY_PORT, at).and_then(|port| u16::try_from(port).ok());
-    let username = settings.text_in(PROXY_USERNAME, at);
-    let password = settings.text_in(PROXY_PASSWORD, at);
-    let non_proxy_hosts = settings.text_in(NON_PROXY_HOSTS, at);
-    go_together(settings, at, [PROXY_HOST, PROXY_PORT], "without a proxy AWS is called directly");
-    go_together(settings, at, [PROXY_USERNAME, PROXY_PASSWORD], "without a login the proxy is used as it is");
-    if settings.find(PROXY_HOST, at).is_none() {
-        for name in [PROXY_USERNAME, PROXY_PASSWORD, NON_PROXY_HOSTS] {
-            if let Some(key) = settings.find(name, at) {
+    let host = settings.text_in(&keys::client::PROXY_HOST, at);
+    let port = settings.int_in(&keys::client::PROXY_PORT, at).and_then(|port| u16::try_from(port).ok());
+    let username = settings.text_in(&keys::client::PROXY_USERNAME, at);
+    let password = settings.text_in(&keys::client::PROXY_PASSWORD, at);
+    let non_proxy_hosts = settings.text_in(&keys::client::NON_PROXY_HOSTS, at);
+    go_together(
+        settings,
+        at,
+        [&keys::client::PROXY_HOST, &keys::client::PROXY_PORT],
+        "without a proxy AWS is called directly",
+    );
+    go_together(
+        settings,
+        at,
+        [&keys::client::PROXY_USERNAME, &keys::client::PROXY_PASSWORD],
+        "without a login the proxy is used as it is",
+    );
+    if settings.find(&keys::client::PROXY_HOST, at).is_none() {
+        for hidden in [&keys::client::PROXY_USERNAME, &keys::client::PROXY_PASSWORD, &keys::client::NON_PROXY_HOSTS] {
+            if let Some(key) = settings.find(hidden, at) {
                 settings.remark(Code::NoEffect, format!("`{key}` has no effect without ProxyHost"), &key);
             }
         }
@@ -145,7 +166,7 @@ fn proxy(settings: &mut Settings<'_>, at: Place<'_>, access: &[Access; 2]) -> Op
     let (host, port) = host.zip(port)?;
     if non_proxy_hosts.is_none()
         && let Some(endpoint) = access.iter().filter_map(|it| it.endpoint.as_ref()).find(|url| is_local(url))
-        && let Some(key) = settings.find(PROXY_HOST, at)
+        && let Some(key) = settings.find(&keys::client::PROXY_HOST, at)
     {
         let message =
             format!("{endpoint} is called through `{key}` too: set NonProxyHosts=localhost|127.*|[::1] if not meant");
@@ -160,13 +181,13 @@ fn proxy(settings: &mut Settings<'_>, at: Place<'_>, access: &[Access; 2]) -> Op
 
 /// Reports that one of two keys is set without the other. The Java SDK would do as if neither were: a proxy that was
 /// asked for must not be left out in silence.
-fn go_together(settings: &mut Settings<'_>, at: Place<'_>, names: [&'static str; 2], neither: &str) {
-    let (there, missing) = match names.map(|name| settings.find(name, at)) {
-        [Some(there), None] => (there, names[1]),
-        [None, Some(there)] => (there, names[0]),
+fn go_together(settings: &mut Settings<'_>, at: Place<'_>, keys: [&'static Key; 2], neither: &str) {
+    let (there, missing) = match keys.map(|key| settings.find(key, at)) {
+        [Some(there), None] => (there, keys[1]),
+        [None, Some(there)] => (there, keys[0]),
         _ => return,
     };
-    let missing = candidates(keys::row(missing), at).swap_remove(0);
+    let missing = candidates(missing, at).swap_remove(0);
     let problem = Problem::new(Code::MissingKey, format!("`{there}` is set and `{missing}` is not"));
     let problem = problem.expected(format!("both, or neither: {neither}"));
     settings.blame(problem.hint(format!("add a line {missing}=..., or remove {there}")), &there);

@@ -22,7 +22,7 @@ pub(super) fn read(settings: &mut Settings<'_>) -> Host {
             continue;
         }
         let value = entry.value.trim();
-        if hit.key.name == "host.allow.keys" {
+        if hit.key.name == keys::host::ALLOW_KEYS.name {
             value::list(value).into_iter().for_each(|pattern| check_pattern(settings, key, pattern));
         }
         if hit.key.scope == Scope::HostOrJob {
@@ -31,7 +31,7 @@ pub(super) fn read(settings: &mut Settings<'_>) -> Host {
                 None => &mut host.allow,
             };
             set(allow, hit.key.name, value);
-        } else if hit.key.name == "host.memory.max.mb" {
+        } else if hit.key.name == keys::host::MEMORY_MAX_MB.name {
             host.memory_max = value::int(value).and_then(|mib| u64::try_from(mib).ok()).map(|mib| mib * MIB);
         }
     }

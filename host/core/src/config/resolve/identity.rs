@@ -3,60 +3,55 @@
 
 use super::{Level, Place, Settings, access, keys_at};
 use crate::config::Secret;
-use crate::config::job::{Credentials, Role, StaticCredentials};
+use crate::config::client::{Credentials, Role, StaticCredentials};
+use crate::config::keys::{self, Key};
 use crate::config::problem::{Code, Problem};
 
 /// The most characters of a session's name, by STS's rules.
 const SESSION_NAME_MAX: usize = 64;
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Identity {
     pub(super) credentials: Credentials,
     pub(super) role: Option<Role>,
 }
 
-impl Default for Identity {
-    fn default() -> Self {
-        Self { credentials: Credentials::Chain, role: None }
-    }
-}
-
 /// The names of one service's settings.
 struct Names {
-    access_key: &'static str,
-    secret_key: &'static str,
-    session_token: &'static str,
-    profile: &'static str,
-    role: &'static str,
-    external_id: &'static str,
-    session_name: &'static str,
+    access_key: &'static Key,
+    secret_key: &'static Key,
+    session_token: &'static Key,
+    profile: &'static Key,
+    role: &'static Key,
+    external_id: &'static Key,
+    session_name: &'static Key,
 }
 
 const OWN: Names = Names {
-    access_key: "aws.accessKey",
-    secret_key: "aws.secretKey",
-    session_token: "aws.sessionToken",
-    profile: "aws.profile",
-    role: "aws.roleArn",
-    external_id: "aws.externalId",
-    session_name: "aws.roleSessionName",
+    access_key: &keys::access::ACCESS_KEY,
+    secret_key: &keys::access::SECRET_KEY,
+    session_token: &keys::access::SESSION_TOKEN,
+    profile: &keys::access::PROFILE,
+    role: &keys::access::ROLE_ARN,
+    external_id: &keys::access::EXTERNAL_ID,
+    session_name: &keys::access::ROLE_SESSION_NAME,
 };
 
 const OF_DYNAMODB: Names = Names {
-    access_key: "aws.dynamodb.accessKey",
-    secret_key: "aws.dynamodb.secretKey",
-    session_token: "aws.dynamodb.sessionToken",
-    profile: "aws.dynamodb.profile",
-    role: "aws.dynamodb.roleArn",
-    external_id: "aws.dynamodb.externalId",
-    session_name: "aws.dynamodb.roleSessionName",
+    access_key: &keys::access::DYNAMODB_ACCESS_KEY,
+    secret_key: &keys::access::DYNAMODB_SECRET_KEY,
+    session_token: &keys::access::DYNAMODB_SESSION_TOKEN,
+    profile: &keys::access::DYNAMODB_PROFILE,
+    role: &keys::access::DYNAMODB_ROLE_ARN,
+    external_id: &keys::access::DYNAMODB_EXTERNAL_ID,
+    session_name: &keys::access::DYNAMODB_ROLE_SESSION_NAME,
 };
 
 /// Who calls Kinesis and who DynamoDB; `session` is how a role's session is named where nothing else is set.
 pub(super) fn read(settings: &mut Settings<'_>, at: Place<'_>, session: &str) -> [Identity; 2] {
     let (base, level) = credentials(settings, at, &OWN).unzip();
     let role = role(settings, at, &OWN, level, session);
-    let kinesis = Identity { credentials: base.unwrap_or(Credentials::Chain), role };
+    let kinesis = Identity { credentials: base.unwrap_or_default(), role };
     let dynamodb = of_dynamodb(settings, at, session, &kinesis);
     [kinesis, dynamodb]
 }
@@ -139,7 +134,7 @@ fn role(
         arn,
         external_id: settings.text_in(names.external_id, at),
         session_name: settings.text_in(names.session_name, at).unwrap_or(session),
-        sts_endpoint: access::endpoint(settings, at, "aws.stsEndpoint", "AWS_ENDPOINT_URL_STS"),
+        sts_endpoint: access::endpoint(settings, at, &keys::access::STS_ENDPOINT, "AWS_ENDPOINT_URL_STS"),
     })
 }
 

@@ -1,61 +1,69 @@
 //! How a stream is read: by polling, or by fan-out and as which consumer.
 
 use super::{Place, Settings};
-use crate::config::job::{Consumer, Input, Retrieval};
+use crate::config::input::{Consumer, KinesisInput, RetrievalMode};
+use crate::config::keys::{self, Key};
 use crate::config::problem::{Code, Origin, Problem};
 
-const MODE: &str = "aws.kcl.RetrievalMode";
-const NAME: &str = "aws.kcl.ConsumerName";
-const ARN: &str = "aws.kcl.ConsumerArn";
-const OF_POLLING: [&str; 2] = ["aws.kcl.MaxRecords", "aws.kcl.IdleTimeBetweenReadsInMillis"];
+const OF_POLLING: [&Key; 2] = [&keys::kcl::MAX_RECORDS, &keys::kcl::IDLE_TIME_BETWEEN_READS_IN_MILLIS];
 
 /// The most characters of a consumer's name, by the service's rules.
 const NAME_MAX: usize = 128;
 
-pub(super) fn read(settings: &mut Settings<'_>, at: Place<'_>, application_name: &str) -> Retrieval {
-    let mode = settings.text_in(MODE, at).unwrap_or_default();
-    let (name, arn) = (settings.text_in(NAME, at), settings.text_in(ARN, at));
+/// The consumer that the stream is read as; `None` when it is polled.
+pub(super) fn consumer(settings: &mut Settings<'_>, at: Place<'_>, application_name: &str) -> Option<Consumer> {
+    let mode = settings.text_in(&keys::kcl::RETRIEVAL_MODE, at).unwrap_or_default();
+    let (name, arn) = (settings.text_in(&keys::kcl::CONSUMER_NAME, at), settings.text_in(&keys::kcl::CONSUMER_ARN, at));
     if !mode.eq_ignore_ascii_case("FANOUT") {
-        tell_without_effect(settings, at, &[NAME, ARN], "has an effect with RetrievalMode=FANOUT only");
-        return Retrieval::Polling;
+        tell_without_effect(
+            settings,
+            at,
+            &[&keys::kcl::CONSUMER_NAME, &keys::kcl::CONSUMER_ARN],
+            "has an effect with RetrievalMode=FANOUT only",
+        );
+        return None;
     }
     tell_without_effect(settings, at, &OF_POLLING, "has an effect with RetrievalMode=POLLING only");
     let Some(arn) = arn else {
-        return Retrieval::FanOut(Consumer::Name(consumer_name(settings, at, name, application_name)));
+        return Some(Consumer::Name(consumer_name(settings, at, name, application_name)));
     };
-    tell_without_effect(settings, at, &[NAME], "has no effect: ConsumerArn names the consumer");
+    tell_without_effect(settings, at, &[&keys::kcl::CONSUMER_NAME], "has no effect: ConsumerArn names the consumer");
     check_arn(settings, at, &arn);
-    Retrieval::FanOut(Consumer::Arn(arn))
+    Some(Consumer::Arn(arn))
 }
 
 /// A consumer has one subscription to a shard: two inputs that read as one would take each other's place again and again.
-pub(super) fn check(settings: &mut Settings<'_>, others: &[Input], input: &Input) {
-    let same = |other: &&Input| {
-        other.retrieval == input.retrieval
+pub(super) fn check(settings: &mut Settings<'_>, others: &[KinesisInput], input: &KinesisInput) {
+    let RetrievalMode::FanOut(consumer) = &input.retrieval.mode else { return };
+    let same = |other: &&KinesisInput| {
+        matches!(&other.retrieval.mode, RetrievalMode::FanOut(theirs) if theirs == consumer)
             && other.stream_id() == input.stream_id()
             && other.kinesis.region == input.kinesis.region
             && other.kinesis.endpoint == input.kinesis.endpoint
     };
-    let Some(other) = others.iter().filter(|_| input.retrieval != Retrieval::Polling).find(same) else {
+    let Some(other) = others.iter().find(same) else {
         return;
     };
     let at = Place { system: &input.system, streams: std::slice::from_ref(&input.stream) };
-    let own = format!("systems.{}.streams.{}.{NAME}", input.system, input.stream);
-    let key = settings.find(ARN, at).or_else(|| settings.find(NAME, at)).unwrap_or_else(|| own.clone());
+    let own = at.own_key(&keys::kcl::CONSUMER_NAME);
+    let key = settings
+        .find(&keys::kcl::CONSUMER_ARN, at)
+        .or_else(|| settings.find(&keys::kcl::CONSUMER_NAME, at))
+        .unwrap_or_else(|| own.clone());
     let [a, b] = [other, input].map(|it| format!("`{}.{}`", it.system, it.stream));
     let message = format!("the inputs {a} and {b} would read as the same consumer");
     settings.conflict(message, &key, &format!("a consumer has one place at each shard: set {own}"));
 }
 
-fn tell_without_effect(settings: &mut Settings<'_>, at: Place<'_>, names: &[&'static str], why: &str) {
-    for name in names {
-        let Some(key) = settings.find(name, at) else { continue };
+fn tell_without_effect(settings: &mut Settings<'_>, at: Place<'_>, keys: &[&'static Key], why: &str) {
+    for key in keys {
+        let Some(key) = settings.find(key, at) else { continue };
         settings.remark(Code::NoEffect, format!("`{key}` {why}"), &key);
     }
 }
 
 fn consumer_name(settings: &mut Settings<'_>, at: Place<'_>, name: Option<String>, application_name: &str) -> String {
-    let own = format!("systems.{}.streams.{}.{NAME}", at.system, at.streams[0]);
+    let own = at.own_key(&keys::kcl::CONSUMER_NAME);
     let name = name.unwrap_or_else(|| {
         settings.record(&own, application_name, Origin::Derived("job.name, job.id and the stream"));
         application_name.to_owned()
@@ -63,7 +71,7 @@ fn consumer_name(settings: &mut Settings<'_>, at: Place<'_>, name: Option<String
     if name.len() > NAME_MAX {
         let problem = Problem::new(Code::BadValue, format!("`{name}` cannot be the name of a consumer"));
         let problem = problem.expected(format!("at most {NAME_MAX} characters, a rule of Kinesis"));
-        let key = settings.find(NAME, at).unwrap_or_else(|| own.clone());
+        let key = settings.find(&keys::kcl::CONSUMER_NAME, at).unwrap_or_else(|| own.clone());
         settings.blame(problem.hint(format!("set {own} to a shorter name")), &key);
     }
     name
@@ -78,7 +86,7 @@ fn check_arn(settings: &mut Settings<'_>, at: Place<'_>, arn: &str) {
     let problem = Problem::new(Code::BadValue, format!("`{arn}` is no consumer of the stream `{stream}`"));
     let problem = problem.expected(format!("arn:aws:kinesis:REGION:ACCOUNT:stream/{stream}/consumer/NAME:TIME"));
     let hint = format!("set it at systems.{}.streams.{stream}, or set ConsumerName instead", at.system);
-    let key = settings.find(ARN, at).unwrap_or_default();
+    let key = settings.find(&keys::kcl::CONSUMER_ARN, at).unwrap_or_default();
     settings.blame(problem.hint(hint), &key);
 }
 

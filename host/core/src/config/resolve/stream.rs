@@ -1,14 +1,13 @@
 //! Which stream of a multi-stream application an input is, if it is one.
 
 use super::{Place, Settings};
+use crate::config::keys;
 use crate::config::problem::{Code, Problem};
 use crate::kinesis::stream::StreamIdentifier;
 
-pub(super) const IDENTIFIER: &str = "aws.kcl.StreamIdentifier";
-
 pub(super) fn identifier(settings: &mut Settings<'_>, at: Place<'_>, stream: &str) -> Option<StreamIdentifier> {
-    let text = settings.text_in(IDENTIFIER, at)?;
-    let key = settings.find(IDENTIFIER, at)?;
+    let text = settings.text_in(&keys::kcl::STREAM_IDENTIFIER, at)?;
+    let key = settings.find(&keys::kcl::STREAM_IDENTIFIER, at)?;
     match text.parse::<StreamIdentifier>() {
         Ok(identifier) if identifier.stream() == stream => Some(identifier),
         Ok(identifier) => {

@@ -31,8 +31,6 @@ const FACTORIES: [(&str, System); 8] = [
     ("org.apache.samza.system.file.FileSystemFactory", System::File),
 ];
 
-const FACTORY: &str = "samza.factory";
-
 /// Whether a factory's outputs are files.
 pub(in crate::config) fn is_file(class: &str) -> bool {
     FACTORIES.contains(&(class, System::File))
@@ -47,19 +45,23 @@ pub(in crate::config) fn unusable_systems(entries: &BTreeMap<String, Entry>) -> 
 
 pub(super) fn read(settings: &mut Settings<'_>) -> BTreeMap<String, System> {
     let entries = settings.entries;
-    let names = entries.keys().filter_map(|key| keys::find(key).filter(|hit| hit.key.name == FACTORY)?.system);
+    let names = entries
+        .keys()
+        .filter_map(|key| keys::find(key).filter(|hit| hit.key.name == keys::samza::SAMZA_FACTORY.name)?.system);
     names.collect::<Vec<_>>().into_iter().map(|name| (name.clone(), factory(settings, &name))).collect()
 }
 
 fn factory(settings: &mut Settings<'_>, system: &str) -> System {
-    let Some(class) = settings.text_in(FACTORY, Place { system, streams: &[] }) else { return System::Unusable };
+    let Some(class) = settings.text_in(&keys::samza::SAMZA_FACTORY, Place { system, streams: &[] }) else {
+        return System::Unusable;
+    };
     if let Some((_, system)) = FACTORIES.iter().find(|(name, _)| *name == class) {
         return *system;
     }
     // A whole class name is meant as it stands; all of them are near to each other.
     let slip = !class.ends_with("SystemFactory");
     let nearest = settings.guess(&class, FACTORIES.iter().map(|(name, _)| *name)).filter(|_| slip);
-    let key = format!("systems.{system}.{FACTORY}");
+    let key = format!("systems.{system}.samza.factory");
     let problem = Problem::new(Code::NotSupported, format!("`{key}` names no system that is known here"));
     let problem =
         problem.expected("`kinesis` for inputs, `console` or `file` for outputs, or Samza's class names of these");
@@ -100,7 +102,7 @@ fn file(settings: &mut Settings<'_>, system: &str) -> Output {
 }
 
 fn file_path(settings: &mut Settings<'_>, system: &str) -> PathBuf {
-    if let Some(path) = settings.text_in("file.path", Place { system, streams: &[] }) {
+    if let Some(path) = settings.text_in(&keys::shardmill::FILE_PATH, Place { system, streams: &[] }) {
         return PathBuf::from(path);
     }
     let key = format!("systems.{system}.file.path");

@@ -12,7 +12,7 @@ impl Settings<'_> {
     pub(super) fn tell_unused(&mut self, job: &Job) {
         let mut read: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for input in &job.inputs {
-            read.entry(&input.system).or_default().insert(&input.stream);
+            read.entry(input.system()).or_default().insert(input.stream());
         }
         let nothing = BTreeSet::new();
         for (key, entry) in self.entries {

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::envelope::{BatchBuilder, Envelope};
+use crate::kinesis::shard_progress::{BACKOFF, ENDS_WITHOUT_CHILDREN_MAX};
 use crate::position::LATEST_MARGIN;
 
 const SETTINGS: Settings = Settings {
@@ -295,10 +296,10 @@ fn item_54_an_end_that_names_no_children_is_asked_for_again_after_its_records() 
 fn item_54_an_end_that_is_told_without_children_often_enough_is_one() {
     let mut reader = subscribed(SETTINGS, &Checkpoint::TrimHorizon);
     let mut now = 0;
-    for told in 1..=UNNAMED_ENDS_MAX {
+    for told in 1..=ENDS_WITHOUT_CHILDREN_MAX {
         let actions = reader.on(now, Event::Delivered(Ok(Some(Delivery::default()))));
         let ended = matches!(&actions[..], [Action::End { children }] if children.is_empty());
-        assert_eq!(ended, told == UNNAMED_ENDS_MAX, "{told}");
+        assert_eq!(ended, told == ENDS_WITHOUT_CHILDREN_MAX, "{told}");
         if !ended {
             now = reader.wake_at();
             asked(&reader.on(now, Event::Tick));

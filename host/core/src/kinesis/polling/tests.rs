@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::envelope::{BatchBuilder, Envelope};
+use crate::kinesis::shard_progress::BACKOFF;
 use crate::kpl::{self, UserRecord};
 use crate::position::{LATEST_MARGIN, Position};
 

@@ -75,12 +75,32 @@ fn a_checkpoint_that_finds_no_row_is_written_after_it_was_put_back() {
     assert!(told.iter().any(|told| matches!(told, Action::Checkpointed { written: true, .. })), "{told:?}");
 }
 
+/// This process stood still, and so did its clock. Meanwhile another worker finished the shard, and its row was removed: that
+/// is no row which was deleted by hand.
+#[test]
+fn the_row_of_a_shard_that_another_worker_finished_is_not_put_back() {
+    let (mut solo, mut services) = holding(settings("me"));
+    services.stream.split("s00");
+    let children = services.stream.children_of("s00");
+    services.table.rows.remove("s00");
+    for child in &children {
+        let lease = Lease { checkpoint: at(20), owner: Some("other".to_owned()), counter: 3, ..child_lease(child) };
+        services.table.rows.insert(child.id.clone(), lease);
+    }
+    solo.run_until(RENEWED, &mut services);
+    assert!(!services.table.rows.contains_key("s00"));
+    let told = solo.take_told();
+    assert!(told.iter().any(|told| matches!(told, Action::Revoke { key, .. } if key == "s00")), "{told:?}");
+}
+
 /// A reply that gets lost, and throttling, do not end the holding.
 #[test]
 fn putting_a_row_back_survives_faults() {
     let (mut solo, mut services) = holding(settings("me"));
     services.table.rows.remove("s00");
     solo.checkpoint("s00", at(7));
+    // The checkpoint that finds no row, and the scan that shows no child.
+    solo.answer(&mut services);
     solo.answer(&mut services);
     let is_restore = |write: &Write| matches!(write, Write::Restore(_));
     let call = solo.call(|call| matches!(call, Action::Write(write) if is_restore(write)));

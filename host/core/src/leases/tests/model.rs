@@ -7,7 +7,6 @@ use crate::dice::Dice;
 use crate::kinesis::shard::{ChildShard, HashRange, Shard, ShardFilter, ShardId};
 use crate::leases::{Action, Event, Lease, Outcome, Scan, Write};
 use crate::position::Checkpoint;
-use crate::rows::written;
 
 /// A lease table. It checks of itself that a counter never falls.
 #[derive(Default)]
@@ -19,7 +18,7 @@ impl Rows {
     pub(super) fn apply(&mut self, write: &Write) -> Outcome {
         let key = write.key();
         let before = self.rows.get(key);
-        let Some(after) = written(before, write) else { return Outcome::ConditionFailed(before.cloned()) };
+        let Some(after) = write.applied_to(before) else { return Outcome::ConditionFailed(before.cloned()) };
         match after {
             Some(row) => drop(self.rows.insert(key.clone(), row)),
             None => drop(self.rows.remove(key)),

@@ -130,7 +130,7 @@ fn a_take_that_meets_a_late_write_of_an_earlier_life_starts_from_what_the_row_sa
     while !solo.calls.iter().any(|call| write_of(call, is_take)) {
         solo.answer(&mut services);
     }
-    let late = Write::Checkpoint { key: "s00".to_owned(), counter: 7, checkpoint: at(9) };
+    let late = Write::Checkpoint { key: "s00".to_owned(), owner: "me".to_owned(), counter: 7, checkpoint: at(9) };
     assert_eq!(services.table.apply(&late), Outcome::Done);
     solo.settle(&mut services);
     assert_eq!(solo.starts(), [("s00".to_owned(), at(9))]);

@@ -2,31 +2,32 @@
 
 use std::collections::BTreeSet;
 
+use crate::module::ModuleId;
 use crate::rollout::{
     AtRest, Begin, Candidate, Deployment, Found, Offer, Previous, Quarantined, Then, at_rest, begin, found,
 };
 
 fn current(module: &str) -> Deployment {
-    Deployment::first(module.to_owned())
+    Deployment::first(ModuleId::labelled(module))
 }
 
 fn after(previous: &str, deployment: Deployment) -> Deployment {
-    Deployment { previous: Some(Previous { module: previous.to_owned(), warm_until: 0 }), ..deployment }
+    Deployment { previous: Some(Previous { module: ModuleId::labelled(previous), warm_until: 0 }), ..deployment }
 }
 
 fn beside(candidate: &str, deployment: Deployment) -> Deployment {
     let (shards, others) = (["a".to_owned()].into(), BTreeSet::new());
-    let candidate = Candidate { module: candidate.to_owned(), wave: 0, since: 0, shards, others };
+    let candidate = Candidate { module: ModuleId::labelled(candidate), wave: 0, since: 0, shards, others };
     Deployment { candidate: Some(candidate), ..deployment }
 }
 
 fn without(bad: &str, deployment: Deployment) -> Deployment {
-    let quarantined = vec![Quarantined { module: bad.to_owned(), reason: "it trapped".to_owned() }];
+    let quarantined = vec![Quarantined { module: ModuleId::labelled(bad), reason: "it trapped".to_owned() }];
     Deployment { quarantined, ..deployment }
 }
 
-fn new(module: &str) -> Offer<'_> {
-    Offer { module, has_waves: false, had_its_chance: false }
+fn new(module: &str) -> Offer {
+    Offer { module: ModuleId::labelled(module), has_waves: false, had_its_chance: false }
 }
 
 #[test]
@@ -104,8 +105,8 @@ fn hosts_that_lost_their_directory_come_to_one_deployment() {
 
 #[test]
 fn an_operator_goes_back_on_and_to_any_version_of_a_job_that_is_down() {
-    let back = |version: Option<&str>| AtRest::RollBack { version: version.map(str::to_owned) };
-    let to = |module: &str| AtRest::SwitchTo(module.to_owned());
+    let back = |version: Option<&str>| AtRest::RollBack { version: version.map(|it| ModuleId::labelled(it).digits()) };
+    let to = |module: &str| AtRest::SwitchTo(ModuleId::labelled(module));
     let table = [
         (after("v1", current("v2")), back(None), Ok(Some("v1")), "the version before comes back"),
         (after("v1", current("v2")), back(Some("v2")), Ok(Some("v1")), "it is the one that is meant"),
@@ -121,22 +122,22 @@ fn an_operator_goes_back_on_and_to_any_version_of_a_job_that_is_down() {
     ];
     for (holds, asked, expected, why) in table {
         let next = at_rest(&holds, &asked, 7);
-        let found = next.as_ref().map(|next| next.as_ref().map(|next| next.current.as_str())).map_err(String::as_str);
+        let found = next.as_ref().map(|next| next.as_ref().map(|next| next.current.label())).map_err(String::as_str);
         assert_eq!(found, expected, "{why}");
         if let Ok(Some(next)) = next {
             assert_eq!((next.revision, &next.candidate), (holds.revision + 1, &None), "{why}");
-            assert!(next.quarantine(&next.current).is_none(), "{why}");
+            assert!(next.quarantine(next.current).is_none(), "{why}");
         }
     }
     let next = at_rest(&after("v1", current("v2")), &back(None), 7).expect("there is one").expect("it changes");
-    assert!(next.quarantine("v2").is_some(), "what is rolled back is not tried again by itself");
+    assert!(next.quarantine(ModuleId::labelled("v2")).is_some(), "what is rolled back is not tried again by itself");
 }
 
 #[test]
 fn a_reason_that_is_written_down_has_a_bound() {
     let bad = after("v1", current("v2"));
     let mut next = bad.clone();
-    next.roll_back("v2", &"é".repeat(100_000));
-    let reason = next.quarantine("v2").expect("it is in quarantine");
+    next.roll_back(ModuleId::labelled("v2"), &"é".repeat(100_000));
+    let reason = next.quarantine(ModuleId::labelled("v2")).expect("it is in quarantine");
     assert!(reason.len() <= 8 << 10 && reason.len() > 8_000);
 }

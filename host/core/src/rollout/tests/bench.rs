@@ -1,5 +1,6 @@
 //! A rollout driven by hand. Actions are shown as short text, so that a test reads as a protocol.
 
+use crate::module::ModuleId;
 use crate::rollout::{Action, Deployment, Event, Health, Manner, Outcome, Rollout, Settings, Wave, WriteError};
 use crate::run_loop::{InstanceId, SourceId};
 use crate::time::Millis;
@@ -17,23 +18,23 @@ pub(super) struct Bench {
 
 /// A deployment in a few words.
 pub(super) fn describe(deployment: &Deployment) -> String {
-    let mut text = deployment.current.clone();
+    let mut text = deployment.current.label().to_owned();
     if let Some(candidate) = &deployment.candidate {
         let shards: Vec<&str> = candidate.shards.iter().map(String::as_str).collect();
-        text += &format!(", {} in wave {} on {}", candidate.module, candidate.wave, shards.join(" "));
+        text += &format!(", {} in wave {} on {}", candidate.module.label(), candidate.wave, shards.join(" "));
     }
     if let Some(previous) = &deployment.previous {
-        text += &format!(", before {}", previous.module);
+        text += &format!(", before {}", previous.module.label());
     }
     for bad in &deployment.quarantined {
-        text += &format!(", bad {}", bad.module);
+        text += &format!(", bad {}", bad.module.label());
     }
     text
 }
 
 fn show(action: &Action) -> String {
     match action {
-        Action::Build { instance, module } => format!("build {instance} {module}"),
+        Action::Build { instance, module } => format!("build {instance} {}", module.label()),
         Action::Write(deployment) => format!("write {}", describe(deployment)),
         Action::Assign { source, instance } => format!("assign {source} to {instance}"),
         Action::Route { moves, retire } => {
@@ -45,7 +46,7 @@ fn show(action: &Action) -> String {
         Action::Fail { reason } => format!("fail: {reason}"),
         Action::Answer { request, result: Ok(()) } => format!("done {request}"),
         Action::Answer { request, result: Err(reason) } => format!("refused {request}: {reason}"),
-        Action::Tell(Outcome::RolledBack { module, reason }) => format!("rolled back {module}: {reason}"),
+        Action::Tell(Outcome::RolledBack { module, reason }) => format!("rolled back {}: {reason}", module.label()),
         Action::Tell(outcome) => format!("{outcome:?}").split(' ').next().unwrap_or_default().to_lowercase(),
     }
 }
@@ -53,7 +54,7 @@ fn show(action: &Action) -> String {
 impl Bench {
     /// A process with this many shards on the version `v1`: `a`, `b` and so on.
     pub(super) fn new(waves: &[Wave], shards: u32) -> Self {
-        let mut bench = Self::with(waves, Deployment::first("v1".to_owned()));
+        let mut bench = Self::with(waves, Deployment::first(ModuleId::labelled("v1")));
         for source in 0..shards {
             assert_eq!(bench.assign(source), [format!("assign {source} to 0")]);
         }
@@ -88,7 +89,7 @@ impl Bench {
     }
 
     pub(super) fn deploy_as(&mut self, request: u64, module: &str, how: Manner) -> Vec<String> {
-        self.on(Event::Deploy { request, module: module.to_owned(), how })
+        self.on(Event::Deploy { request, module: ModuleId::labelled(module), how })
     }
 
     pub(super) fn roll_back(&mut self, request: u64) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! A candidate in waves.
 
 use super::bench::{BAKE, Bench};
+use crate::module::ModuleId;
 use crate::rollout::{Action, Deployment, Event, Manner, Rollout, Settings, Wave};
 
 const NONE: [&str; 0] = [];
@@ -141,8 +142,8 @@ fn a_deploy_may_say_how() {
 
     let settings = Settings { is_canary: false, waves: WAVES.to_vec(), bake: BAKE, keep_warm: BAKE };
     for (how, wave) in [(Manner::Configured, None), (Manner::All, None), (Manner::Canary, Some(0))] {
-        let mut rollout = Rollout::new(0, settings.clone(), Deployment::first("v1".to_owned()));
-        rollout.on(0, Event::Deploy { request: 1, module: "v2".to_owned(), how });
+        let mut rollout = Rollout::new(0, settings.clone(), Deployment::first(ModuleId::labelled("v1")));
+        rollout.on(0, Event::Deploy { request: 1, module: ModuleId::labelled("v2"), how });
         let actions = rollout.on(0, Event::Built { instance: 1, result: Ok(()) });
         let [Action::Write(deployment)] = &actions[..] else { panic!("{actions:?}") };
         assert_eq!(deployment.candidate.as_ref().map(|candidate| candidate.wave), wave, "{how:?}");
@@ -153,9 +154,10 @@ fn a_deploy_may_say_how() {
 #[test]
 fn a_rollback_of_a_version_that_is_gone_is_nothing_to_do() {
     let mut bench = canary(2);
-    let roll_back = |version: &str| Event::RollBack { request: 2, version: Some(version.to_owned()) };
+    let named = |digits: &str| Event::RollBack { request: 2, version: Some(digits.to_owned()) };
+    let roll_back = |version: &str| named(&ModuleId::labelled(version).digits());
     assert_eq!(bench.on(roll_back("v0")), ["done 2"]);
-    assert_eq!(bench.on(roll_back("v")), ["write v1, bad v2"]);
+    assert_eq!(bench.on(named(&ModuleId::labelled("v2").digits()[..3])), ["write v1, bad v2"]);
     bench.written();
     assert_eq!(bench.on(roll_back("v2")), ["done 2"]);
 
@@ -169,7 +171,7 @@ fn a_rollback_of_a_version_that_is_gone_is_nothing_to_do() {
 fn versions_that_are_gone_are_not_needed() {
     let mut bench = canary(2);
     bench.deploy(2, "v3");
-    let needed = |bench: &Bench| ["v1", "v2", "v3", "v4"].map(|module| bench.rollout.needs(module));
+    let needed = |bench: &Bench| ["v1", "v2", "v3", "v4"].map(|module| bench.rollout.needs(ModuleId::labelled(module)));
     assert_eq!(needed(&bench), [true, true, true, false], "the third is being built");
     bench.built(2);
     assert_eq!(needed(&bench), [true, true, true, false], "it is being written");

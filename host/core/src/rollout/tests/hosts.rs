@@ -2,6 +2,7 @@
 
 use super::bench::{BAKE, WARM};
 use crate::dice::{Dice, histories};
+use crate::module::ModuleId;
 use crate::rollout::{Action, Deployment, Event, Manner, Rollout, Settings, Wave, WriteError};
 use crate::time::Millis;
 
@@ -22,7 +23,7 @@ struct Host {
 impl Fleet {
     fn new(waves: &[Wave], ahead: &[Millis]) -> Self {
         let settings = Settings { is_canary: true, waves: waves.to_vec(), bake: BAKE, keep_warm: WARM };
-        let stored = Deployment::first("v1".to_owned());
+        let stored = Deployment::first(ModuleId::labelled("v1"));
         let mut fleet = Self { settings, stored, hosts: Vec::new(), now: 0 };
         ahead.iter().for_each(|&ahead| fleet.join(ahead));
         fleet
@@ -83,7 +84,7 @@ impl Fleet {
 fn a_wave_is_a_share_of_all_shards_and_spread_over_the_hosts() {
     let mut fleet = Fleet::new(&[Wave::Shards(1), Wave::Percent(50)], &[0, 0, 0, 0]);
     (0..16).for_each(|source| fleet.assign(source as usize % 4, source));
-    fleet.on(0, Event::Deploy { request: 1, module: "v2".to_owned(), how: Manner::Configured });
+    fleet.on(0, Event::Deploy { request: 1, module: ModuleId::labelled("v2"), how: Manner::Configured });
     fleet.at(1);
     assert_eq!(fleet.candidates(), 1);
     fleet.at(1 + 2 * BAKE);
@@ -100,7 +101,7 @@ fn a_wave_is_a_share_of_all_shards_and_spread_over_the_hosts() {
 fn a_host_that_joins_takes_part_in_the_wave() {
     let mut fleet = Fleet::new(&[Wave::Percent(50)], &[0]);
     (0..4).for_each(|source| fleet.assign(0, source));
-    fleet.on(0, Event::Deploy { request: 1, module: "v2".to_owned(), how: Manner::Configured });
+    fleet.on(0, Event::Deploy { request: 1, module: ModuleId::labelled("v2"), how: Manner::Configured });
     assert_eq!(fleet.candidates(), 2);
     fleet.join(0);
     (4..8).for_each(|source| fleet.assign(1, source));
@@ -118,18 +119,18 @@ fn a_host_whose_clock_is_wrong_neither_shortens_a_wave_nor_forgets_the_way_back(
     const HOUR: Millis = 3_600_000;
     let mut fleet = Fleet::new(&[Wave::Percent(50)], &[HOUR, 0, 2 * HOUR]);
     (0..6).for_each(|source| fleet.assign(source as usize % 3, source));
-    fleet.on(0, Event::Deploy { request: 1, module: "v2".to_owned(), how: Manner::Configured });
+    fleet.on(0, Event::Deploy { request: 1, module: ModuleId::labelled("v2"), how: Manner::Configured });
     fleet.at(1);
     fleet.at(BAKE - 1);
     assert!(fleet.stored.candidate.is_some(), "it is watched for as long as the others watch it");
     fleet.at(1 + BAKE);
-    assert_eq!((fleet.stored.candidate.as_ref(), fleet.stored.current.as_str()), (None, "v2"));
+    assert_eq!((fleet.stored.candidate.as_ref(), fleet.stored.current.label()), (None, "v2"));
     fleet.at(BAKE + 2);
     for host in [1, 2] {
         assert!(fleet.hosts[host].rollout.is_watching(fleet.now + fleet.hosts[host].ahead), "host {host}");
     }
     fleet.on(2, Event::GaveUp { instance: 1, reason: "broken".to_owned() });
-    assert_eq!(fleet.stored.current, "v1", "there is a way back");
+    assert_eq!(fleet.stored.current.label(), "v1", "there is a way back");
 }
 
 /// Whatever happens: a wave never has more than its share of the shards, and in the end all hosts run the same.
@@ -148,7 +149,7 @@ fn any_history_of_hosts_ends_with_one_version_on_all() {
                     shards += 1;
                 }
                 3 => {
-                    let module = format!("v{step}");
+                    let module = ModuleId::labelled(&format!("v{step}"));
                     fleet.on(host, Event::Deploy { request: 1, module, how: Manner::Configured });
                 }
                 4 => fleet.on(host, Event::RollBack { request: 2, version: None }),

@@ -9,6 +9,7 @@ mod shard;
 use std::collections::BTreeSet;
 
 use crate::dice::{Dice, histories};
+use crate::module::ModuleId;
 use crate::rollout::{Deployment, Event, Manner, Settings, Wave};
 use crate::time::Millis;
 use process::{Ended, Process};
@@ -45,8 +46,8 @@ enum Fault {
     DoesNotStart,
 }
 
-fn fault(module: &str) -> Fault {
-    match module.strip_prefix('v').and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) % 6 {
+fn fault(module: ModuleId) -> Fault {
+    match module.label().strip_prefix('v').and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) % 6 {
         1 => Fault::Rejects,
         2 => Fault::Traps,
         3 => Fault::DoesNotStart,
@@ -56,7 +57,7 @@ fn fault(module: &str) -> Fault {
 
 /// What every history ends with.
 fn last() -> Event {
-    Event::Deploy { request: 0, module: "v600".to_owned(), how: Manner::Forced }
+    Event::Deploy { request: 0, module: ModuleId::labelled("v600"), how: Manner::Forced }
 }
 
 impl Drop for World {
@@ -79,7 +80,7 @@ impl World {
         Self {
             dice,
             now: 1,
-            stored: Deployment::first("v0".to_owned()),
+            stored: Deployment::first(ModuleId::labelled("v0")),
             shards,
             may_repeat: false,
             settings: Settings { is_canary: true, waves, bake: 500, keep_warm: 5_000 },
@@ -122,7 +123,7 @@ impl World {
             0..90 => drop(process.progress(self)),
             90..93 => {
                 self.versions += 1;
-                let module = format!("v{}", self.versions);
+                let module = ModuleId::labelled(&format!("v{}", self.versions));
                 let how = match self.dice.below(10) {
                     0 | 1 => Manner::Forced,
                     2 => Manner::All,
@@ -161,7 +162,7 @@ impl World {
             if process.progress(self) {
                 continue;
             }
-            if self.shards.iter().all(Shard::is_complete) && self.stored.current == "v600" {
+            if self.shards.iter().all(Shard::is_complete) && self.stored.current.label() == "v600" {
                 return process.assert_all_on("v600", self);
             }
             self.now = process.wake_at().min(self.now + 1_000);
@@ -171,7 +172,7 @@ impl World {
     }
 
     /// Versions that may process a shard: the one that is written down.
-    fn written_for(&self, shard: usize) -> BTreeSet<String> {
-        BTreeSet::from([self.stored.module_of(&self.shards[shard].name).clone()])
+    fn written_for(&self, shard: usize) -> BTreeSet<ModuleId> {
+        BTreeSet::from([self.stored.module_of(&self.shards[shard].name)])
     }
 }

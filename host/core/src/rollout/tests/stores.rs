@@ -3,6 +3,7 @@
 use super::bench::{Bench, describe};
 use std::collections::BTreeSet;
 
+use crate::module::ModuleId;
 use crate::rollout::{Candidate, Deployment, Event, Wave, WriteError};
 
 const NONE: [&str; 0] = [];
@@ -21,7 +22,7 @@ fn other(stored: &Deployment, change: impl FnOnce(&mut Deployment)) -> Deploymen
 
 /// A candidate `v2` with one shard.
 fn begin(deployment: &mut Deployment, shard: &str) {
-    let (module, shards, others) = ("v2".to_owned(), [shard.to_owned()].into(), BTreeSet::new());
+    let (module, shards, others) = (ModuleId::labelled("v2"), [shard.to_owned()].into(), BTreeSet::new());
     deployment.candidate = Some(Candidate { module, wave: 0, since: 0, shards, others });
 }
 
@@ -71,7 +72,7 @@ fn a_host_follows_what_another_wrote() {
     assert_eq!(bench.on(Event::Changed(canary)), ["write v1, v2 in wave 0 on a z", "build 1 v2"]);
     assert_eq!(bench.written(), NONE);
     assert_eq!(bench.built(1), ["route 0>1"]);
-    let stale = Deployment::first("v0".to_owned());
+    let stale = Deployment::first(ModuleId::labelled("v0"));
     assert_eq!(bench.on(Event::Changed(stale)), NONE);
 }
 
@@ -81,14 +82,14 @@ fn who_comes_second_decides_anew() {
     let mut bench = Bench::new(&[], 1);
     bench.deploy(1, "v2");
     bench.built(1);
-    let first = other(&bench.stored, |next| next.take_over("v2".to_owned(), 60_000));
+    let first = other(&bench.stored, |next| next.take_over(ModuleId::labelled("v2"), 60_000));
     let actions = bench.not_written(WriteError::Changed(Box::new(first)));
     assert_eq!(actions, ["done 1", "route 0>1 retire 0", "build 2 v1"]);
 
     let mut bench = Bench::new(&[], 1);
     bench.deploy(1, "v2");
     bench.built(1);
-    let first = other(&bench.stored, |next| next.take_over("v3".to_owned(), 60_000));
+    let first = other(&bench.stored, |next| next.take_over(ModuleId::labelled("v3"), 60_000));
     let actions = bench.not_written(WriteError::Changed(Box::new(first)));
     assert_eq!(actions[0], "write v2, before v3");
     bench.written();
@@ -99,13 +100,13 @@ fn who_comes_second_decides_anew() {
 fn what_another_host_deployed_and_does_not_run_here_stops_the_job() {
     let mut bench = Bench::new(&[], 1);
     let taken_over = other(&bench.stored, |next| {
-        next.take_over("v2".to_owned(), 60_000);
+        next.take_over(ModuleId::labelled("v2"), 60_000);
         next.previous = None;
     });
     bench.stored = taken_over.clone();
     assert_eq!(bench.on(Event::Changed(taken_over)), ["build 1 v2"]);
     let result = Err("its module is not on this host".to_owned());
-    let failure = "fail: version v2 cannot run here: its module is not on this host";
+    let failure = "fail: version 763200000000 cannot run here: its module is not on this host";
     assert_eq!(bench.on(Event::Built { instance: 1, result })[0], failure);
 }
 

@@ -1,6 +1,7 @@
 //! When the reader calls, with what, and what it counts.
 
 use super::*;
+use crate::kinesis::shard_progress::{BACKOFF, ENDS_WITHOUT_CHILDREN_MAX};
 
 fn get_records(actions: &[Action]) -> &str {
     match actions {
@@ -56,10 +57,10 @@ fn an_end_that_names_no_children_is_asked_for_again() {
 fn an_end_that_is_told_without_children_often_enough_is_one() {
     let mut reader = reading(SETTINGS, &Checkpoint::TrimHorizon);
     let mut now = 0;
-    for told in 1..=UNNAMED_ENDS_MAX {
+    for told in 1..=ENDS_WITHOUT_CHILDREN_MAX {
         let actions = reader.on(now, Event::Fetched(Ok(Fetched::default())));
         let ended = matches!(&actions[..], [Action::End { children }] if children.is_empty());
-        assert_eq!(ended, told == UNNAMED_ENDS_MAX, "{told}");
+        assert_eq!(ended, told == ENDS_WITHOUT_CHILDREN_MAX, "{told}");
         if !ended {
             now = reader.wake_at();
             assert_eq!(*asked(&reader.on(now, Event::Tick)), StartingPosition::TrimHorizon);

@@ -6,8 +6,9 @@ use std::ops::Range;
 use super::{Fault, World, fault};
 use crate::envelope::{BatchBuilder, Envelope};
 use crate::leases::Epoch;
+use crate::module::ModuleId;
 use crate::position::Checkpoint;
-use crate::rollout::{self, Deployment, FIRST_INSTANCE, Health, ModuleId, Rollout, WriteError};
+use crate::rollout::{self, Deployment, FIRST_INSTANCE, Health, Rollout, WriteError};
 use crate::run_loop::{
     Action, CallFailure, Event, FailureClass, Generation, InstanceId, Retry, Returned, RunLoop, Settings, SourceId,
 };
@@ -65,7 +66,7 @@ impl Process {
         let stored = world.stored.clone();
         let mut process = Self {
             run_loop: RunLoop::new(world.now, SETTINGS),
-            modules: BTreeMap::from([(FIRST_INSTANCE, stored.current.clone())]),
+            modules: BTreeMap::from([(FIRST_INSTANCE, stored.current)]),
             rollout: Rollout::new(world.now, world.settings.clone(), stored),
             ended: None,
             busy: None,
@@ -170,7 +171,7 @@ impl Process {
 
     fn answer_build(&mut self, world: &mut World) -> bool {
         let Some((instance, module)) = self.builds.pop() else { return false };
-        let fails = fault(&module) == Fault::DoesNotStart && world.dice.chance(70);
+        let fails = fault(module) == Fault::DoesNotStart && world.dice.chance(70);
         let result = if fails { Err("init".to_owned()) } else { Ok(()) };
         if !fails {
             self.modules.insert(instance, module);
@@ -224,7 +225,7 @@ impl Process {
         let event = match busy {
             Busy::Rebuild => Event::Rebuilt(Ok(())),
             Busy::BeforeStop(instance) => {
-                let trapped = fault(&self.modules[&instance]) == Fault::Traps && world.dice.chance(50);
+                let trapped = fault(self.modules[&instance]) == Fault::Traps && world.dice.chance(50);
                 world.may_repeat |= trapped;
                 Event::BeforeStopReturned { trapped }
             }
@@ -251,7 +252,7 @@ impl Process {
         records: Range<u64>,
         counts: bool,
     ) -> Event {
-        let class = match fault(&self.modules[&instance]) {
+        let class = match fault(self.modules[&instance]) {
             Fault::Rejects if world.dice.chance(30) => Some(FailureClass::Reject),
             Fault::Traps if world.dice.chance(30) => Some(FailureClass::Trap),
             _ => None,
@@ -374,14 +375,14 @@ impl Process {
         assert!(self.held.contains(&source));
         assert_eq!(first, self.processed[&source] + 1, "the next record of {source}");
         let shard = source as usize;
-        let module = &self.modules[&instance];
+        let module = self.modules[&instance];
         let in_effect = self.rollout.deployment().module_of(&world.shards[shard].name);
         // Until its successor is built, a version that is being replaced goes on.
         let waits = self.rollout.ready_instance(in_effect).is_none();
         let allowed = world.written_for(shard);
         assert!(
-            waits || module == in_effect || allowed.contains(module),
-            "{module} processes {source}, and {in_effect} is to"
+            waits || module == in_effect || allowed.contains(&module),
+            "{module:?} processes {source}, and {in_effect:?} is to"
         );
     }
 
@@ -389,7 +390,7 @@ impl Process {
         for source in 0..world.shards.len() {
             let instance = self.rollout.sources[&SourceId::try_from(source).unwrap()].instance;
             let on = instance.and_then(|instance| self.rollout.module(instance));
-            assert_eq!(on.map(String::as_str), Some(module));
+            assert_eq!(on.as_ref().map(ModuleId::label), Some(module));
         }
     }
 }

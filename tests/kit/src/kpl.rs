@@ -1,5 +1,5 @@
 //! Writes aggregated records as the Kinesis Producer Library does, and broken ones. Owns the format on the producer's
-//! side; shares nothing with the code that reads it. `host/core`'s own tests and benchmarks include this file.
+//! side; shares nothing with the code that reads it.
 
 use std::fmt;
 

@@ -14,11 +14,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::message::Settings;
-use super::row::Lease;
-use super::table::Table;
-use super::waiting::is_waiting;
 use crate::kinesis::shard::ShardId;
+use crate::leases::message::Settings;
+use crate::leases::row::Lease;
+use crate::leases::table::Table;
+use crate::leases::waiting::is_waiting;
 use crate::random::Random;
 use crate::time::Millis;
 

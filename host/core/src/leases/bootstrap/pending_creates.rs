@@ -3,19 +3,19 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::row::Lease;
-use super::worker::BACKOFF;
 use crate::kinesis::shard::ShardId;
+use crate::leases::limits::BACKOFF;
+use crate::leases::row::Lease;
 use crate::random::Random;
 use crate::time::Millis;
 
-/// Creations on their way at a time: enough to hide the round trips of a large stream, few enough for a small table.
+/// PendingCreates on their way at a time: enough to hide the round trips of a large stream, few enough for a small table.
 const AT_ONCE_MAX: usize = 10;
 /// So many refusals in a row tell that other workers create the same rows: as many again would be a waste.
 const REFUSALS_MAX: usize = AT_ONCE_MAX;
 
 #[derive(Default)]
-pub(super) struct Creations {
+pub(super) struct PendingCreates {
     waiting: VecDeque<Lease>,
     under_way: BTreeSet<ShardId>,
     /// Rows in a row that were there already.
@@ -36,7 +36,7 @@ pub(super) enum Progress {
     Abandoned,
 }
 
-impl Creations {
+impl PendingCreates {
     /// Workers that start together begin at different places, unless rows must come before others.
     pub(super) fn new(mut leases: Vec<Lease>, random: &mut Random) -> Self {
         if leases.len() > AT_ONCE_MAX && is_flat(&leases) {
@@ -96,7 +96,7 @@ impl Creations {
         }
     }
 
-    /// When [`Creations::next`] has something, unless an answer comes first.
+    /// When [`PendingCreates::next`] has something, unless an answer comes first.
     pub(super) fn wake_at(&self) -> Option<Millis> {
         (!self.waiting.is_empty() && self.under_way.len() < AT_ONCE_MAX).then_some(self.retry_at)
     }

@@ -4,6 +4,7 @@
 use crate::leases::row::{Lease, Write};
 use crate::position::Checkpoint;
 use crate::random::Random;
+use crate::time::Millis;
 
 /// How far the counter of a row that is put back jumps at most; see [`next_counter`].
 const JUMP: u32 = 1 << 20;
@@ -15,18 +16,31 @@ pub(in crate::leases) fn next_counter(counter: u64, random: &mut Random) -> u64 
 }
 
 pub(super) enum Gone {
-    /// There is no row; what the counter of the next one is.
+    /// There is no row. Either it was deleted by hand, or this process stood still for so long that others finished the
+    /// shard, and the leader removed its row. A scan tells.
+    Missing { since: Millis, counter: u64 },
+    /// It was deleted by hand; the counter of the next one.
     Deleted(u64),
     /// There is a new one, which knows less.
     Replaced(Box<Lease>),
 }
 
 impl Gone {
+    pub(super) fn awaits_scan(&self) -> bool {
+        matches!(self, Self::Missing { .. })
+    }
+
+    pub(super) fn confirm(&mut self) {
+        if let Self::Missing { counter, .. } = *self {
+            *self = Self::Deleted(counter);
+        }
+    }
+
     /// The write that puts it right.
     pub(super) fn write(&self, lease: &Lease, worker: &str) -> Write {
         let worker = worker.to_owned();
         match self {
-            Self::Deleted(counter) => Write::Restore(Lease {
+            Self::Missing { counter, .. } | Self::Deleted(counter) => Write::Restore(Lease {
                 owner: Some(worker),
                 counter: *counter,
                 owner_switches: 0,

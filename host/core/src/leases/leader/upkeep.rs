@@ -1,12 +1,12 @@
 //! What the leader of a fleet does for the table, and when: it looks for holes, creates the rows that are missing,
 //! completes old rows and deletes those of finished shards. Everything here is safe when two workers do it at once.
 
-use super::audit::{Auditor, Coverage, coverage};
 use super::cleanup;
-use super::message::Settings;
-use super::row::{Lease, Write};
-use super::table::Table;
 use crate::kinesis::shard::Shard;
+use crate::leases::audit::{Auditor, Coverage, coverage};
+use crate::leases::message::Settings;
+use crate::leases::row::{Lease, Write};
+use crate::leases::table::Table;
 use crate::position::Checkpoint;
 use crate::time::Millis;
 

@@ -6,10 +6,10 @@ mod gone;
 
 use std::collections::BTreeSet;
 
-use super::message::Epoch;
-use super::row::{Lease, Outcome, Write};
 use crate::backoff::Backoff;
 use crate::kinesis::shard::{ChildShard, Shard, ShardId};
+use crate::leases::message::Epoch;
+use crate::leases::row::{Lease, Outcome, Write};
 use crate::position::{Checkpoint, Latest};
 use crate::random::Random;
 use crate::service::ServiceError;
@@ -17,7 +17,7 @@ use crate::time::Millis;
 use end::End;
 use gone::{Gone, is_further};
 
-pub(super) use gone::next_counter;
+pub(in crate::leases) use gone::next_counter;
 
 /// Waits between the failed writes of a held lease: well below any failover time.
 const BACKOFF: Backoff = Backoff { first: 200, longest: 1_000 };
@@ -27,14 +27,16 @@ const BACKOFF: Backoff = Backoff { first: 200, longest: 1_000 };
 const STRAYS_MAX: u32 = 3;
 
 /// What an answered write means for the holding.
-pub(super) enum Op {
-    /// Still held; nothing to tell.
+pub(super) enum WriteOutcome {
+    /// Still held; nothing to report.
     Kept,
     Checkpointed(Checkpoint),
     /// The children's leases exist, the row is at SHARD_END.
     Sealed,
     Released,
     /// The row had been deleted, and is there again.
+    /// The row is missing; the next scan says whether it was deleted by hand, or because the shard is finished.
+    Missing,
     Restored,
     /// The row is no longer as this worker left it; who owns it now.
     Lost(Option<String>),
@@ -42,8 +44,8 @@ pub(super) enum Op {
     Broken(String),
 }
 
-/// What becomes of the wish for a checkpoint.
-pub(super) enum Wish {
+/// What becomes of a request for a checkpoint.
+pub(super) enum CheckpointRequest {
     WillBeWritten,
     /// The row covers it already.
     Covered,
@@ -52,7 +54,7 @@ pub(super) enum Wish {
 }
 
 /// A lease between its taking and its release or loss.
-pub(super) struct Held {
+pub(super) struct HeldLease {
     pub(super) lease: Lease,
     pub(super) epoch: Epoch,
     pub(super) started: bool,
@@ -64,7 +66,7 @@ pub(super) struct Held {
     retry_at: Option<Millis>,
     /// The write on its way and when it was sent. An answer to any other one is about an earlier holding.
     in_flight: Option<(Write, Millis)>,
-    wanted: Option<Checkpoint>,
+    requested: Option<Checkpoint>,
     end: Option<End>,
     failures: u32,
     /// When the first of the failed tries of a write was sent: that one may have happened.
@@ -77,7 +79,7 @@ pub(super) struct Held {
     strays: u32,
 }
 
-impl Held {
+impl HeldLease {
     pub(super) fn new(lease: Lease, epoch: Epoch, taken_at: Millis, latest: Latest) -> Self {
         Self {
             lease,
@@ -88,7 +90,7 @@ impl Held {
             renew_due: false,
             retry_at: None,
             in_flight: None,
-            wanted: None,
+            requested: None,
             end: None,
             failures: 0,
             unanswered_since: None,
@@ -141,19 +143,19 @@ impl Held {
     }
 
     /// Asks for a checkpoint; one that waits already is overtaken.
-    pub(super) fn want_checkpoint(&mut self, checkpoint: &Checkpoint) -> Wish {
+    pub(super) fn request_checkpoint(&mut self, checkpoint: &Checkpoint) -> CheckpointRequest {
         if *checkpoint <= self.lease.checkpoint {
-            return Wish::Covered;
+            return CheckpointRequest::Covered;
         }
         if self.end.is_some() {
-            return Wish::TooLate;
+            return CheckpointRequest::TooLate;
         }
-        self.wanted = Some(checkpoint.clone());
-        Wish::WillBeWritten
+        self.requested = Some(checkpoint.clone());
+        CheckpointRequest::WillBeWritten
     }
 
-    pub(super) fn wanted_checkpoint(&self) -> Option<Checkpoint> {
-        self.wanted.clone()
+    pub(super) fn requested_checkpoint(&self) -> Option<Checkpoint> {
+        self.requested.clone()
     }
 
     /// How far the shard is committed, whether the row knows it or not.
@@ -164,6 +166,16 @@ impl Held {
     /// The shard is committed to its end.
     pub(super) fn end(&mut self, children: Vec<ChildShard>, known: &BTreeSet<ShardId>) {
         self.end.get_or_insert_with(|| End::new(children, known));
+    }
+
+    /// Whether a scan that was asked for at `asked_at` says what became of a row that is missing.
+    pub(super) fn awaits_scan_of(&self, asked_at: Millis) -> bool {
+        matches!(&self.gone, Some(Gone::Missing { since, .. }) if *since <= asked_at)
+    }
+
+    /// The row was deleted by hand: it is put back.
+    pub(super) fn row_was_deleted(&mut self) {
+        self.gone.iter_mut().for_each(Gone::confirm);
     }
 
     pub(super) fn needs_listing(&self) -> bool {
@@ -229,21 +241,23 @@ impl Held {
     fn due_write(&self, stopping: bool, worker: &str) -> Option<Write> {
         let (key, counter) = (self.lease.key.clone(), self.lease.counter);
         if let Some(gone) = &self.gone {
-            return Some(gone.write(&self.lease, worker));
+            // A stop does not wait for another scan.
+            return (stopping || !gone.awaits_scan()).then(|| gone.write(&self.lease, worker));
         }
-        if let Some(checkpoint) = self.wanted.clone().or_else(|| self.recommit.clone()) {
-            return Some(Write::Checkpoint { key, counter, checkpoint });
+        let owner = worker.to_owned();
+        if let Some(checkpoint) = self.requested.clone().or_else(|| self.recommit.clone()) {
+            return Some(Write::Checkpoint { key, owner, counter, checkpoint });
         }
-        let step = self.end.as_ref().and_then(|end| end.next_write(&self.lease));
+        let step = self.end.as_ref().and_then(|end| end.next_write(&self.lease, worker));
         // A stop takes the steps of an end that can be taken now. What waits, or fails, the next owner does.
         let released = self.giving_back
             || self.end.as_ref().is_some_and(End::is_sealed)
             || (stopping && (step.is_none() || self.failures > 0));
         if released {
-            return Some(Write::Evict { key, owner: worker.to_owned() });
+            return Some(Write::Evict { key, owner });
         }
         match self.renew_due {
-            true => Some(Write::Renew { key, counter }),
+            true => Some(Write::Renew { key, owner, counter }),
             false => step,
         }
     }
@@ -256,24 +270,24 @@ impl Held {
         result: Result<Outcome, ServiceError>,
         worker: &str,
         random: &mut Random,
-    ) -> Op {
+    ) -> WriteOutcome {
         let Some((_, sent_at)) = self.in_flight.take_if(|(sent, _)| *sent == write) else {
-            return Op::Kept;
+            return WriteOutcome::Kept;
         };
         match result {
             Ok(Outcome::Done) => {
                 self.strays = 0;
                 self.applied(write, sent_at)
             }
-            Ok(Outcome::ConditionFailed(None)) => self.missing(&write, random),
+            Ok(Outcome::ConditionFailed(None)) => self.missing(now, &write, random),
             Ok(Outcome::ConditionFailed(Some(row))) => self.refused(write, row, sent_at, worker),
             Err(error) if error.kind.is_transient() => {
                 self.retry_later(now, random);
                 self.unanswered_since.get_or_insert(sent_at);
                 self.renew_due |= matches!(write, Write::Renew { .. });
-                Op::Kept
+                WriteOutcome::Kept
             }
-            Err(error) => Op::Broken(error.to_string()),
+            Err(error) => WriteOutcome::Broken(error.to_string()),
         }
     }
 
@@ -282,13 +296,13 @@ impl Held {
         self.retry_at = Some(now + BACKOFF.pause(self.failures, random));
     }
 
-    fn applied(&mut self, write: Write, sent_at: Millis) -> Op {
+    fn applied(&mut self, write: Write, sent_at: Millis) -> WriteOutcome {
         self.failures = 0;
         self.unanswered_since = None;
         match write {
             Write::Renew { counter, .. } => {
                 self.bump(counter.saturating_add(1), sent_at);
-                Op::Kept
+                WriteOutcome::Kept
             }
             Write::Checkpoint { counter, checkpoint, .. } => {
                 self.bump(counter.saturating_add(1), sent_at);
@@ -298,48 +312,48 @@ impl Held {
             Write::Restore(row) => {
                 self.bump(row.counter, sent_at);
                 self.gone = None;
-                Op::Restored
+                WriteOutcome::Restored
             }
             Write::Take { seen, .. } => {
                 self.bump(seen.counter.saturating_add(1), sent_at);
                 self.gone = None;
                 let committed = std::mem::replace(&mut self.lease.checkpoint, seen.checkpoint);
                 self.recommit = Some(committed).filter(|committed| *committed > self.lease.checkpoint);
-                Op::Restored
+                WriteOutcome::Restored
             }
             Write::Children { children, .. } => {
                 self.lease.children = children;
                 self.end.iter_mut().for_each(End::children_named);
-                Op::Kept
+                WriteOutcome::Kept
             }
             Write::Evict { .. } => {
                 self.bump(self.lease.counter.saturating_add(1), sent_at);
                 self.lease.owner = None;
-                Op::Released
+                WriteOutcome::Released
             }
-            Write::Create(_) | Write::HashRange { .. } | Write::Delete { .. } => Op::Kept,
+            Write::Create(_) | Write::HashRange { .. } | Write::Delete { .. } => WriteOutcome::Kept,
         }
     }
 
-    fn checkpointed(&mut self, checkpoint: Checkpoint) -> Op {
+    fn checkpointed(&mut self, checkpoint: Checkpoint) -> WriteOutcome {
         let was_known = self.recommit.take().is_some_and(|recommit| recommit == checkpoint);
         if checkpoint == Checkpoint::ShardEnd {
             self.end.iter_mut().for_each(End::sealed);
-            return Op::Sealed;
+            return WriteOutcome::Sealed;
         }
-        let was_wanted = self.wanted.take_if(|wanted| *wanted == checkpoint).is_some();
-        match was_known && !was_wanted {
-            true => Op::Kept,
-            false => Op::Checkpointed(checkpoint),
+        let was_requested = self.requested.take_if(|requested| *requested == checkpoint).is_some();
+        match was_known && !was_requested {
+            true => WriteOutcome::Kept,
+            false => WriteOutcome::Checkpointed(checkpoint),
         }
     }
 
     /// The row is not as expected. When it is still this worker's and one step further, the reply of an earlier write
     /// was lost: that is no loss of the lease. Nor is it one that somebody deleted the row.
-    fn refused(&mut self, write: Write, row: Lease, sent_at: Millis, worker: &str) -> Op {
+    fn refused(&mut self, write: Write, row: Lease, sent_at: Millis, worker: &str) -> WriteOutcome {
         let is_own = row.owner.as_deref() == Some(worker);
         match &write {
-            Write::Evict { .. } => return Op::Released,
+            Write::Evict { .. } => return WriteOutcome::Released,
             Write::Renew { counter, .. } | Write::Checkpoint { counter, .. }
                 if is_own && row.counter == counter.saturating_add(1) =>
             {
@@ -354,29 +368,29 @@ impl Held {
                 if row.counter < *counter && is_further(&self.lease, &row) =>
             {
                 self.gone = Some(Gone::Replaced(Box::new(row)));
-                return Op::Kept;
+                return WriteOutcome::Kept;
             }
-            _ => return Op::Lost(row.owner),
+            _ => return WriteOutcome::Lost(row.owner),
         }
         let happened_at = self.unanswered_since.take().unwrap_or(sent_at);
         match write {
             Write::Checkpoint { checkpoint, .. } if row.checkpoint != checkpoint => {
                 self.bump(row.counter, happened_at);
-                Op::Kept
+                WriteOutcome::Kept
             }
             write => self.applied(write, happened_at),
         }
     }
 
     /// There is no row, or none that can be read.
-    fn missing(&mut self, write: &Write, random: &mut Random) -> Op {
+    fn missing(&mut self, now: Millis, write: &Write, random: &mut Random) -> WriteOutcome {
         match write {
-            Write::Evict { .. } if self.is_sealed() => Op::Released,
+            Write::Evict { .. } if self.is_sealed() => WriteOutcome::Released,
             // It is there, then.
-            Write::Restore(_) => Op::Lost(None),
+            Write::Restore(_) => WriteOutcome::Lost(None),
             _ => {
-                self.gone = Some(Gone::Deleted(next_counter(self.lease.counter, random)));
-                Op::Kept
+                self.gone = Some(Gone::Missing { since: now, counter: next_counter(self.lease.counter, random) });
+                WriteOutcome::Missing
             }
         }
     }

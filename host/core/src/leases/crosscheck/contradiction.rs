@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::Names;
-use super::row::Lease;
-use super::table::Table;
 use crate::kinesis::shard::{Shard, ShardId};
+use crate::leases::row::Lease;
+use crate::leases::table::Table;
 use crate::position::{Checkpoint, SequenceNumber};
 use crate::time::Millis;
 

@@ -3,11 +3,11 @@
 
 use std::collections::HashSet;
 
-use super::message::Settings;
-use super::row::Lease;
-use super::table::Table;
-use super::vanished::wait;
 use crate::kinesis::shard::{Shard, ShardId};
+use crate::leases::message::Settings;
+use crate::leases::row::Lease;
+use crate::leases::table::Table;
+use crate::leases::vanished::wait;
 use crate::position::Checkpoint;
 use crate::time::Millis;
 

@@ -124,7 +124,7 @@ impl End {
     }
 
     /// The write that takes the next step; `None` while a listing is awaited, and for the release.
-    pub(super) fn next_write(&self, lease: &Lease) -> Option<Write> {
+    pub(super) fn next_write(&self, lease: &Lease, worker: &str) -> Option<Write> {
         match &self.step {
             Step::Listing(_) | Step::Releasing => None,
             Step::Creating { missing } => {
@@ -134,6 +134,7 @@ impl End {
             Step::Linking => Some(Write::Children { key: lease.key.clone(), children: ids(&self.children) }),
             Step::Sealing => Some(Write::Checkpoint {
                 key: lease.key.clone(),
+                owner: worker.to_owned(),
                 counter: lease.counter,
                 checkpoint: Checkpoint::ShardEnd,
             }),
