@@ -1,4 +1,4 @@
-//! The time the HTTP front and the [`Kinesis`](crate::Kinesis) handle give to the model.
+//! The time that the HTTP front and the [`Kinesis`](crate::Kinesis) handle pass to the model.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ impl Clock {
         Self::default()
     }
 
-    /// A clock that stands at `start` until it is [advanced](Self::advance). Clones move together.
+    /// A clock that stays at `start` until it is [advanced](Self::advance). Clones share the time.
     pub fn manual(start: Millis) -> Self {
         Self { manual: Some(Arc::new(AtomicU64::new(start))) }
     }
@@ -31,7 +31,7 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock on; a system clock goes its own way.
+    /// Advances a manual clock; has no effect on a system clock.
     pub fn advance(&self, by: Duration) {
         if let Some(time) = &self.manual {
             time.fetch_add(crate::millis(by), Ordering::Relaxed);

@@ -1,8 +1,8 @@
-//! DynamoDB: `dynoxide-rs` on a thread of its own, behind a front that injects faults and keeps the journal.
+//! DynamoDB: `dynoxide-rs` on a dedicated thread, behind a front that injects faults and records the journal.
 //!
-//! It runs SQLite synchronously inside its handlers, so it must not share a runtime with anything that has to keep
-//! time. It logs one WARN per error reply, failed conditions included, which lease protocols produce all day: a
-//! subscriber should have the directive `dynoxide=error` ([`LOG_DIRECTIVE`]).
+//! It runs SQLite synchronously inside its handlers, so it must not share a runtime with anything time-critical. It logs
+//! one WARN per error response, including failed conditions, which lease protocols produce constantly: a subscriber
+//! should set the directive `dynoxide=error` ([`LOG_DIRECTIVE`]).
 
 mod front;
 
@@ -21,10 +21,10 @@ pub(crate) use front::Front;
 pub const LOG_DIRECTIVE: &str = "dynoxide=error";
 
 const FILE: &str = "dynamodb.sqlite";
-/// A client that has sent half a request must not hold up the end.
+/// A client that has sent half a request must not delay the shutdown.
 const DRAIN: Duration = Duration::from_millis(300);
 
-/// Opens the database and serves it until `stopped` says so.
+/// Opens the database and serves it until `stopped` resolves.
 #[expect(clippy::disallowed_methods, reason = "the backend owns the thread, and joins it")]
 pub(crate) fn spawn(
     listener: TcpListener,
@@ -34,7 +34,7 @@ pub(crate) fn spawn(
 ) -> Result<JoinHandle<()>, Error> {
     let database = open(data_dir.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // The database's own server takes a listener and nothing else: it gets one that nobody else is told of.
+    // The database's own server requires a listener: it gets one whose address only the front knows.
     let behind = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     behind.set_nonblocking(true)?;
     let address = behind.local_addr()?;
@@ -45,7 +45,7 @@ pub(crate) fn spawn(
     let serve = async move {
         let mut stop = stopped.clone();
         let told = async move {
-            // An error means the backend is gone, which is the same.
+            // An error means that the backend has been dropped, which also stops the server.
             stop.wait_for(|stopped| *stopped).await.ok();
         };
         let server = dynoxide::server::serve_with_shutdown(behind, database, told);

@@ -1,8 +1,8 @@
-//! Injected faults: what a network and a busy service do to a client, on demand.
+//! Fault injection: network and service failures on demand.
 //!
-//! A [`Fault`] says to which calls it applies and what happens to them; both HTTP fronts pass every call through
-//! [`serve`]. A call that is *held* is a process stopped at a known place without any code for it in the process: a
-//! test waits until it is held, kills the process, and says what becomes of the call. Knows nothing of HTTP itself.
+//! A [`Fault`] defines which calls it applies to and what happens to them; both HTTP fronts pass every call through
+//! [`serve`]. A *held* call stops a process at a known point without any code for it in the process: a test waits until
+//! the call is held, kills the process, and decides what happens to the call. Knows nothing of HTTP itself.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,25 +16,25 @@ use crate::model::ErrorKind;
 /// What happens to a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FaultAction {
-    /// It is carried out this much later.
+    /// The call is executed after this delay.
     Latency(Duration),
-    /// It is not carried out; the client gets this exception ([`ErrorKind::InternalFailure`] is HTTP 500,
+    /// The call is not executed; the client gets this exception ([`ErrorKind::InternalFailure`] is HTTP 500,
     /// [`ErrorKind::ServiceUnavailable`] 503, [`ErrorKind::ProvisionedThroughputExceeded`] a throttle,
     /// [`ErrorKind::ExpiredIterator`] an expired iterator).
     Error(ErrorKind),
-    /// It is not carried out; the client gets a page in HTML with this status, as from a gateway in the service's place.
+    /// The call is not executed; the client gets an HTML page with this status, as from a gateway.
     Page(u16),
-    /// It is not carried out; the connection is cut instead of a reply.
+    /// The call is not executed; the connection is cut instead of a response.
     LoseRequest,
-    /// It is carried out; the connection is cut instead of the reply.
+    /// The call is executed; the connection is cut instead of the response.
     LoseReply,
-    /// It waits to be carried out until the fault is taken back, whether or not its client lives to see that.
+    /// The call is executed only when the fault is released, even if its client has died by then.
     HoldRequest,
-    /// It is carried out; the reply waits until the fault is taken back.
+    /// The call is executed; the response waits until the fault is released.
     HoldReply,
-    /// `SubscribeToShard` only: the connection is cut after so many events.
+    /// `SubscribeToShard` only: the connection is cut after this number of events.
     DropSubscription {
-        /// Events sent before it.
+        /// Events sent before the cut.
         after_events: u32,
     },
 }
@@ -101,22 +101,22 @@ impl Fault {
         self
     }
 
-    /// Only requests whose body has this text in it, such as `"SET leaseCounter = :next"` with its quotes. Said more
-    /// than once, all of them.
+    /// Only requests whose body contains this text, such as `"SET leaseCounter = :next"` with its quotes. If called more
+    /// than once, all texts must match.
     #[must_use]
     pub fn containing(mut self, text: &str) -> Self {
         self.texts.push(text.to_owned());
         self
     }
 
-    /// Not the first `calls` matching calls.
+    /// Skips the first `calls` matching calls.
     #[must_use]
     pub fn skip(mut self, calls: u32) -> Self {
         self.skip = calls;
         self
     }
 
-    /// At most so many calls; without it until it is removed.
+    /// Affects at most this number of calls; by default all until the fault is removed.
     #[must_use]
     pub fn times(mut self, calls: u32) -> Self {
         self.times = Some(calls);
@@ -138,13 +138,13 @@ fn contains(body: &[u8], text: &[u8]) -> bool {
     text.is_empty() || body.windows(text.len()).any(|window| window == text)
 }
 
-/// The faults in force at one service. Clones share them.
+/// The active faults of one service. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
     rules: Arc<Mutex<Vec<Rule>>>,
 }
 
-/// An injected fault: what it did, and a way to take it back.
+/// An active fault: counts its effects, and can be released or dropped.
 #[derive(Debug, Clone)]
 pub struct FaultHandle {
     faults: Faults,
@@ -165,7 +165,7 @@ struct Record {
     gate: watch::Sender<Gate>,
 }
 
-/// Whether held calls may go on.
+/// Whether held calls may continue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Gate {
     #[default]
@@ -175,14 +175,14 @@ enum Gate {
 }
 
 impl Faults {
-    /// Puts a fault in force.
+    /// Activates a fault.
     pub fn inject(&self, fault: Fault) -> FaultHandle {
         let record = Arc::new(Record::default());
         self.rules().push(Rule { fault, seen: 0, record: Arc::clone(&record) });
         FaultHandle { faults: self.clone(), record }
     }
 
-    /// Takes all faults back. Held calls go on.
+    /// Releases all faults. Held calls continue.
     pub fn clear(&self) {
         for rule in self.rules().drain(..) {
             rule.record.gate.send_replace(Gate::Open);
@@ -193,7 +193,7 @@ impl Faults {
         self.rules().is_empty()
     }
 
-    /// What happens to a call, in the order of injection. Counts it.
+    /// The action for a call: the first matching fault in the order of injection. Counts the call.
     fn strike(&self, call: &Call) -> Vec<(FaultAction, Arc<Record>)> {
         self.rules().iter_mut().filter(|rule| rule.fault.matches(call)).filter_map(Rule::strike).collect()
     }
@@ -204,22 +204,22 @@ impl Faults {
 }
 
 impl FaultHandle {
-    /// Calls it struck.
+    /// The number of affected calls.
     pub fn hits(&self) -> u32 {
         self.record.hits.load(Ordering::Acquire)
     }
 
-    /// Calls it holds, or held: those of [`FaultAction::HoldReply`] have been carried out when they stand here.
+    /// The number of calls that it holds or has held: those of [`FaultAction::HoldReply`] have been executed by then.
     pub fn held(&self) -> Vec<Call> {
         self.record.held().clone()
     }
 
-    /// Takes it back. Held calls go on: they are carried out, or answered.
+    /// Releases the fault. Held calls continue: they are executed, or their responses sent.
     pub fn remove(&self) {
         self.end(Gate::Open);
     }
 
-    /// Takes it back. The connections of held calls are cut; those that were not carried out never are.
+    /// Removes the fault and cuts the connections of held calls. Calls that have not been executed never will be.
     pub fn cut(&self) {
         self.end(Gate::Cut);
     }
@@ -247,7 +247,7 @@ impl Record {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Holds a call until the fault is taken back.
+    /// Holds a call until the fault is released.
     async fn hold(&self, call: &Call) -> Result<(), Cut> {
         self.held().push(call.clone());
         let mut gate = self.gate.subscribe();
@@ -256,12 +256,12 @@ impl Record {
     }
 }
 
-/// The connection is to be cut without a reply.
+/// The connection must be cut without a response.
 #[derive(Debug, thiserror::Error)]
 #[error("connection cut on request of an injected fault")]
 pub(crate) struct Cut;
 
-/// What is to be answered to a call.
+/// The response to a call.
 #[derive(Debug)]
 pub(crate) enum Served<R> {
     Refused(ErrorKind),
@@ -273,8 +273,8 @@ pub(crate) enum Served<R> {
     },
 }
 
-/// Carries a call out as the faults in force have it, and notes it in the journal if it succeeds. What a service has
-/// received it does not forget: a call goes its way even if its client goes away.
+/// Executes a call subject to the active faults, and records it in the journal if it succeeds. As at a real service, a
+/// received call is executed even if its client disconnects.
 #[expect(clippy::disallowed_methods, reason = "it is awaited below, and a panic cuts the connection")]
 pub(crate) async fn serve<R: Send + 'static>(
     faults: &Faults,
@@ -317,7 +317,7 @@ pub(crate) async fn serve<R: Send + 'static>(
     detached.await.unwrap_or(Err(Cut))
 }
 
-/// What a gateway says.
+/// The page of a gateway.
 pub(crate) const PAGE: &str = "<html><body>The service is not available</body></html>";
 pub(crate) const PAGE_TYPE: &str = "text/html";
 

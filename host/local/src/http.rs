@@ -1,7 +1,7 @@
 //! The HTTP front: connections, requests, replies.
 //!
-//! Speaks HTTP/1.1 and, told by its preface, HTTP/2 without TLS (the Java SDK's asynchronous client speaks nothing
-//! else to Kinesis). Any signature is accepted and not looked at. What a call means is in [`crate::ops`].
+//! Speaks HTTP/1.1 and, detected by its preface, HTTP/2 without TLS (which the Java SDK's asynchronous client requires
+//! for Kinesis). Accepts any signature without verifying it. The operations are in [`crate::ops`].
 
 pub(crate) mod accept;
 mod body;
@@ -33,7 +33,7 @@ use subscription::Events;
 const THREADS_MAX: usize = 4;
 const REQUEST_ID: &str = "x-amzn-requestid";
 
-/// What every connection works with.
+/// The state that all connections share.
 #[derive(Debug)]
 pub(crate) struct Front {
     kinesis: Kinesis,
@@ -42,7 +42,7 @@ pub(crate) struct Front {
     requests: AtomicU64,
 }
 
-/// Serves on threads of its own until `stopped` says so.
+/// Serves on dedicated threads until `stopped` resolves.
 #[expect(clippy::disallowed_methods, reason = "the backend owns the thread, and joins it")]
 pub(crate) fn spawn(
     listener: TcpListener,
@@ -63,7 +63,7 @@ pub(crate) fn spawn(
     let serve = async move {
         tokio::select! {
             never = accept(listener, service_fn(move |request| handle(Arc::clone(&front), request))) => match never {},
-            // An error means the backend is gone, which is the same.
+            // An error means that the backend has been dropped, which also stops the server.
             _ = stopped.wait_for(|stopped| *stopped) => {}
         }
     };

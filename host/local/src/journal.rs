@@ -1,28 +1,27 @@
-//! What clients did, in order: calls that were carried out and succeeded, noted while somebody wants to know. Knows
-//! nothing of HTTP, and of what a call means.
+//! The successful calls of clients, in order, recorded on request. Knows nothing of HTTP, or of what a call means.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-/// A call as the service received it.
+/// A received call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Call {
-    /// The access key that signed it, which tells clients apart that have one each; empty without a signature.
+    /// The access key that signed it, which distinguishes clients with different keys; empty without a signature.
     pub caller: String,
     /// The region that it is signed for; empty without a signature.
     pub region: String,
     /// Such as `UpdateItem`.
     pub operation: String,
-    /// Name of the stream or table, as far as the request says.
+    /// Name of the stream or table, if the request contains it.
     pub resource: Option<String>,
     /// The shard's id, if the request names one or carries its iterator.
     pub shard: Option<String>,
-    /// As it came: JSON, or CBOR for Kinesis.
+    /// The unchanged body: JSON, or CBOR for Kinesis.
     pub body: Bytes,
 }
 
-/// The calls of some operations since they were first asked for. Clones share them.
+/// The calls of some operations since recording them was requested. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Journal {
     notes: Arc<Mutex<Notes>>,
@@ -35,8 +34,8 @@ struct Notes {
 }
 
 impl Journal {
-    /// The calls so far: of both services, in the order in which they were carried out. Two that were carried out at
-    /// the same time, by different connections, may stand in either order.
+    /// The calls so far, of both services, in the order of their execution. Two concurrent calls on different connections
+    /// may be in either order.
     pub fn calls(&self) -> Vec<Call> {
         self.notes().calls.clone()
     }

@@ -1,10 +1,10 @@
-//! Streams on disk: what `--data-dir` keeps of them. An append-only journal in segments, each of which begins with all
-//! streams as they are, so that it needs none before it. A segment goes when none of its records is within its stream's
-//! retention any more. What was written outlives the process, not a loss of power.
+//! Persists streams for `--data-dir`: an append-only journal in segments. Each segment begins with a snapshot of all
+//! streams, so that it does not depend on earlier ones. A segment is deleted when none of its records is within its
+//! stream's retention any longer. Written data survives the process, but not a power failure.
 //!
 //! An entry is its length and its CRC-32, four bytes each in big-endian order, and as many bytes: `S` and a stream in
-//! JSON, `G` and a stream that is gone in JSON, or `R` and a record (see [`encode`]). The last entry of the last segment
-//! may be incomplete: the process ended while it was written, and nobody was told that it is kept.
+//! JSON, `G` and a deleted stream in JSON, or `R` and a record (see [`encode`]). The last entry of the last segment may
+//! be incomplete: the process ended during the write, before it acknowledged the entry.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -29,12 +29,12 @@ const ENTRY_MAX: usize = 64 << 20;
 const HEADER: usize = 8;
 const HOUR: Millis = 3_600_000;
 
-/// Keeps a model in a directory.
+/// Persists a model in a directory.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     clock: Clock,
     journal: Mutex<Journal>,
-    /// Nobody else writes here meanwhile.
+    /// Locks the directory against other processes.
     _lock: File,
 }
 
@@ -42,20 +42,20 @@ pub(crate) struct Keeper {
 struct Journal {
     directory: PathBuf,
     file: File,
-    /// Entries that are not in the file yet.
+    /// Entries that are not written yet.
     pending: Vec<u8>,
     written: u64,
     segment_bytes: u64,
-    /// By the number of the segment; the last one is being written.
+    /// The segments by number; the last one is being written.
     segments: BTreeMap<u64, Segment>,
-    /// What a new segment begins with.
+    /// The snapshot that a new segment begins with.
     streams: BTreeMap<String, StreamImage>,
     gone: BTreeMap<String, u64>,
-    /// Why nothing can be written any more.
+    /// Why nothing can be written any longer.
     failure: Option<String>,
 }
 
-/// By stream, when its newest record in a segment arrived.
+/// The arrival of the newest record in a segment, by stream.
 #[derive(Debug, Default)]
 struct Segment(BTreeMap<String, Millis>);
 
@@ -72,10 +72,10 @@ enum Entry<'a> {
 }
 
 impl Keeper {
-    /// Puts what is kept in `data_dir` into an empty model, and keeps the model from then on.
+    /// Loads `data_dir` into an empty model, and persists the model from then on.
     ///
     /// # Errors
-    /// When the directory cannot be used, another process uses it, or what is in it is damaged.
+    /// When the directory cannot be used, another process uses it, or its content is damaged.
     pub(crate) fn open(data_dir: &Path, model: &Model, clock: Clock) -> Result<Self, Error> {
         Self::open_with(data_dir, model, clock, SEGMENT_BYTES)
     }
@@ -144,7 +144,7 @@ impl Keep for Keeper {
         let mut journal = self.journal();
         let written = journal.write().and_then(|()| journal.next_segment_if_full(self.clock.now()));
         if let Err(error) = written {
-            // A part of an entry may be in the file: what came after it would be lost.
+            // The file may end with a partial entry: entries written after it would be lost.
             journal.failure.get_or_insert(error.to_string());
         }
         journal.failure.clone().map_or(Ok(()), Err)
@@ -164,7 +164,7 @@ impl Journal {
         });
     }
 
-    /// Writes what is pending.
+    /// Writes the pending entries.
     fn write(&mut self) -> io::Result<()> {
         if self.failure.is_none() && !self.pending.is_empty() {
             self.file.write_all(&self.pending)?;
@@ -186,7 +186,7 @@ impl Journal {
         self.write()
     }
 
-    /// Says all that there is at the begin of a segment, and removes the segments that nobody needs any more.
+    /// Writes the snapshot at the beginning of a segment, and removes obsolete segments.
     fn begin_segment(&mut self, now: Millis) {
         for (name, newest) in std::mem::take(&mut self.gone) {
             self.push_json(b'G', &Gone { name: name.clone(), newest });
@@ -208,13 +208,13 @@ impl Journal {
         for number in outlived {
             self.segments.remove(&number);
             if let Err(error) = fs::remove_file(self.directory.join(name(number))) {
-                tracing::warn!(%error, number, "a journal that is not needed any more cannot be removed");
+                tracing::warn!(%error, number, "cannot remove an obsolete journal segment");
             }
         }
     }
 }
 
-/// What was read from the segments so far.
+/// The data read from the segments so far.
 #[derive(Default)]
 struct Kept {
     segments: BTreeMap<u64, Segment>,
@@ -230,7 +230,7 @@ impl Kept {
         while let Some(entry) = next(&bytes[at..]) {
             let payload = match entry {
                 Ok(payload) => payload,
-                // The process ended while it wrote this. The next segment will be the last one.
+                // The process ended while writing this. The next segment will be the last one.
                 Err(Flaw::Incomplete) if is_last => {
                     let file = OpenOptions::new().write(true).open(path);
                     file.and_then(|file| file.set_len(at as u64)).map_err(|error| unusable(path, &error))?;
@@ -269,7 +269,7 @@ impl Kept {
     }
 }
 
-/// A record is in the last segment.
+/// Records the arrival of a record in the last segment.
 fn note(segments: &mut BTreeMap<u64, Segment>, stream: &str, arrival: Millis) {
     let Some(mut last) = segments.last_entry() else { return };
     let Segment(newest) = last.get_mut();
@@ -295,7 +295,7 @@ fn encode(out: &mut Vec<u8>, record: RecordImage<'_>) {
     let key = record.key.unwrap_or_default();
     out.reserve(64 + record.stream.len() + key.len() + record.data.len());
     out.push(b'R');
-    // Names have 128 bytes at most, and keys 256 characters.
+    // Names have at most 128 bytes, and keys at most 256 characters.
     out.push(record.stream.len() as u8);
     out.extend_from_slice(record.stream.as_bytes());
     out.extend_from_slice(&record.shard.to_be_bytes());
@@ -309,7 +309,7 @@ fn encode(out: &mut Vec<u8>, record: RecordImage<'_>) {
 
 #[derive(Clone, Copy)]
 enum Flaw {
-    /// It goes on behind the end of the file, or is the last one and not all there.
+    /// The entry extends beyond the end of the file.
     Incomplete,
     Sum,
 }
@@ -375,7 +375,7 @@ fn name(number: u64) -> String {
     format!("{number:08}{SUFFIX}")
 }
 
-/// The segments that there are, in their order.
+/// The existing segments, in order.
 fn numbers(directory: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(directory)? {

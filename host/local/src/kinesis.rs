@@ -1,4 +1,4 @@
-//! A handle to the model at the backend's own time: what tests and the demo do to streams without HTTP.
+//! A handle to the model at the backend's own time: operations on streams without HTTP, for tests and the demo.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -8,23 +8,23 @@ use crate::model::{CreateStream, Error, Millis, Model, PutEntry, StreamRef, Writ
 
 /// The streams of a local backend. Cheap to clone; all clones see the same streams.
 ///
-/// Streams are said by name or ARN. What is not here is on [`Kinesis::model`], with [`Kinesis::now`].
+/// Streams are named by name or ARN. For other operations use [`Kinesis::model`], with [`Kinesis::now`].
 #[derive(Debug, Clone)]
 pub struct Kinesis {
     model: Arc<Model>,
     clock: Clock,
 }
 
-/// A record read back.
+/// A record as read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// The shard that holds it.
+    /// The shard that contains it.
     pub shard_id: String,
     /// 56 decimal digits.
     pub sequence_number: String,
     /// When the shard took it.
     pub arrival: Millis,
-    /// Absent if the producer gave none.
+    /// `None` if the producer set none.
     pub partition_key: Option<String>,
     /// The body.
     pub data: Vec<u8>,
@@ -48,7 +48,7 @@ impl Kinesis {
     /// Creates a provisioned stream.
     ///
     /// # Errors
-    /// An illegal name or count; it is there already.
+    /// When the name or count is invalid, or the stream exists already.
     pub fn create_stream(&self, name: &str, shards: u32) -> Result<(), Error> {
         let request = CreateStream { name: name.to_owned(), shard_count: Some(shards), ..CreateStream::default() };
         self.model.create_stream(self.now(), request)
@@ -66,7 +66,7 @@ impl Kinesis {
     /// Writes (partition key, data) pairs, at most 500; fails if any of them fails.
     ///
     /// # Errors
-    /// As [`Model::put_records`], and the first record's that was refused: those before and after it may be written.
+    /// As [`Model::put_records`], or the error of the first rejected record: those before and after it may be written.
     pub fn put_records<'a>(&self, stream: &str, records: &[(&'a str, &'a [u8])]) -> Result<Vec<Written>, Error> {
         let entry =
             |(key, data): &(&'a str, &'a [u8])| PutEntry { data, partition_key: Some(*key), explicit_hash_key: None };
@@ -94,7 +94,7 @@ impl Kinesis {
         self.model.split_shard(now, &stream, shard_id, &middle.to_string())
     }
 
-    /// Merges two shards that touch.
+    /// Merges two adjacent shards.
     ///
     /// # Errors
     /// As [`Model::merge_shards`].
@@ -150,7 +150,7 @@ pub struct StreamSpec {
     pub shards: u32,
 }
 
-/// A text that is no [`StreamSpec`].
+/// A text that is not a [`StreamSpec`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a stream: expected NAME or NAME:SHARDS, such as orders:4")]
 pub struct StreamSpecError(String);

@@ -1,9 +1,9 @@
 //! The local backend: Kinesis and DynamoDB on 127.0.0.1, for tests, the demo and development without an AWS account.
 //!
-//! [`LocalBackend::start`] runs both behind HTTP, each on threads of its own, so that it never shares a runtime with
-//! the consumer under test. Kinesis is the model in [`model`], DynamoDB is `dynoxide-rs`. Tests reach the model past
-//! HTTP by [`LocalBackend::kinesis`], inject faults by [`LocalBackend::faults`] and [`LocalBackend::dynamodb_faults`],
-//! and see by [`LocalBackend::journal`] what clients did.
+//! [`LocalBackend::start`] runs both behind HTTP on dedicated threads, so that it never shares a runtime with the consumer
+//! under test. Kinesis is the model in [`model`], DynamoDB is `dynoxide-rs`. Tests access the model directly through
+//! [`LocalBackend::kinesis`], inject faults with [`LocalBackend::faults`] and [`LocalBackend::dynamodb_faults`], and
+//! inspect the calls of clients with [`LocalBackend::journal`].
 //!
 //! Streams and tables live in memory, and survive a restart in [`Options::data_dir`] if one is given.
 //!
@@ -36,16 +36,16 @@ pub use kinesis::{Kinesis, Record, StreamSpec, StreamSpecError};
 
 use model::{Model, ModelConfig};
 
-/// How to run a [`LocalBackend`]. The default is what AWS does, on free ports, in memory.
+/// The options of a [`LocalBackend`]. By default it behaves as AWS, on free ports, in memory.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Port of Kinesis, 0 for a free one.
     pub kinesis_port: u16,
     /// Port of DynamoDB, 0 for a free one.
     pub dynamodb_port: u16,
-    /// Where streams and tables are kept; in memory only if none.
+    /// The directory for streams and tables; `None`: in memory only.
     pub data_dir: Option<PathBuf>,
-    /// Whether Kinesis's rate limits and quotas hold.
+    /// Whether to enforce Kinesis's rate limits and quotas.
     pub limits: bool,
     /// How long a shard iterator can be used.
     pub iterator_ttl: Duration,
@@ -79,14 +79,14 @@ impl Default for Options {
 /// Why the local backend did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The port is taken, most likely.
+    /// Most likely the port is in use.
     #[error("{service} cannot listen on {address} (choose another port, or stop what listens there)")]
     Bind {
         /// Which of the two services.
         service: &'static str,
-        /// Where it was to listen.
+        /// The address that it tried to listen on.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The database cannot be opened.
@@ -94,10 +94,10 @@ pub enum Error {
     Data {
         /// The directory or file.
         path: PathBuf,
-        /// What the database said.
+        /// The database's error.
         reason: String,
     },
-    /// What is kept of the streams cannot be used.
+    /// The persisted streams cannot be used.
     #[error("Kinesis cannot use its data in {}: {reason}", path.display())]
     Streams {
         /// The directory or file.
@@ -105,7 +105,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// No thread or runtime to be had.
+    /// The system cannot create a thread or runtime.
     #[error("cannot start the threads of the local backend: {0}")]
     Threads(#[from] std::io::Error),
 }
@@ -124,12 +124,12 @@ pub struct LocalBackend {
 }
 
 impl LocalBackend {
-    /// Starts both services; they answer when this returns.
+    /// Starts both services; they are ready when this returns.
     ///
     /// Can be called inside a tokio runtime or outside of one.
     ///
     /// # Errors
-    /// A port is taken; the data directory cannot be used; no threads.
+    /// When a port is in use, the data directory cannot be used, or no threads can be created.
     pub fn start(options: Options) -> Result<Self, Error> {
         let (kinesis_listener, kinesis_addr) = bind("Kinesis", options.kinesis_port)?;
         let (dynamodb_listener, dynamodb_addr) = bind("DynamoDB", options.dynamodb_port)?;
@@ -158,12 +158,12 @@ impl LocalBackend {
         Ok(Self { kinesis, faults, dynamodb_faults, journal, kinesis_addr, dynamodb_addr, stop, threads })
     }
 
-    /// Where Kinesis listens.
+    /// The address of Kinesis.
     pub fn kinesis_addr(&self) -> SocketAddr {
         self.kinesis_addr
     }
 
-    /// Where DynamoDB listens.
+    /// The address of DynamoDB.
     pub fn dynamodb_addr(&self) -> SocketAddr {
         self.dynamodb_addr
     }
@@ -178,7 +178,7 @@ impl LocalBackend {
         format!("http://{}", self.dynamodb_addr)
     }
 
-    /// The streams, past HTTP.
+    /// Direct access to the streams, without HTTP.
     pub fn kinesis(&self) -> &Kinesis {
         &self.kinesis
     }
@@ -193,13 +193,13 @@ impl LocalBackend {
         &self.dynamodb_faults
     }
 
-    /// Notes the calls of these operations from now on, beside those asked for before.
+    /// Records the calls of these operations from now on, in addition to operations requested before.
     pub fn journal(&self, operations: &[&str]) -> Journal {
         self.journal.begin(operations);
         self.journal.clone()
     }
 
-    /// Stops both services and waits for their threads. Connections that are open are cut.
+    /// Stops both services and waits for their threads. Open connections are cut.
     pub fn shutdown(mut self) {
         self.stop_threads();
     }

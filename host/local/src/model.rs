@@ -1,12 +1,12 @@
 //! A small, exact model of Kinesis Data Streams.
 //!
-//! Pure and deterministic: the time is an argument of every call, there is no I/O, no task, no clock, no randomness;
-//! it knows nothing of HTTP or of a wire format (a record is *kept* in one, see `model/record.rs`, because readers
-//! get it unchanged). Each operation is one method of [`Model`]; what they share is in `model/stream.rs`.
+//! Pure and deterministic: time is an argument of every call, and there is no I/O, task, clock or randomness. It knows
+//! nothing of HTTP or of a wire format (but a record is *stored* in one, see `model/record.rs`, because readers get it
+//! unchanged). Each operation is one method of [`Model`]; their shared parts are in `model/stream.rs`.
 //!
-//! Locks, always taken in this order: the streams, one stream's state, one shard's log. A record's sequence number
-//! is given and the record appended under the shard's lock, in one step: a reader that follows the tip can neither
-//! miss a record nor see two of them swapped.
+//! Locks are always acquired in this order: the streams, one stream's state, one shard's log. Assigning a record's
+//! sequence number and appending the record is one step under the shard's lock: a reader that follows the tip can
+//! neither miss a record nor see two of them swapped.
 
 mod consumers;
 mod error;
@@ -48,10 +48,10 @@ use stream::Stream;
 /// Milliseconds since the Unix epoch.
 pub type Millis = u64;
 
-/// What does not change while a model lives.
+/// The constant settings of a model.
 #[derive(Debug, Clone)]
 pub struct ModelConfig {
-    /// Whether the service's rate limits and quotas hold.
+    /// Whether to enforce the service's rate limits and quotas.
     pub limits: bool,
     /// How long a shard iterator can be used, in ms. Kinesis: 300,000.
     pub iterator_ttl: Millis,
@@ -80,7 +80,7 @@ impl Default for ModelConfig {
 pub struct Model {
     config: ModelConfig,
     streams: RwLock<BTreeMap<String, Arc<Stream>>>,
-    /// Of streams that were deleted: the newest second that a shard's sequence numbers began with.
+    /// For deleted streams: the newest second that a shard's sequence numbers began with.
     newest: Mutex<BTreeMap<String, u64>>,
     keep: Option<Arc<dyn image::Keep>>,
 }
@@ -91,7 +91,7 @@ impl Model {
         Self { config, ..Self::default() }
     }
 
-    /// What it was made with.
+    /// The settings that it was created with.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
@@ -105,12 +105,12 @@ impl Model {
     }
 }
 
-/// Whether a stream's deletion is over.
+/// Whether a stream's deletion is complete.
 fn is_gone(stream: &Stream, now: Millis) -> bool {
     matches!(read(&stream.state).transition, Some((Status::Deleting, until)) if until <= now)
 }
 
-// A panic of another caller leaves nothing half done that a later caller could be hurt by, so poison is ignored.
+// Poison is ignored: a panic of another caller leaves no half-done change that could affect a later caller.
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

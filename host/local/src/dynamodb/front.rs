@@ -1,5 +1,4 @@
-//! What stands before the database: each request passes through the faults and the journal on its way. Knows no
-//! operation.
+//! The proxy in front of the database: each request passes through the faults and the journal. Knows no operation.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -23,27 +22,27 @@ use crate::http::accept::{REQUEST_MAX, accept, operation, signer};
 use crate::journal::{Call, Journal};
 use crate::model::ErrorKind;
 
-/// The front's part of a backend.
+/// The running front of a backend.
 #[derive(Debug)]
 pub(crate) struct Front {
     pub(crate) faults: Faults,
     pub(crate) journal: Journal,
 }
 
-/// What every connection works with.
+/// The state that all connections share.
 struct Serving {
     front: Front,
     database: Database,
 }
 
-/// The way to the database's own server.
+/// The client of the database's own server.
 #[derive(Clone)]
 struct Database {
     client: Client<HttpConnector, Full<Bytes>>,
     authority: Authority,
 }
 
-/// The part of every request about an item or a table that says which one.
+/// The part of a request that names its table.
 #[derive(Deserialize)]
 struct Named {
     #[serde(rename = "TableName")]
@@ -51,7 +50,7 @@ struct Named {
 }
 
 impl Front {
-    /// Serves until it is dropped. `database` is where the requests go.
+    /// Serves until it is dropped. `database` is the address that requests are forwarded to.
     pub(crate) async fn serve(self, listener: tokio::net::TcpListener, database: SocketAddr) -> Infallible {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);

@@ -1,4 +1,4 @@
-//! Connections, and what both services read from a request's head.
+//! Accepts connections, and parses the parts of a request's head that both services need.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -29,7 +29,7 @@ where
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // Out of file descriptors, most likely: let some be given back.
+                // Most likely out of file descriptors: wait until some are released.
                 tracing::warn!(%error, "the local backend cannot accept a connection");
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                 continue;
@@ -49,7 +49,7 @@ where
     }
 }
 
-/// The operation that a request asks for; empty without one.
+/// The operation of a request; empty without one.
 pub(crate) fn operation(headers: &HeaderMap) -> &str {
     header(headers, TARGET).rsplit('.').next().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The body of a reply: pieces that are there already, or events to come.
+//! The body of a response: available pieces, or future events.
 
 use std::collections::VecDeque;
 use std::pin::Pin;

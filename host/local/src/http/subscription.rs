@@ -1,7 +1,7 @@
-//! The events of one `SubscribeToShard` connection, made as the connection takes them.
+//! The events of one `SubscribeToShard` connection, created as the connection consumes them.
 //!
-//! No task and no queue of its own: an event is made when the client has room for it, so back-pressure is the
-//! connection's.
+//! Without a task or a queue: an event is created when the client has room for it, so the connection provides the
+//! back-pressure.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,13 +18,13 @@ use crate::protocol::{Protocol, event_stream, records};
 const EVENT: &str = "SubscribeToShardEvent";
 /// Data in one event, unless a single record is larger.
 const EVENT_BYTES: u64 = 512 * 1024;
-/// What a subscription may read while limits hold.
+/// The read rate of a subscription when limits are enforced.
 const BYTES_PER_SECOND: f64 = 2.0 * 1024.0 * 1024.0;
-/// At the tip, events are not closer than this: single records do not become single events.
+/// The minimum interval of events at the tip, so that single records do not become single events.
 const PACE: Duration = Duration::from_millis(10);
-/// Between the last event and a cut: an error at once would take what is buffered with it.
+/// The pause between the last event and a cut: an immediate error would discard buffered events.
 const CUT_DELAY: Duration = Duration::from_millis(5);
-/// An event goes out this often even if it is empty, so that the client knows it is connected.
+/// An event is sent this often even if it is empty, so that the client knows that it is connected.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// See the module.
@@ -36,22 +36,22 @@ pub(super) struct Events {
     /// Events left before the connection is cut by a fault.
     drop_after: Option<u32>,
     state: State,
-    /// While waiting for records: when an empty event is due. Else: when the next event may go out.
+    /// While waiting for records: when an empty event is due. Otherwise: when the next event may be sent.
     timer: Pin<Box<Sleep>>,
     life: Pin<Box<Sleep>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The initial response is to be sent.
+    /// Send the initial response.
     Starting,
-    /// An event is to be sent at once: the first one tells the client where it stands.
+    /// Send an event at once: the first one tells the client its position.
     Due,
-    /// The pace does not allow an event yet.
+    /// The rate limit does not allow an event yet.
     Pausing,
-    /// For records, or the heartbeat.
+    /// Waiting for records or the heartbeat.
     Waiting,
-    /// The connection is to be cut by a fault.
+    /// A fault cuts the connection.
     Cutting,
     Done,
 }

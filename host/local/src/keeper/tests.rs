@@ -1,4 +1,4 @@
-//! What was said to be written is there again, whatever ends the process; what is damaged is named.
+//! Acknowledged data survives any end of the process; damage is reported with its place.
 
 use crate::model::{CreateStream, ListShards, ModelConfig, PutEntry, StreamRef};
 
@@ -6,7 +6,7 @@ use super::*;
 
 const START: Millis = 1_764_000_000_000;
 
-/// A model that is kept, as a process has it that starts soon after the records were written.
+/// A persisted model, as loaded by a process that starts soon after the records were written.
 fn open(dir: &Path, segment_bytes: u64) -> Result<Model, Error> {
     open_at(START, dir, segment_bytes)
 }
@@ -27,7 +27,7 @@ fn create(model: &Model, now: Millis, name: &str) {
     model.create_stream(now, stream).unwrap();
 }
 
-/// All that a client can see of a stream.
+/// Everything that a client can see of a stream.
 fn seen(model: &Model, now: Millis, stream: &str) -> String {
     let stream = StreamRef::from(stream);
     let request = ListShards { exclusive_start: None, max_results: None, filter: None };
@@ -70,7 +70,7 @@ fn streams_are_as_they_were_after_a_restart() {
 
     let model = open(dir.path(), SEGMENT_BYTES).unwrap();
     assert_eq!(seen(&model, START + 60, name), before);
-    // And it goes on where it was.
+    // And it continues where it was.
     assert!(put(&model, START + 61, name, "a", b"3") > last);
     let before = seen(&model, START + 70, name);
     drop(model);
@@ -78,7 +78,7 @@ fn streams_are_as_they_were_after_a_restart() {
 }
 
 #[test]
-fn a_stream_that_is_made_again_has_later_numbers_also_after_a_restart() {
+fn a_recreated_stream_has_later_numbers_also_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let model = open(dir.path(), SEGMENT_BYTES).unwrap();
     create(&model, START, "orders");
@@ -93,7 +93,7 @@ fn a_stream_that_is_made_again_has_later_numbers_also_after_a_restart() {
 }
 
 #[test]
-fn what_is_past_its_retention_is_on_no_disk() {
+fn records_past_their_retention_are_deleted_from_disk() {
     let dir = tempfile::tempdir().unwrap();
     let files = || numbers(&dir.path().join(DIRECTORY)).unwrap().len();
     let model = open(dir.path(), 2_000).unwrap();
@@ -138,7 +138,7 @@ fn what_is_past_its_retention_is_on_no_disk() {
 
 /// The process may end after any byte that it writes.
 #[test]
-fn a_journal_that_is_cut_anywhere_opens_with_what_is_whole() {
+fn a_journal_truncated_anywhere_opens_with_its_complete_entries() {
     let dir = tempfile::tempdir().unwrap();
     let model = open(dir.path(), SEGMENT_BYTES).unwrap();
     create(&model, START, "orders");
@@ -151,7 +151,7 @@ fn a_journal_that_is_cut_anywhere_opens_with_what_is_whole() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join(DIRECTORY)).unwrap();
         fs::write(dir.path().join(DIRECTORY).join(name(1)), &whole[..length]).unwrap();
-        // Twice: the first one must leave nothing that the second one stumbles over.
+        // Twice: the first open must not leave anything that breaks the second one.
         for time in ["first", "second"] {
             let model = open(dir.path(), SEGMENT_BYTES).unwrap();
             let stream = StreamRef::from("orders");
@@ -181,7 +181,7 @@ fn a_damaged_journal_is_named_with_the_place() {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x55;
         fs::write(&file, bytes).unwrap();
-        // A length that is wrong may look like an end; then nothing of what is whole before it is lost.
+        // A wrong length may look like an end; complete entries before it must not be lost then.
         let Err(error) = open(dir.path(), SEGMENT_BYTES).map(drop) else { continue };
         let said = error.to_string();
         assert!(said.contains(&file.display().to_string()) && said.contains("damaged at byte"), "{said}");
@@ -194,7 +194,7 @@ fn a_damaged_journal_is_named_with_the_place() {
 }
 
 #[test]
-fn a_directory_is_one_processs() {
+fn a_directory_is_used_by_one_process_only() {
     let dir = tempfile::tempdir().unwrap();
     let first = open(dir.path(), SEGMENT_BYTES).unwrap();
     let said = open(dir.path(), SEGMENT_BYTES).map(drop).unwrap_err().to_string();

@@ -8,9 +8,9 @@ use super::read::{BYTES_MAX, Batch, RECORDS_MAX, batch, resolve};
 use super::stream::{Status, Stream, StreamState};
 use super::{Error, ErrorKind, Millis, Model, Position, StreamRef, lock, names, read, write};
 
-/// Consumers of a stream while limits hold.
+/// Consumers per stream when limits are enforced.
 const CONSUMERS_MAX: usize = 20;
-/// A second subscription within this time is refused; after it, it takes the first one's place.
+/// A second subscription within this time is rejected; later it replaces the first one.
 const TAKEOVER: Millis = 5_000;
 
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Consumer {
     arn: String,
     created: Millis,
     active_at: Millis,
-    /// By shard: the subscription in force.
+    /// The active subscription of each shard.
     subscribed: HashMap<u32, InForce>,
 }
 
@@ -30,7 +30,7 @@ struct InForce {
 }
 
 impl Consumer {
-    /// One of an earlier process: it is active, and nobody is subscribed.
+    /// A consumer of an earlier process: active and without subscriptions.
     pub(super) fn restored(name: &str, arn: &str, created: Millis) -> Self {
         let (name, arn, subscribed) = (name.to_owned(), arn.to_owned(), HashMap::new());
         Self { name, arn, created, active_at: created, subscribed }
@@ -57,7 +57,7 @@ pub struct ConsumerInfo {
     pub stream_arn: String,
 }
 
-/// A subscription to a shard: a place in its log that moves with what it hands out.
+/// A subscription to a shard: a position in its log that advances with each event.
 #[derive(Debug)]
 pub struct Subscription {
     stream: Arc<Stream>,
@@ -68,7 +68,7 @@ pub struct Subscription {
     ended: bool,
 }
 
-/// What a subscription has to say.
+/// An event of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SubscriptionStep {
     /// Records (perhaps none), and the number to go on after; none at the end of the shard, which is also the end
@@ -76,10 +76,10 @@ pub enum SubscriptionStep {
     Event {
         /// The records, with the child shards at the end.
         batch: Batch,
-        /// Where a next subscription goes on.
+        /// Where the next subscription continues.
         continuation: Option<String>,
     },
-    /// It ended without that: taken over, or the consumer or stream is gone.
+    /// It ended prematurely: replaced, or the consumer or stream was deleted.
     Failed(Error),
 }
 
@@ -271,7 +271,7 @@ impl Subscription {
         Some(SubscriptionStep::Event { batch, continuation: (!self.ended).then_some(continuation) })
     }
 
-    /// Ready when [`next`](Self::next) has something to say at once.
+    /// Ready when [`next`](Self::next) has an event.
     pub fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
         let state = read(&self.stream.state);
         let shard = &state.shards[self.shard as usize];

@@ -7,9 +7,9 @@
 pub enum ErrorKind {
     /// No such stream, shard or consumer.
     ResourceNotFound,
-    /// It exists already, or is not in a state that allows the call.
+    /// The resource exists already, or its state does not allow the call.
     ResourceInUse,
-    /// A value that is well formed but means nothing here.
+    /// A well-formed value that is invalid here.
     InvalidArgument,
     /// A value that breaks a constraint of the service's model.
     Validation,
@@ -29,7 +29,7 @@ pub enum ErrorKind {
     Serialization,
     /// Injected: the service failed (HTTP 500).
     InternalFailure,
-    /// Injected: the service is not there (HTTP 503).
+    /// Injected: the service is unavailable (HTTP 503).
     ServiceUnavailable,
 }
 
@@ -63,13 +63,13 @@ impl ErrorKind {
     }
 }
 
-/// A refused call.
+/// The error of a rejected call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", kind.code())]
 pub struct Error {
     /// Which exception.
     pub kind: ErrorKind,
-    /// What Kinesis would say.
+    /// Kinesis's message.
     pub message: String,
 }
 

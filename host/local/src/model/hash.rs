@@ -1,4 +1,4 @@
-//! The hash key space 0..2^128 and how it is cut into ranges.
+//! The hash key space 0..2^128 and its division into ranges.
 
 /// A range of hash keys, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub fn hash_key(partition_key: &str) -> u128 {
     u128::from_be_bytes(md5::compute(partition_key).0)
 }
 
-/// The space in `count` equal ranges; the last one takes the remainder.
+/// Divides the space into `count` equal ranges; the last one includes the remainder.
 pub(crate) fn uniform(count: u32) -> Vec<HashRange> {
     let count = u128::from(count.max(1));
     if count == 1 {

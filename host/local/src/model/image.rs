@@ -1,6 +1,5 @@
-//! What a model is made of, for whoever keeps it over a restart: streams without their records, and records one by one.
-//! The model says each change when it makes it and is built again from what was said; where that is kept is not its
-//! business.
+//! The persistent form of a model: streams without their records, and records one by one. The model notifies a [`Keep`] of
+//! each change when it makes it, and is rebuilt from those changes; it does not know where they are stored.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -15,20 +14,20 @@ use super::sequence::{SequenceNumber, SequenceSpace};
 use super::stream::{Closed, Distribution, Mode, Shard, Stream, StreamState};
 use super::{Error, ErrorKind, HashRange, Millis, Model, lock, names, read, write};
 
-/// Hears of every change of a model, in an order in which they can be made again.
+/// Receives every change of a model, in an order in which they can be replayed.
 pub(crate) trait Keep: Debug + Send + Sync {
-    /// A stream is new, or something about it has changed.
+    /// A stream was created or changed.
     fn stream(&self, stream: StreamImage);
 
-    /// A stream is gone. What comes under its name later has shards that begin after this second.
+    /// A stream was deleted. A later stream of the same name has shards that begin after this second.
     fn gone(&self, name: &str, newest: u64);
 
     fn record(&self, record: RecordImage<'_>);
 
-    /// What was said so far must outlive this process when this returns.
+    /// When this returns, all changes so far must survive this process.
     ///
     /// # Errors
-    /// Why it does not.
+    /// Why they do not.
     fn flush(&self) -> Result<(), String>;
 }
 
@@ -55,7 +54,7 @@ struct ConsumerImage {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ShardImage {
-    /// Decimal: not every JSON has numbers of 128 bits.
+    /// Decimal, because not every JSON parser supports 128-bit numbers.
     start: String,
     end: String,
     parents: Vec<u32>,
@@ -63,7 +62,7 @@ pub(crate) struct ShardImage {
     space: u64,
     created: Millis,
     closed: Option<ClosedImage>,
-    /// Records that it has had.
+    /// The number of records ever written.
     pub(crate) count: u64,
     /// When the last of them arrived.
     pub(crate) last_arrival: Millis,
@@ -88,12 +87,12 @@ pub(crate) struct RecordImage<'a> {
 }
 
 impl Model {
-    /// Has every change from now on said to `keep`.
+    /// Passes every change from now on to `keep`.
     pub(crate) fn kept_by(self, keep: Arc<dyn Keep>) -> Self {
         Self { keep: Some(keep), ..self }
     }
 
-    /// Says what a stream is now.
+    /// Passes the current state of a stream on.
     pub(super) fn note(&self, stream: &Stream, state: &StreamState) -> Result<(), Error> {
         let Some(keep) = &self.keep else { return Ok(()) };
         keep.stream(image(stream, state));
