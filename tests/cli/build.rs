@@ -36,7 +36,7 @@ fn a_sample_is_built_checked_and_put_into_a_task_directory() {
 }
 
 #[test]
-fn what_cannot_be_built_is_refused_with_what_to_do() {
+fn a_failed_build_reports_what_to_do() {
     let dir = directory(&[("notes.txt", b"nothing to build")]);
     let said = build(&[&below(&dir, "")]);
     assert_eq!(said.code, Some(64));

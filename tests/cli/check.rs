@@ -52,7 +52,7 @@ fn a_good_module_is_described_and_started() {
 }
 
 #[test]
-fn a_module_that_sends_requests_is_told_whether_it_may_and_does_in_init() {
+fn a_module_that_sends_requests_learns_whether_it_may_and_does_so_in_init() {
     let server = Server::start(|_| Some("prices".to_owned()));
     let url = server.url();
     let wasm = std::fs::read(rust_guest("fetch")).unwrap();
@@ -84,7 +84,7 @@ fn the_second_look_does_not_compile_again() {
 }
 
 #[test]
-fn a_bad_configuration_and_a_bad_module_are_told_at_once() {
+fn a_bad_configuration_and_a_bad_module_are_reported_together() {
     let (dir, said) = check(&wat::assemble("(component)"), Some("job.nam=x\n"), &[]);
     assert_eq!(said.code, Some(64));
     insta::assert_snapshot!("check_both", said.text(dir.path()));

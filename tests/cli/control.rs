@@ -51,7 +51,7 @@ fn names_of_files_reach_neither_terminal_nor_log_as_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_task_says_and_sends_and_what_a_record_holds_steers_no_terminal() {
+async fn text_of_tasks_and_records_cannot_control_a_terminal() {
     let properties = format!("job.name=orders\ntask.class=hostile\n{HOST}").replace(
         "systems.out.samza.factory=file\nsystems.out.file.path=out.jsonl\n",
         "systems.out.samza.factory=console\n",

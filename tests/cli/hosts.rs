@@ -194,7 +194,7 @@ async fn every_module_of_the_directory_is_a_job_of_its_own() {
 }
 
 #[test]
-fn a_module_that_comes_later_starts_and_a_bad_one_stops_nobody() {
+fn a_module_that_is_added_later_starts_and_a_bad_one_stops_no_other_job() {
     let mut host = Host::start(&[("good.wasm", &version(1))]);
     host.until_running("good", &version(1));
 
@@ -219,7 +219,7 @@ fn a_module_that_comes_later_starts_and_a_bad_one_stops_nobody() {
 
 /// The properties beside a module are its author's word, and the operator's stands above it.
 #[test]
-fn what_is_the_operators_is_not_set_by_a_jobs_properties() {
+fn a_jobs_properties_cannot_set_what_belongs_to_the_operator() {
     let mut host = Host::start(&[
         ("orders.wasm", &version(1)),
         ("mine.properties", b"task.grant.dir=/\n"),
@@ -383,7 +383,7 @@ fn a_job_that_cannot_start_is_not_ready() {
 }
 
 #[test]
-fn who_asks_for_what_is_not_there_is_told() {
+fn a_command_for_a_missing_job_or_host_is_an_error() {
     let nothing = directory(&[("tasks/readme.txt", b"")]);
     for args in [&["ls"][..], &["status", "orders"], &["drain", "orders"]] {
         let said = finished(in_directory(&nothing, args).env("RUST_LOG", "off"));
@@ -401,7 +401,7 @@ fn who_asks_for_what_is_not_there_is_told() {
 }
 
 #[test]
-fn nobody_else_can_reach_the_socket() {
+fn no_other_user_can_reach_the_socket() {
     use std::os::unix::fs::MetadataExt;
     let host = Host::start(&[]);
     host.until_reachable();
@@ -502,7 +502,7 @@ fn a_canary_gets_a_part_until_it_is_promoted() {
 
 /// One that hangs hides no other.
 #[test]
-fn a_host_that_does_not_answer_is_told() {
+fn a_host_that_does_not_answer_is_reported() {
     let mut host = Host::start(&[("orders.wasm", &version(1))]);
     host.until_running("orders", &version(1));
     let mut other = run(&host.local, &host.directory, "log-of-the-other");

@@ -182,7 +182,7 @@ async fn a_rejection_outlives_a_restart_with_its_reason() {
 
 /// What was left by name is in the directory still; who deploys it again is told at once.
 #[test]
-fn a_version_that_was_left_by_name_is_told_at_once() {
+fn deploy_reports_a_version_that_was_rolled_back_by_name_at_once() {
     let mut host = Host::start(&[("orders.wasm", &version(1))]);
     host.until_running("orders", &version(1));
     assert_eq!(host.deploy("orders", &version(2)).code, Some(0));
@@ -354,7 +354,7 @@ fn files_that_are_none_hold_up_neither_their_job_nor_another() {
 }
 
 #[test]
-fn what_is_passed_over_in_the_task_directory_is_told() {
+fn ignored_files_in_the_task_directory_are_reported() {
     let mut host = Host::start(&[("CAPS.WASM", &version(1)), ("orders.wasm.bak", b"x"), ("orders.wasm", &version(2))]);
     host.until_running("orders", &version(2));
     fs::write(host.task("a\u{1b}[2J.wasm"), version(1)).unwrap();
@@ -388,7 +388,7 @@ fn a_configuration_that_takes_long_to_read_holds_up_nothing_else() {
 }
 
 #[test]
-fn what_no_host_would_admit_is_not_deployed() {
+fn a_module_that_no_host_would_admit_is_not_deployed() {
     let nobody = directory(&[("tasks/readme.txt", b""), ("good.wasm", &version(1))]);
     let said = |args: &[&str]| -> Said { finished(in_directory(&nobody, args).env("RUST_LOG", "off")) };
     let deployed = said(&["deploy", "good.wasm", "--name", "orders"]);

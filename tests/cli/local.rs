@@ -61,7 +61,7 @@ impl Drop for Local {
 }
 
 #[test]
-fn it_listens_where_it_says_until_it_is_told_to_stop() {
+fn it_listens_at_the_announced_address_until_it_is_stopped() {
     for signal in [Signal::Interrupt, Signal::Terminate] {
         let mut local = Local::start(&["--stream", "orders:4"]);
         for endpoint in [&local.kinesis, &local.dynamodb] {
@@ -102,7 +102,7 @@ fn without_ports(text: &str) -> String {
 }
 
 #[test]
-fn what_it_cannot_do_it_says() {
+fn an_impossible_request_is_an_error_with_a_reason() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let said = shardmill(&["local", "--kinesis-port", &port, "--dynamodb-port", "0"]);

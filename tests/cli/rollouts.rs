@@ -226,7 +226,7 @@ fn a_paused_job_stays_paused_when_it_is_restarted() {
 }
 
 #[test]
-fn what_is_wrong_with_one_job_is_said_and_the_others_go_on() {
+fn problems_of_one_job_are_reported_and_the_others_keep_running() {
     let mut host = host("");
     // A deployment that is damaged.
     fs::create_dir_all(host.task(".shardmill/damaged/modules")).unwrap();

@@ -21,7 +21,7 @@ systems.console.samza.factory=console
 ";
 
 #[test]
-fn what_is_not_a_task_is_refused_with_a_reason() {
+fn a_module_that_is_not_a_task_is_rejected_with_a_reason() {
     let not_tasks: [(&str, Option<&[u8]>); 5] = [
         ("missing", None),
         ("empty_file", Some(b"")),

@@ -50,7 +50,7 @@ async fn a_module_is_compiled_once_and_again_when_its_file_is_damaged() {
 }
 
 #[tokio::test]
-async fn what_is_no_task_is_rejected_with_the_same_words_whoever_finds_out() {
+async fn every_check_rejects_a_module_that_is_not_a_task_with_the_same_words() {
     let directory = tempfile::tempdir().unwrap();
     let admission = admission(directory.path());
     let cut = fs::read(rust_guest("echo")).unwrap()[..20_000].to_vec();
@@ -116,7 +116,8 @@ async fn a_module_is_tried_out_alone_and_beside_the_running_one() {
     admission.try_out(&running, &spec, Some((running.clone(), recent()))).await.unwrap();
     let worse = admission.try_out(&trapping, &spec, Some((running.clone(), recent()))).await.unwrap_err();
     assert!(worse.is_final());
-    let expected = format!("it performs worse than the running {}:\n  - it failed on 2 of 2 envelopes", running.version());
+    let expected =
+        format!("it performs worse than the running {}:\n  - it failed on 2 of 2 envelopes", running.version());
     assert!(worse.to_string().starts_with(&expected), "{worse}");
 }
 

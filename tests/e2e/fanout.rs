@@ -194,7 +194,7 @@ async fn a_consumer_named_by_its_arn_must_be_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_that_somebody_removes_stops_the_job_and_ends_no_shard() {
+async fn a_removed_consumer_stops_the_job_and_ends_no_shard() {
     let account = soon();
     account.stream("lines", 2);
     Producer::new(10).put(account.kinesis(), "lines", 100);

@@ -100,7 +100,7 @@ async fn a_misspelt_stream_leaves_no_table_behind() {
 
 /// In the table of a stream that was deleted and made again, or in another's.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_position_that_is_not_this_streams_is_told_with_the_table_and_the_cure() {
+async fn a_position_of_another_stream_is_an_error_with_the_table_and_the_remedy() {
     let account = Account::new();
     account.stream("lines", 1);
     let table = account.lease_table(TABLE).await;

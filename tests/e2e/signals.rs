@@ -53,7 +53,7 @@ async fn a_terminal_that_is_closed_stops_it_in_good_order_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nohup_started_outlives_its_terminal() {
+async fn a_process_started_by_nohup_outlives_its_terminal() {
     let account = Account::new();
     account.stream("lines", 2);
     let mut producer = Producer::new(10);

@@ -212,7 +212,7 @@ async fn ended_by_the_next_version(order: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_that_traps_when_it_says_goodbye_is_replayed_by_the_next() {
+async fn a_version_that_traps_in_before_stop_is_replayed_by_the_next() {
     let (account, mut producer) = account();
     let properties = account.properties(&["lines"]).set("task.commit.ms", "-1");
     let job = start(&properties.set("task.config.v1.before-stop", "trap"), "v1").await;

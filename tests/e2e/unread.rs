@@ -29,7 +29,7 @@ fn problem(account: &Account, part: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn they_are_in_the_log_and_in_the_status_until_somebody_reads_them() {
+async fn they_are_in_the_log_and_in_the_status_until_a_worker_reads_them() {
     let account = Account::new();
     let properties = four_shards_of_which_one_worker_may_read_two(&account);
     account.configure(&properties);

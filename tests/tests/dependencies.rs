@@ -148,7 +148,7 @@ fn an_expression_is_read_as_spdx_means_it() {
 }
 
 #[test]
-fn the_version_of_wasmtime_that_is_told_is_the_one_that_is_built() {
+fn the_reported_version_of_wasmtime_is_the_one_that_is_built() {
     let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
     let line = format!("name = \"wasmtime\"\nversion = \"{}\"\n", shardmill_runtime::WASMTIME_VERSION);
     assert!(lock.contains(&line), "{line}");

@@ -275,13 +275,15 @@ pub(crate) struct Build {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "With a configuration, the check also starts the module and calls its `init`, as the job would.\n\n\
+#[command(
+    after_help = "With a configuration, the check also starts the module and calls its `init`, as the job would.\n\n\
     Examples:\n  \
     shardmill check tasks/word-count.wasm\n  \
     shardmill check tasks/orders.wasm --config-path orders.properties --json\n  \
     shardmill check tasks/orders.wasm --host host.properties\n\n\
     Exit codes: 0 the module can run, 1 it could not be checked on this machine, 2 wrong usage, 64 the module cannot run, \
-    or bad configuration.")]
+    or bad configuration."
+)]
 pub(crate) struct Check {
     /// The module
     #[arg(value_name = "FILE")]

@@ -116,10 +116,9 @@ impl CallError {
     /// The trap of a call that was interrupted before its own time-out.
     pub(crate) fn interrupted(self) -> Self {
         match self {
-            Self::Trap { reason: TrapReason::Timeout, .. } => Self::Trap {
-                reason: TrapReason::Interrupted,
-                message: "interrupted to complete a rollout".to_owned(),
-            },
+            Self::Trap { reason: TrapReason::Timeout, .. } => {
+                Self::Trap { reason: TrapReason::Interrupted, message: "interrupted to complete a rollout".to_owned() }
+            }
             other => other,
         }
     }

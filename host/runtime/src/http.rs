@@ -89,7 +89,8 @@ impl Requests {
         let Some(client) = client.filter(|_| request.method() != Method::CONNECT) else {
             let shown = &host[..host.floor_char_boundary(MAX_SHOWN_HOST)];
             let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
-            let asked = format!("a request to {scheme}://{shown}{port} was denied: task.grant.http does not include it");
+            let asked =
+                format!("a request to {scheme}://{shown}{port} was denied: task.grant.http does not include it");
             self.journal.note(&asked);
             return Err(HttpError::HttpRequestDenied);
         };

@@ -241,7 +241,7 @@ fn secrets_without_their_prefix() {
 }
 
 #[test]
-fn what_a_region_and_a_system_probably_do_not_mean() {
+fn a_probably_mistaken_region_or_system_gets_a_notice() {
     let lines = format!("{STREAM}.dynamodb.region=Frankfurt\n{SYSTEM}.externalId=tenant-7\n{SYSTEM}.roleArn={ROLE}\n");
     assert_snapshot!(render_check(&job_with(&(lines + &pair(STREAM, "OWN")))), @r"
     notice[suspicious]: `Frankfurt` does not look like an AWS region such as eu-central-1 (more.properties:1)

@@ -51,7 +51,7 @@ fn lines_to_add(errors: &Errors) -> String {
 }
 
 #[test]
-fn everything_that_is_not_allowed_is_told_at_once_with_its_line_and_the_operators() {
+fn all_forbidden_settings_are_reported_together_with_their_lines_and_the_operators() {
     let author = "\
         task.grant.env=HOME,TOKEN\n\
         task.grant.dir=/data/in,/::/host:rw\n\
@@ -193,7 +193,7 @@ fn a_limit_is_lowered_and_never_raised() {
 }
 
 #[test]
-fn what_is_said_of_one_job_holds_instead_of_what_is_said_of_all() {
+fn a_setting_for_one_job_overrides_the_setting_for_all() {
     let author = "task.grant.env=TOKEN\n";
     assert_eq!(loaded("host.allow.task.grant.env=TOKEN\n", author).job.grants.env.len(), 1);
     assert_eq!(loaded("host.jobs.orders.allow.task.grant.env=TOKEN\n", author).job.grants.env.len(), 1);
@@ -206,7 +206,7 @@ fn what_is_said_of_one_job_holds_instead_of_what_is_said_of_all() {
 }
 
 #[test]
-fn what_the_operator_sets_is_not_bounded_and_wins_on_the_command_line() {
+fn settings_of_the_operator_are_not_limited_and_win_on_the_command_line() {
     let operators = "task.memory.max.mb=4096\ntask.grant.dir=/data:rw\njob.id=9\nsystems.out.samza.factory=file\nsystems.out.file.path=out.jsonl\n";
     let job = loaded(operators, "").job;
     assert_eq!((job.id.as_str(), job.name.as_str(), job.grants.directories.len()), ("9", "orders", 1));
@@ -227,7 +227,7 @@ fn a_single_job_is_the_operators() {
 
 /// Below what the operator named, whoever may write there may have made links.
 #[test]
-fn what_is_granted_or_written_says_how_much_of_its_path_is_the_operators() {
+fn a_granted_path_records_which_part_of_it_is_the_operators() {
     let host = "host.allow.task.grant.dir=/data:ro,/data/out:rw\nhost.allow.file.path=/var/out\n";
     let author = "task.grant.dir=/data/in/x::/in,/data/out/y:rw\nsystems.o.samza.factory=file\nsystems.o.file.path=/var/out/a/b.jsonl\n";
     let job = loaded(host, author).job;
@@ -255,7 +255,7 @@ fn no_path_leads_out_of_what_is_allowed() {
 
 /// A stream that the operator has settings for is not swapped for another under them.
 #[test]
-fn what_an_id_of_the_operators_stands_for_is_the_operators() {
+fn a_factory_named_by_an_id_of_the_operator_is_the_operators() {
     let host = "systems.kinesis.streams.audit.aws.roleArn=arn:aws:iam::123456789012:role/reader\n";
     let author = "task.inputs=audit\njob.default.system=kinesis\nstreams.audit.samza.physical.name=payments\n";
     assert_eq!(refused(host, author).problems()[0].code, Code::NotAllowed);

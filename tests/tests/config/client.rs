@@ -135,7 +135,7 @@ fn headers_that_cannot_be_added() {
 }
 
 #[test]
-fn what_the_http_client_cannot_do() {
+fn unsupported_settings_of_the_http_client() {
     let settings = lines(&[
         ("LocalAddress", "10.0.0.7"),
         ("Protocol", "http"),
@@ -275,7 +275,7 @@ fn names_of_the_other_methods() {
 }
 
 #[test]
-fn what_has_no_meaning_here_is_told_once_each() {
+fn each_key_without_a_meaning_here_is_reported_once() {
     let settings = lines(&[
         ("ValidateAfterInactivityMillis", "5000"),
         ("UseReaper", "false"),

@@ -50,7 +50,7 @@ fn the_page_of_samza_works_as_printed() {
 }
 
 #[test]
-fn what_holds_is_shown_with_its_origin() {
+fn each_effective_setting_is_shown_with_its_origin() {
     assert_snapshot!(render_show(&page()), @r"
     --config                                 job.name=orders
     default                                  job.id=1
@@ -341,7 +341,7 @@ fn a_proxy_is_that_of_the_java_sdk() {
 }
 
 #[test]
-fn a_local_endpoint_behind_a_proxy_is_told() {
+fn a_local_endpoint_behind_a_proxy_gets_a_notice() {
     let lines = "systems.kinesis.aws.clientConfig.ProxyHost=proxy.example.com\n\
                  systems.kinesis.aws.clientConfig.ProxyPort=3128\n\
                  systems.kinesis.aws.clientConfig.PreemptiveBasicProxyAuth=true\n\
@@ -359,7 +359,7 @@ fn a_local_endpoint_behind_a_proxy_is_told() {
 
 /// A Samza job's file from a YARN cluster: the keys without a meaning are told once each.
 #[test]
-fn keys_of_a_cluster_are_told_and_ignored() {
+fn keys_of_a_cluster_are_ignored_with_a_notice() {
     let loaded = job_with(
         "job.factory.class=org.apache.samza.job.yarn.YarnJobFactory\n\
          yarn.package.path=hdfs://x/y.tar.gz\n\
@@ -380,7 +380,7 @@ fn keys_of_a_cluster_are_told_and_ignored() {
 }
 
 #[test]
-fn what_is_probably_not_meant_is_told() {
+fn probable_mistakes_get_a_notice() {
     let loaded = job_with(
         "systems.kinesis.streams.imput0.aws.region=eu-central-1\n\
          systems.kinesis.aws.region=Frankfurt\n\
@@ -403,7 +403,7 @@ fn what_is_probably_not_meant_is_told() {
 }
 
 #[test]
-fn a_local_kinesis_with_its_leases_at_aws_is_told() {
+fn a_local_kinesis_with_its_leases_at_aws_gets_a_notice() {
     let loaded = job_with("systems.kinesis.aws.kcl.KinesisEndpoint=http://127.0.0.1:4567");
     assert_snapshot!(render_check(&loaded), @r"
     notice[suspicious]: `systems.kinesis.aws.kcl.KinesisEndpoint` is on this machine, and the lease table is at AWS: DynamoDBEndpoint is not set (more.properties:1)
@@ -440,7 +440,7 @@ fn the_consumer_of_fan_out_is_named_as_in_the_kcl() {
 }
 
 #[test]
-fn what_only_the_other_way_of_reading_knows_is_told() {
+fn keys_of_the_other_retrieval_mode_get_a_notice() {
     let loaded = job_with(
         "systems.kinesis.aws.kcl.ConsumerName=audit\n\
          systems.kinesis.streams.input0.aws.kcl.RegisterStreamConsumerRetries=3\n",
@@ -467,7 +467,7 @@ fn what_only_the_other_way_of_reading_knows_is_told() {
 
 /// Each key that does nothing is in a notice or counted in one.
 #[test]
-fn of_every_key_it_is_said_whether_it_does_something() {
+fn every_key_is_documented_as_supported_or_not() {
     let loaded = job_with(
         "yarn.queue=a\n\
          yarn.package.path=b\n\

@@ -14,7 +14,7 @@ fn errors(text: &str) -> Errors {
 }
 
 #[test]
-fn of_many_unknown_keys_the_first_are_told_and_the_rest_is_counted() {
+fn of_many_unknown_keys_the_first_are_reported_and_the_rest_is_counted() {
     let errors = errors(&lines(20_000, |n| format!("task.comit.ms{n}=1")));
     assert_eq!((errors.problems().len(), errors.count()), (21, 20_000));
     let text = render_problems(&errors);
@@ -34,7 +34,7 @@ fn of_many_other_problems_the_first_are_shown_and_the_rest_is_counted() {
 }
 
 #[test]
-fn of_many_notices_the_first_of_each_kind_are_told_and_the_rest_is_counted() {
+fn of_many_notices_the_first_of_each_kind_are_reported_and_the_rest_is_counted() {
     let text = lines(1_000, |n| format!("prose without a sign {n}")) + &lines(300, |_| "job.id=1".to_owned());
     let loaded = load(&[file("job.properties", JOB), file("more.properties", &text)]).expect("a good configuration");
     assert_eq!(loaded.notices.len(), 42);
@@ -65,7 +65,7 @@ fn a_job_has_a_most_of_inputs_and_headers() {
 
 /// A long text is quoted in part.
 #[test]
-fn what_is_quoted_has_a_bound() {
+fn quoted_text_is_bounded() {
     let long = "a".repeat(200_000);
     for text in [
         format!("{long}=1"),
@@ -79,7 +79,7 @@ fn what_is_quoted_has_a_bound() {
 }
 
 #[test]
-fn what_is_quoted_steers_no_terminal() {
+fn quoted_text_cannot_control_a_terminal() {
     let text = "task.commit.ms=\\u001b]0;x\\u0007\\u202e\n\
                 task.\\u001b[2J=1\n\
                 systems.k\\u2028.samza.factory=\\u009b1m\n\

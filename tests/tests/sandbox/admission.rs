@@ -15,7 +15,7 @@ fn refused(wasm: &[u8]) -> String {
 }
 
 #[test]
-fn a_task_in_text_form_is_let_in_and_runs() {
+fn a_task_in_text_form_is_admitted_and_runs() {
     let engine = Engine::new().unwrap();
     let module = engine.load("x", &wat::task("(i32.const 0)", "")).unwrap();
     assert_eq!(module.shape(), Shape::Task);
@@ -28,7 +28,7 @@ fn a_task_in_text_form_is_let_in_and_runs() {
 }
 
 #[test]
-fn a_core_module_is_told_how_to_become_a_component() {
+fn the_error_of_a_core_module_explains_how_to_make_a_component() {
     let error = refused(&wat::assemble("(module)"));
     assert!(error.contains("core module") && error.contains("wasm-tools component new"), "{error}");
 }

@@ -102,7 +102,7 @@ fn a_batch_error_that_blames_no_envelope_of_the_call_is_invalid() {
 }
 
 #[test]
-fn a_batch_that_traps_leaves_nothing_and_blames_nobody() {
+fn a_batch_that_traps_leaves_nothing_and_names_no_envelope() {
     let mut instance = hostile("hostile-batch", &[]);
     let mut outputs = Outputs::default();
     let failed = process(&mut instance, ["a", "trap"], &mut outputs).unwrap_err();

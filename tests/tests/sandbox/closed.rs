@@ -154,7 +154,7 @@ fn instances_of_a_job_share_the_indexes_of_streams_and_no_memory() {
 }
 
 #[test]
-fn what_a_task_writes_is_logged_with_task_and_position() {
+fn output_of_a_task_is_logged_with_task_and_position() {
     let log = Arc::new(Lines::default());
     let mut instance = Instance::new(&module(), &spec(&log, &[("init", "print from init")])).unwrap();
     instance.init().unwrap();

@@ -206,7 +206,7 @@ fn refused(directory: &Path) -> String {
 }
 
 #[test]
-fn what_shows_or_controls_the_kernel_is_not_granted() {
+fn file_systems_of_the_kernel_are_not_granted() {
     for path in ["/proc", "/proc/self", "/sys", "/dev", "/"] {
         let told = refused(Path::new(path));
         assert!(told.contains("file system of the kernel") && told.ends_with("(task.grant.dir)"), "{told}");

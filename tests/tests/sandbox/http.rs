@@ -198,7 +198,7 @@ fn a_server_that_does_not_answer_ends_the_call_and_the_request_with_it() {
 }
 
 #[test]
-fn whoever_wants_the_call_to_end_need_not_wait_for_the_server() {
+fn an_interrupt_ends_a_call_that_waits_for_a_server() {
     let (mut spec, web) = granted(&Arc::default(), &["http://127.0.0.1:8080"]);
     spec.limits.call_timeout = Duration::from_mins(10);
     let mut instance = instance(&spec);

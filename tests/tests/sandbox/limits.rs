@@ -164,7 +164,7 @@ fn a_call_sends_so_many_bytes_and_the_next_call_as_many_again() {
 }
 
 #[test]
-fn a_message_that_can_never_be_sent_is_told_apart() {
+fn a_message_that_can_never_be_sent_has_an_error_of_its_own() {
     let mut instance = Instance::new(&hostile(), &limited(&Arc::default(), &[])).unwrap();
     let mut outputs = Outputs::default();
     for order in [format!("giant-flood {}", (1 << 20) + 1), format!("key-flood {}", (1 << 20) + 1)] {

@@ -49,7 +49,7 @@ fn every_wait_in_the_host_ends_with_the_call_and_is_counted() {
 }
 
 #[test]
-fn what_was_computed_before_a_wait_is_of_the_same_time() {
+fn computing_before_a_wait_counts_against_the_same_time_limit() {
     // The wait alone would be over in time, and begins when half of the time is gone.
     let spec = limited(Duration::from_millis(400));
     let failed = process(&mut instance(&spec), ["spin-then-sleep 200 300"], &mut Outputs::default()).unwrap_err();
@@ -69,7 +69,7 @@ fn a_wait_in_init_ends_with_the_time_of_init() {
 }
 
 #[test]
-fn a_wait_ends_at_once_when_somebody_asks() {
+fn an_interrupt_ends_a_wait_at_once() {
     for what in ["sleep", "wait-for clocks", "wait-for clock", "spin"] {
         let spec = limited(FOR_EVER);
         let mut instance = instance(&spec);

@@ -183,7 +183,7 @@ async fn two_hosts_of_one_process_number_do_not_meet() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_dead_host_left_behind_is_removed_by_who_asks_and_by_who_starts() {
+async fn files_of_a_dead_host_are_removed_by_clients_and_by_new_hosts() {
     let machine = Machine::new();
     drop(machine.host(&machine.path("tasks")));
     let leave = |tasks: &str| {
@@ -246,7 +246,7 @@ async fn a_task_directory_is_found_by_every_path_that_leads_to_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_in_the_way_of_its_directory_is_worked_around() {
+async fn an_unusable_socket_directory_is_replaced_by_another() {
     let machine = Machine::new();
     let user = rustix::process::geteuid().as_raw();
     // A directory that others can enter, a link, a file: none of them is used.
@@ -329,7 +329,7 @@ async fn command(socket: PathBuf) -> io::Result<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_understood_is_refused() {
+async fn a_malformed_request_is_refused() {
     let machine = Machine::new();
     let _host = machine.host(&machine.path("tasks"));
     let socket = machine.files(SOCKET).remove(0);

@@ -154,7 +154,9 @@ fn read_lines(input: Option<&Path>) -> Result<Vec<Put>> {
             return Err(BadInput(format!("line {number} of the input is longer than a Kinesis record (1 MiB)")).into());
         }
         if std::str::from_utf8(line).is_err() {
-            return Err(BadInput(format!("line {number} of the input is not UTF-8, and word-count requires text")).into());
+            return Err(
+                BadInput(format!("line {number} of the input is not UTF-8, and word-count requires text")).into()
+            );
         }
         if !line.is_empty() {
             lines.push(Put { key: number.to_string(), data: line.to_vec() });

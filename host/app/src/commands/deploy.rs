@@ -95,7 +95,8 @@ fn name(args: &Deploy) -> Result<String> {
     let name = name.ok_or_else(|| BadInput(format!("{} yields no job name; give --name", args.file.display())))?;
     let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     if name.is_empty() || name.starts_with('.') || !name.bytes().all(is_good) {
-        let text = format!("invalid job name `{name}`: only letters, digits, `.`, `-` and `_` are allowed; give --name");
+        let text =
+            format!("invalid job name `{name}`: only letters, digits, `.`, `-` and `_` are allowed; give --name");
         return Err(BadInput(text).into());
     }
     Ok(name)

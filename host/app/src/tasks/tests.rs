@@ -25,7 +25,7 @@ async fn a_panic_says_what_panicked_and_why() {
 }
 
 #[tokio::test]
-async fn what_does_not_panic_returns() {
+async fn a_task_that_does_not_panic_returns() {
     let mut tasks = Tasks::default();
     tasks.spawn(1, async { "task" });
     tasks.spawn_blocking(2, || "blocking");
@@ -40,7 +40,7 @@ async fn what_does_not_panic_returns() {
 }
 
 #[tokio::test]
-async fn what_is_aborted_is_no_panic() {
+async fn an_aborted_task_is_not_a_panic() {
     let mut tasks = Tasks::<&str, ()>::default();
     tasks.spawn("a task", std::future::pending()).abort();
     assert_eq!(tasks.join_next().await, None);

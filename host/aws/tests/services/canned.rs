@@ -112,7 +112,7 @@ async fn errors_are_understood_in_either_encoding() {
 }
 
 #[tokio::test]
-async fn answers_that_nobody_can_read_may_be_asked_for_again() {
+async fn unreadable_responses_are_transient() {
     let cases: [(&str, &[u8]); 6] = [
         ("503 Service Unavailable", b"<html>no</html>"),
         ("200 OK", b"<html>log in</html>"),
@@ -129,7 +129,7 @@ async fn answers_that_nobody_can_read_may_be_asked_for_again() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_told_with_the_address() {
+async fn an_unreachable_endpoint_is_reported_with_its_address() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
     drop(free);

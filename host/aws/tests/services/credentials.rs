@@ -72,7 +72,7 @@ async fn a_roles_temporary_credentials_sign_both_services_requests() {
 }
 
 #[tokio::test]
-async fn credentials_that_expire_are_fetched_anew() {
+async fn expired_credentials_are_fetched_again() {
     // The SDK replaces what lives for a few seconds only before it is used.
     let sts = sts(|number| if number < 3 { Duration::from_secs(1) } else { HOUR }).await;
     let kinesis = Server::of_no_records().await;

@@ -53,7 +53,7 @@ fn put(backend: &LocalBackend, text: &str) {
 }
 
 #[tokio::test]
-async fn a_consumer_is_registered_once_whoever_asks() {
+async fn a_consumer_is_registered_once_by_concurrent_workers() {
     let backend = LocalBackend::start(Options { state_delay: Duration::from_millis(300), ..Options::default() });
     let backend = backend.unwrap();
     backend.kinesis().create_stream(STREAM, 1).unwrap();
@@ -73,7 +73,7 @@ async fn a_consumer_is_registered_once_whoever_asks() {
 }
 
 #[tokio::test]
-async fn a_consumer_that_is_not_there_is_told() {
+async fn a_missing_consumer_is_an_error() {
     let backend = backend();
     let (client, arn) = consumer(&backend).await;
     let gone = arn.replace("consumer/app", "consumer/other");
@@ -204,7 +204,7 @@ async fn a_second_subscription_is_refused_and_later_takes_the_place_of_the_first
 }
 
 #[tokio::test]
-async fn what_ends_a_subscription_is_named_by_what_to_do_about_it() {
+async fn the_end_of_a_subscription_is_classified_by_what_to_do() {
     let backend = backend();
     let (client, arn) = consumer(&backend).await;
     let from = StartingPosition::TrimHorizon;

@@ -185,7 +185,7 @@ async fn a_row_at_latest_says_since_when_until_it_has_a_checkpoint() {
 }
 
 #[tokio::test]
-async fn a_java_row_at_latest_is_told_since_when_by_its_first_taker() {
+async fn the_first_owner_of_a_java_row_at_latest_records_since_when() {
     let java = changed(&java_row(), &[("checkpoint", s("LATEST"))], &["checkpointOwner"]);
     let fixture = Fixture::with(java.clone()).await;
     let seen = fixture.table.get(SHARD).await.unwrap().unwrap();
@@ -286,7 +286,7 @@ async fn taking_sets_the_owner_and_counts_a_switch_from_another() {
 }
 
 #[tokio::test]
-async fn taking_what_nobody_owns_counts_no_switch() {
+async fn taking_a_lease_without_an_owner_counts_no_switch() {
     let free = changed(&java_row(), &[], &["leaseOwner", "checkpointOwner"]);
     let fixture = Fixture::with(free.clone()).await;
     let seen = fixture.table.get(SHARD).await.unwrap().unwrap();

@@ -110,7 +110,7 @@ async fn failures(access: &Access) -> Vec<(String, ServiceError)> {
 }
 
 #[tokio::test]
-async fn what_is_away_may_be_asked_again() {
+async fn errors_of_unavailable_services_are_transient() {
     for (status, body) in AWAY {
         let server = Server::start(move |_, _| Answer { status, ..Answer::ok(body) }).await;
         for (call, error) in failures(&access(server.endpoint())).await {
@@ -133,7 +133,7 @@ async fn a_connection_that_is_cut_or_refused_may_be_made_again() {
 }
 
 #[tokio::test]
-async fn what_a_person_must_mend_is_final() {
+async fn errors_that_need_an_operator_are_final() {
     for (status, body, kind) in FINAL {
         let server = Server::start(move |_, _| Answer { status, ..Answer::ok(body) }).await;
         for (call, error) in failures(&access(server.endpoint())).await {

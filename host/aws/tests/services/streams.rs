@@ -250,7 +250,7 @@ async fn a_lost_or_late_reply_is_unavailable_and_retried_when_allowed() {
 }
 
 #[tokio::test]
-async fn records_above_a_shards_rate_are_told_one_by_one() {
+async fn records_above_a_shards_rate_are_rejected_one_by_one() {
     let backend = LocalBackend::start(Options::default()).unwrap();
     backend.kinesis().create_stream(STREAM, 1).unwrap();
     let client = kinesis(&backend, Wire::Cbor).await;

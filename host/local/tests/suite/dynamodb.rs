@@ -100,7 +100,7 @@ fn throttles_and_failures_strike_the_calls_they_name() {
 }
 
 #[test]
-fn what_is_lost_on_the_way_is_not_done_and_what_is_lost_on_the_way_back_is() {
+fn a_lost_request_is_not_executed_and_one_with_a_lost_response_is() {
     let backend = with_table();
     for (action, rows_after) in [(FaultAction::LoseRequest, 0), (FaultAction::LoseReply, 1)] {
         backend.dynamodb_faults().inject(Fault::new(action).operation("PutItem").times(1));
@@ -115,7 +115,7 @@ fn what_is_lost_on_the_way_is_not_done_and_what_is_lost_on_the_way_back_is() {
 }
 
 #[test]
-fn a_held_call_goes_on_when_told_even_if_its_client_is_dead() {
+fn a_released_call_is_executed_even_if_its_client_is_dead() {
     let backend = with_table();
     for (action, rows_meanwhile) in [(FaultAction::HoldRequest, 0), (FaultAction::HoldReply, 1)] {
         let before = rows(&backend);

@@ -73,7 +73,7 @@ fn a_lost_request_is_not_done() {
 }
 
 #[test]
-fn a_held_call_waits_until_it_is_told_to_go_on() {
+fn a_held_call_waits_until_it_is_released() {
     let backend = stream();
     let journal = backend.journal(&["PutRecord"]);
     let hold = backend.faults().inject(Fault::new(FaultAction::HoldRequest).operation("PutRecord"));

@@ -143,7 +143,7 @@ fn assert_refused(refusals: Refusals<'_>) {
 }
 
 #[test]
-fn what_is_not_there_is_refused_in_the_words_of_aws() {
+fn a_missing_resource_gets_the_error_message_of_aws() {
     let not_found = "ResourceNotFoundException";
     assert_refused(&[
         ("DescribeStream", json!({"StreamName": "x"}), not_found, "Stream x under account 000000000000 not found."),
@@ -376,7 +376,7 @@ fn http_2_without_tls_is_spoken_to_who_begins_with_it() {
 }
 
 #[test]
-fn what_is_no_request_of_the_protocol_is_not_found() {
+fn a_request_outside_the_protocol_is_not_found() {
     let (backend, _) = backend(Options::default());
     let mut stream = TcpStream::connect(backend.kinesis_addr()).unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();

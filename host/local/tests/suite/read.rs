@@ -158,7 +158,7 @@ fn an_iterator_expires_when_its_life_is_over() {
 }
 
 #[test]
-fn what_is_no_iterator_of_ours_is_refused() {
+fn a_foreign_iterator_is_rejected() {
     let world = World::new(1);
     let good = world.iterator(0, Position::TrimHorizon);
     let cut = &good[..good.len() - 1];

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_mounted_below_the_root_is_found_and_nothing_below_a_file() {
+    fn mounts_below_the_root_are_found_and_none_below_a_file() {
         assert!(below(Path::new("/")).iter().any(|mount| mount.kind == "proc"));
         assert_eq!(below(Path::new("/proc/self/mountinfo")), []);
     }

@@ -37,7 +37,7 @@ async fn resolve(networks: &[&str], answer: &[&'static str]) -> Result<Vec<Strin
 }
 
 #[tokio::test]
-async fn of_several_addresses_those_are_left_that_may_be_connected_to() {
+async fn forbidden_addresses_are_removed_from_a_resolved_name() {
     assert_eq!(resolve(&[], &["8.8.8.8", "127.0.0.1", "::1", "2600::1"]).await.unwrap(), ["8.8.8.8", "2600::1"]);
     let refused = resolve(&[], &["10.0.0.1", "169.254.169.254"]).await.unwrap_err();
     assert_eq!(refused, "api.example.com is at 10.0.0.1 (private use, RFC 1918)");
