@@ -277,7 +277,7 @@ fn a_removed_module_keeps_its_job_unless_the_configuration_says_stop() {
     host.until_running("gone", &version(2));
     for job in ["kept", "gone"] {
         // The log says which job.
-        host.until_logged(&format!("job{{name=\"{job}\"}}: shardmill::job::supervisor: reading shard"));
+        host.until_logged(&format!("job{{name=\"{job}\"}}: shardmill::job::coordinator: reading shard"));
     }
     // Their properties go with them, and that must not make other jobs of them.
     for file in ["kept.properties", "gone.properties", "kept.wasm", "gone.wasm"] {
