@@ -198,7 +198,7 @@ impl TaskThread {
                 if let Some(since) = self.routing_since.take_if(|_| matches!(request, Action::Routed)) {
                     self.status.update(|status| status.swaps.add(since.elapsed()));
                 }
-                // The supervisor ends last; if it is gone, the process is going down.
+                // The coordinator ends last; if it is gone, the process is going down.
                 drop(self.requests.send(request));
                 None
             }

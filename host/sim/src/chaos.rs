@@ -183,7 +183,7 @@ impl World {
         let module = out.versions.pick(&mut out.dice);
         let how = [Manner::Configured, Manner::Canary, Manner::All, Manner::Forced][out.dice.index(4)];
         for &node in alive {
-            self.nodes[node].deploy(out, module.clone(), how);
+            self.nodes[node].deploy(out, module, how);
         }
     }
 

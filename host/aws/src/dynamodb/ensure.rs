@@ -48,7 +48,6 @@ impl LeaseTable {
     /// # Errors
     /// `Invalid` when a table of this name has another key, `InUse` when it is not active in time or being deleted.
     pub async fn ensure(&self, new: NewTable) -> Result<Ensured, ServiceError> {
-        let new = new.into();
         if self.find().await? {
             self.keep_backups_if_due().await?;
             return Ok(Ensured::Existed);

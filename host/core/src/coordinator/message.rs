@@ -88,6 +88,7 @@ pub enum Event {
 
 /// What the shell must do, in this order.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "it is carried out at once; a box would only add an allocation")]
 pub enum Action {
     /// Pass this on to the lease worker of an input.
     Lease {

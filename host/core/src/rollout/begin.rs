@@ -63,6 +63,7 @@ pub fn begin(holds: Option<&Deployment>, offer: Option<Offer>) -> Begin {
 
 /// What a host does about the deployment that it finds written down while its job runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "one is alive at a time; a box would only add an allocation")]
 pub enum Found {
     /// Nothing changed.
     Same,
