@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds javascript_filter.wasm into the directory given, or into ../target/javascript, unless nothing has changed.
-# Needs Node 20 and npm. Exit code 69: they, or the registry, are not at hand.
+# Needs Node 20 and npm. Exit code 69: they, or the registry, are not available.
 set -eu
 cd "$(dirname "$0")"
 target=${1:-../target/javascript}

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds python_filter.wasm into the directory given, or into ../target/python, unless nothing has changed.
-# Needs Python 3.10 or newer with venv. Exit code 69: it, or the package index, is not at hand.
+# Needs Python 3.10 or newer with venv. Exit code 69: it, or the package index, is not available.
 set -eu
 cd "$(dirname "$0")"
 target=${1:-../target/python}
