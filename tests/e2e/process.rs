@@ -37,6 +37,16 @@ pub(crate) fn run_ignoring_hang_ups(account: &Account, log: &str) -> Process {
     run_ignoring("HUP", account, log, &[])
 }
 
+/// As a terminal starts it, also where the tests themselves were started by `nohup`.
+pub(crate) fn run_in_a_terminal(account: &Account, log: &str) -> Process {
+    drop(account.tasks(&[rust_guest("echo")]));
+    let run = run_command(account, &[]);
+    let mut env = Command::new("/usr/bin/env");
+    env.arg("--default-signal=HUP").arg(run.get_program()).args(run.get_args());
+    let variables = run.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    Process::start(env.env_clear().envs(variables), &account.path(log))
+}
+
 fn run_ignoring(signal: &str, account: &Account, log: &str, more: &[&str]) -> Process {
     let run = run_command(account, more);
     let mut shell = Command::new("/bin/sh");

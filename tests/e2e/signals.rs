@@ -8,7 +8,7 @@ use shardmill_tests::process::{Process, Signal};
 use shardmill_tests::properties::Properties;
 use shardmill_tests::wait::until;
 
-use crate::process::{run, run_ignoring_hang_ups};
+use crate::process::{run, run_ignoring_hang_ups, run_in_a_terminal};
 
 /// Commits at the stop alone, and a failover time that nobody waits for: a successor that does not get its leases by a
 /// release does not get them within this test.
@@ -22,7 +22,7 @@ async fn stops_in_good_order(signal: Signal) {
     let mut producer = Producer::new(10);
     producer.put(account.kinesis(), "lines", 400);
     account.configure(&patient(&account));
-    let mut first = run(&account, "first.log", &[]);
+    let mut first = run_in_a_terminal(&account, "first.log");
     until("the first outputs", async || (!echoes::read(&account.output()).is_empty()).then_some(())).await;
     first.signal(signal);
     assert_eq!(first.wait().code(), Some(0), "{}", first.log());
@@ -90,7 +90,7 @@ async fn a_second_signal_stops_at_once_whatever_the_task_is_doing() {
     let mut process = run(&account, "run.log", &[]);
     says(&process, "sleeping").await;
     process.signal(Signal::Terminate);
-    says(&process, "a second signal stops at once").await;
+    says(&process, "a second signal forces the shutdown").await;
     assert!(!process.has_ended());
     process.signal(Signal::Interrupt);
     assert_eq!(process.wait().code(), Some(1), "{}", process.log());

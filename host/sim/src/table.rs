@@ -101,8 +101,9 @@ impl LeaseTable {
     /// Makes a write one whose condition holds, as a client would that sends none.
     pub(crate) fn forge(&self, write: &mut Write) {
         let Some(row) = self.rows.get(write.key()) else { return };
-        if let Write::Renew { counter, .. } | Write::Checkpoint { counter, .. } = write {
+        if let Write::Renew { owner, counter, .. } | Write::Checkpoint { owner, counter, .. } = write {
             *counter = row.counter;
+            *owner = row.owner.clone().unwrap_or_default();
         }
     }
 

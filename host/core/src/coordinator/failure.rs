@@ -35,13 +35,13 @@ impl Coordinator {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const AGAIN: &str = "what is not committed is read again by the next start";
+        const AGAIN: &str = "uncommitted records will be reprocessed";
         match self {
             Self::Task(reason) | Self::Output(reason) | Self::Input { reason, .. } | Self::Part(reason) => {
                 f.write_str(reason)
             }
             Self::Reading { error, .. } => error.fmt(f),
-            Self::Forced => write!(f, "stopped at once by a second signal; {AGAIN}"),
+            Self::Forced => write!(f, "forced shutdown by a second signal; {AGAIN}"),
             Self::ShutdownTimeout(limit) => {
                 write!(f, "the stop took longer than task.shutdown.ms={limit}; {AGAIN}")
             }
