@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// `https://api.example.com`, `http://127.0.0.1:8080` or `https://*.example.com`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HttpOrigin {
     is_https: bool,
     host: Host,
@@ -85,6 +85,13 @@ impl HttpOrigin {
 /// Whether a name is one below another, both in small letters.
 fn is_below(name: &str, above: &str) -> bool {
     name.strip_suffix(above).and_then(|rest| rest.strip_suffix('.')).is_some_and(|rest| !rest.is_empty())
+}
+
+/// As it is written in a configuration.
+impl fmt::Debug for HttpOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
 }
 
 impl fmt::Display for HttpOrigin {

@@ -96,7 +96,7 @@ fn a_batch_error_that_blames_no_envelope_of_the_call_is_invalid() {
     let failed = process(&mut instance, ["a", "blame 2"], &mut outputs).unwrap_err();
     assert_eq!((failed.processed, failed.culprit, outputs.len()), (0, None, 0));
     let text = failed.error.to_string();
-    assert!(text.contains("envelope 2 of a batch of 2") && text.contains("not me"), "{text}");
+    assert!(text.contains("error index 2 for a batch of 2") && text.contains("not me"), "{text}");
     assert!(!failed.error.is_trap());
     process(&mut instance, ["a"], &mut outputs).unwrap();
 }

@@ -48,7 +48,7 @@ fn a_module_that_does_not_start_says_why() {
         trial::start(&module, &spec).unwrap_err()
     };
     let error = start("fatal no table of prices");
-    assert!(error.to_string().starts_with("it does not start: the task cannot continue: init:  "), "{error}");
+    assert!(error.to_string().starts_with("it does not start: the task cannot continue: init: "), "{error}");
     assert!(error.to_string().contains("no table of prices"), "{error}");
     assert!(matches!(start("spin").error, CallError::Trap { reason: TrapReason::Timeout, .. }));
     assert!(matches!(start("memory-bomb").error, CallError::Trap { reason: TrapReason::Memory, .. }));
