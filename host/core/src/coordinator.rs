@@ -77,6 +77,9 @@ pub struct Coordinator {
     /// Tasks that finished.
     finished: Vec<bool>,
     failure: Option<Failure>,
+    /// The rollout decided on something in the event at hand; its answers.
+    has_rolled: bool,
+    answers: Vec<rollout::Action>,
     actions: Vec<Action>,
 }
 
@@ -98,6 +101,8 @@ impl Coordinator {
             finished: vec![false; tasks.len()],
             placement: Placement::new(tasks),
             failure: None,
+            has_rolled: false,
+            answers: Vec::new(),
             actions: Vec::new(),
             settings,
         }
@@ -128,6 +133,7 @@ impl Coordinator {
             Event::Stop => self.finish(now, None),
             Event::ForceStop => self.cut_short(now, Failure::Forced),
         }
+        self.report_rollout();
         self.end_if_over();
         std::mem::take(&mut self.actions)
     }

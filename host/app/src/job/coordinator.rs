@@ -102,10 +102,10 @@ impl CoordinatorShell {
             },
             Some(action) = messages.task.recv() => Some(Event::Task { task: TASK, action }),
             Some((part, ended)) = self.parts.join_next() => part.event(ended),
-            Some(panicked) = messages.panics.recv() => Some(Event::PartGone { reason: panicked.to_string() }),
+            Some(panicked) = messages.panics.recv() => Some(parts::gone(&panicked)),
             Some((_, ended)) = self.rollout.work.join_next() => match ended {
                 Ok(done) => self.rollout.done(done),
-                Err(panicked) => Some(Event::PartGone { reason: panicked.to_string() }),
+                Err(panicked) => Some(parts::gone(&panicked)),
             },
             Some(command) = messages.commands.recv(), if is_running => self.on_command(command),
             Ok(()) = messages.stop.changed() => match *messages.stop.borrow_and_update() {

@@ -67,7 +67,7 @@ pub trait DeploymentStore: Send + Sync {
     }
 }
 
-/// For jobs that begin anew with the module that they are started with.
+/// For jobs that keep nothing: each start begins with the module that it is given.
 pub struct NoStore;
 
 impl DeploymentStore for NoStore {

@@ -92,8 +92,7 @@ impl Placement {
 }
 
 impl Coordinator {
-    /// Lets the rollout decide, and carries out what it decides. Who asked for something hears of it last, so that it is
-    /// done, and is shown as done, by then.
+    /// Lets the rollout decide, and carries out what it decides.
     pub(super) fn roll(&mut self, now: Millis, event: rollout::Event) {
         let actions = self.rollout.on(now, event);
         let (answers, actions): (Vec<_>, Vec<_>) =
@@ -101,8 +100,17 @@ impl Coordinator {
         for action in actions {
             self.carry_out(now, action);
         }
-        self.actions.push(Action::RolloutChanged);
-        self.actions.extend(answers.into_iter().map(Action::Rollout));
+        self.has_rolled = true;
+        self.answers.extend(answers);
+    }
+
+    /// Once for an event, however often the rollout decided: the shell shows where it stands, and whoever asked for
+    /// something is answered when it is done and shown as done.
+    pub(super) fn report_rollout(&mut self) {
+        if std::mem::take(&mut self.has_rolled) {
+            self.actions.push(Action::RolloutChanged);
+            self.actions.extend(self.answers.drain(..).map(Action::Rollout));
+        }
     }
 
     fn carry_out(&mut self, now: Millis, action: rollout::Action) {

@@ -108,7 +108,8 @@ impl Write {
         let holds = match self {
             Self::Create(_) | Self::Restore(_) => false,
             Self::Renew { owner, counter, .. } | Self::Checkpoint { owner, counter, .. } => {
-                row.counter == *counter && [&row.owner, &row.checkpoint_owner].contains(&&Some(owner.clone()))
+                let is_theirs = row.owner.as_ref() == Some(owner) || row.checkpoint_owner.as_ref() == Some(owner);
+                row.counter == *counter && is_theirs
             }
             Self::Take { seen, .. } => row.counter == seen.counter,
             Self::Evict { owner, .. } => row.owner.as_ref() == Some(owner),

@@ -42,11 +42,14 @@ impl Part {
             (Self::LeaseWorker { input, .. }, Err(panicked)) => {
                 Some(Event::LeaseWorkerGone { input, reason: panicked.to_string() })
             }
-            (Self::Registration(_) | Self::Reader { .. }, Err(panicked)) => {
-                Some(Event::PartGone { reason: panicked.to_string() })
-            }
+            (Self::Registration(_) | Self::Reader { .. }, Err(panicked)) => Some(gone(&panicked)),
         }
     }
+}
+
+/// A part panicked of which the coordinator knows nothing but that the job cannot go on without it.
+pub(super) fn gone(panicked: &Panicked) -> Event {
+    Event::PartGone { reason: panicked.to_string() }
 }
 
 impl fmt::Display for Part {

@@ -1,4 +1,4 @@
-//! Rows that are missing beside the rows of other workers. Somebody may have deleted them by hand while their owners
+//! Rows that are missing beside the rows of other workers. They may have been deleted by hand while their owners
 //! live, so they are left to those for a while: they know best how far they were.
 
 use std::collections::BTreeSet;
